@@ -1,0 +1,112 @@
+"""The nouns that every model shares: what goes in (Video), what comes out (ModelOutput, Views), what a model is.
+
+Axis letters, everywhere in the project: `b t k c h w` = batch, time, slot, channel, height, width;
+`d` features, `p` particles, `n` true objects. Layout is always batch first, then time, then slots.
+
+Time alignment of outputs. `Views.prediction` holds predictions of the *last* p frames of the clip
+(`prediction[:, -i]` predicts `frames[:, -i]`). Every per-slot field holds the *first* s frames
+(`amodal_masks[:, i]` belongs to `frames[:, i]`): the last frame is often predicted but never decomposed.
+"""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, fields, replace
+from typing import NamedTuple, Protocol, Self
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Truth:
+    """Ground truth of a batch of clips; None = the data set has no such label. Only scores and tests read it.
+
+    Objects are numbered 1..n; clips with fewer objects are padded (`present` False, everything else 0).
+    Positions are (x, y) in pixels, pixel centres at integer + 0.5, so a frame spans [0, w] x [0, h].
+    """
+
+    visible_ids: Int[Tensor, "b t h w"] | None = None  # 0 = background
+    amodal_masks: Float[Tensor, "b t n h w"] | None = None  # coverage in [0, 1], occluded parts included
+    depth_ranks: Int[Tensor, "b n"] | None = None  # 0 = nearest
+    centres: Float[Tensor, "b t n 2"] | None = None
+    velocities: Float[Tensor, "b t n 2"] | None = None  # pixels per frame, from t to t + 1
+    colours: Float[Tensor, "b n c"] | None = None  # in [0, 1]
+    present: Int[Tensor, "b n"] | None = None  # 1 where the object exists
+
+
+@dataclass(frozen=True)
+class Video:
+    """A batch of clips on the device. Frames are in [0, 1]."""
+
+    frames: Float[Tensor, "b t c h w"]
+    truth: Truth | None = None
+
+
+@dataclass(frozen=True)
+class Views:
+    """What can be drawn and scored, detached. None = the model has no such thing.
+
+    Motion is the *forward* homography from frame t to t + 1 in normalised coordinates: x right, y down,
+    [-1, 1] spans the frame edge to edge (align_corners=False).
+    """
+
+    prediction: Float[Tensor, "b p c h w"] | None = None
+    amodal_masks: Float[Tensor, "b s k h w"] | None = None  # identity order, occluded parts included
+    visible_masks: Float[Tensor, "b s k h w"] | None = None  # identity order, sum over k <= 1
+    slot_frames: Float[Tensor, "b s k c h w"] | None = None  # colour memory, not multiplied by masks
+    background: Float[Tensor, "b s c h w"] | None = None
+    depth_order: Float[Tensor, "b s k k"] | None = None  # row = slot, column = rank, rank 0 nearest
+    motion: Float[Tensor, "b s k 3 3"] | None = None
+    boxes: Float[Tensor, "b s k 4"] | None = None  # x0 y0 x1 y1 in pixels
+    presence: Float[Tensor, "b s k"] | None = None
+    flow: Float[Tensor, "b f 2 h w"] | None = None  # pixels; f = pairs, last aligned like prediction
+    log_weights: Float[Tensor, "b p"] | None = None  # per particle
+
+    def map(self, f: "_TensorMap") -> Self:
+        """The views with `f` applied to every tensor that is there."""
+        present = {x.name: getattr(self, x.name) for x in fields(self)}
+        return replace(self, **{name: None if v is None else f(v) for name, v in present.items()})
+
+
+class _TensorMap(Protocol):
+    def __call__(self, tensor: Tensor, /) -> Tensor: ...
+
+
+class ModelOutput(NamedTuple):
+    """`loss` is differentiated; `terms` are its named parts and the health of the slots, detached."""
+
+    loss: Float[Tensor, ""]
+    terms: dict[str, Float[Tensor, ""]]
+    views: Views
+
+
+class VideoModel(nn.Module, ABC):
+    """A model of video.
+
+    Rules that let DeepSpeed, rematerialisation and the tests work: submodules are only ever called;
+    nothing is stored on self in forward; no `.backward()` inside; random numbers only from torch's
+    default generators, so that recomputation replays them.
+    """
+
+    @abstractmethod
+    def forward(self, video: Video, step: int) -> ModelOutput:
+        """Loss and views of a batch; `step` (optimiser steps done so far) sets annealed quantities.
+
+        In training mode draws what the paper draws; in eval mode is deterministic.
+        """
+
+    @abstractmethod
+    def predict(self, video: Video, horizon: int) -> Float[Tensor, "b horizon c h w"]:
+        """Roll-out: the `horizon` frames that follow the given ones."""
+
+
+class ModelConfig(Protocol):
+    """Every model module's frozen dataclass `Config`: defaults are the paper's; bad fields raise ValueError."""
+
+    def build(self) -> VideoModel:
+        """The model, randomly initialised from torch's default generator."""
+
+
+def mean_absolute(a: Tensor, b: Tensor) -> Float[Tensor, ""]:
+    """Mean absolute difference over all elements."""
+    return torch.mean(torch.abs(a - b))
