@@ -1,0 +1,17 @@
+"""Bytes on storage become clips (uint8, CPU). SOURCES names every origin of clips that `build` knows."""
+
+from collections.abc import Iterator
+from typing import Protocol
+
+from data_shards.clip import Clip
+from data_shards.sources.sprites import Sprites
+
+
+class Source(Protocol):
+    """Parameters of one origin of clips: a frozen dataclass whose fields are the options of `build`."""
+
+    def clips(self, split: str, count: int, seed: int) -> Iterator[Clip]:
+        """At most `count` clips of `split` in an order that (parameters, seed) fix; ValueError names a bad input."""
+
+
+SOURCES: dict[str, type[Source]] = {"sprites": Sprites}
