@@ -1,0 +1,1 @@
+"""One training run: config, loop, engine, checkpoints, evaluation, pictures. Runs without Ray."""

@@ -1,0 +1,86 @@
+"""python -m trainer train | evaluate | report | bench | recipes.
+
+Exit codes: 0 done, 2 the user's mistake (one sentence on stderr), 1 anything else, 130 interrupted.
+"""
+
+import argparse
+import sys
+from collections.abc import Callable
+
+from trainer.exits import exit_code
+
+
+def main(argv: list[str]) -> int:
+    """Run one command; returns its exit code."""
+    commands: dict[str, Callable[[list[str]], int]] = {
+        "train": train,
+        "evaluate": evaluate,
+        "report": report,
+        "bench": bench,
+        "recipes": recipes,
+    }
+    parser = argparse.ArgumentParser(prog="python -m trainer", description=__doc__)
+    parser.add_argument("command", choices=commands)
+    parser.add_argument("arguments", nargs=argparse.REMAINDER, help="see COMMAND --help")
+    given = parser.parse_args(argv)
+    return commands[given.command](given.arguments)
+
+
+def train(argv: list[str]) -> int:
+    """Train in this process (or under torchrun), without Ray."""
+    parser = argparse.ArgumentParser(prog="python -m trainer train", description=train.__doc__)
+    parser.add_argument("recipe", nargs="?", help="a name of `python -m trainer recipes`")
+    parser.add_argument("overrides", nargs="*", metavar="field.path=value")
+    parser.add_argument("--config", help="a saved config instead of a recipe")
+    given = parser.parse_args(argv)
+    from monitoring.run_state import RunState
+    from trainer import loop
+    from trainer.overrides import resolve
+
+    recipe, overrides = given.recipe, given.overrides
+    if given.config and recipe:  # with --config every word is an override
+        recipe, overrides = None, [recipe, *overrides]
+    if not given.config and not recipe:
+        raise ValueError("name a recipe (python -m trainer recipes lists them) or give --config FILE")
+    result = loop.train(resolve(recipe, overrides, file=given.config))
+    return 130 if result.state is RunState.INTERRUPTED else 0
+
+
+def evaluate(argv: list[str]) -> int:
+    """Score a checkpoint."""
+    from trainer import evaluate
+
+    return evaluate.main(argv)
+
+
+def report(argv: list[str]) -> int:
+    """Make a page of pictures, curves and scores of a run."""
+    from trainer import report
+
+    return report.main(argv)
+
+
+def bench(argv: list[str]) -> int:
+    """Measure on this machine: unroll | loader | step."""
+    parser = argparse.ArgumentParser(prog="python -m trainer bench", description=bench.__doc__)
+    parser.add_argument("what", choices=("unroll", "loader", "step"))
+    parser.add_argument("arguments", nargs=argparse.REMAINDER)
+    given = parser.parse_args(argv)
+    import importlib
+
+    main: Callable[[list[str]], int] = importlib.import_module(f"trainer.bench.{given.what}").main
+    return main(given.arguments)
+
+
+def recipes(argv: list[str]) -> int:
+    """List the recipes."""
+    argparse.ArgumentParser(prog="python -m trainer recipes", description=recipes.__doc__).parse_args(argv)
+    from trainer.recipes import RECIPES
+
+    for name, recipe in RECIPES.items():
+        print(f"{name:24} {(recipe.__doc__ or '').strip().splitlines()[0]}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(exit_code(lambda: main(sys.argv[1:])))

@@ -1,0 +1,48 @@
+"""Where the two clip types meet: Batch (uint8, CPU, data_shards) to Video (float in [0, 1], device, model)."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from data_shards.clip import Batch
+from model.interface import Truth, Video
+
+
+def to_video(batch: Batch, device: torch.device) -> Video:
+    """The batch on `device`. Bytes travel, floats are made there: a quarter of the traffic."""
+
+    def move(array: np.ndarray[Any, Any] | None) -> Tensor | None:
+        return None if array is None else torch.from_numpy(np.ascontiguousarray(array)).to(device)
+
+    frames = torch.from_numpy(np.ascontiguousarray(batch.frames)).to(device)
+    ids, masks, ranks, present = map(
+        move, (batch.visible_ids, batch.amodal_masks, batch.depth_ranks, batch.present)
+    )
+    truth = Truth(
+        visible_ids=None if ids is None else ids.long(),
+        amodal_masks=None if masks is None else masks.float() / 255,
+        depth_ranks=None if ranks is None else ranks.long(),
+        centres=move(batch.centres),
+        velocities=move(batch.velocities),
+        colours=move(batch.colours),
+        present=None if present is None else present.long(),
+    )
+    has_truth = any(value is not None for value in vars(truth).values())
+    return Video(frames.permute(0, 1, 4, 2, 3).float() / 255, truth if has_truth else None)
+
+
+def first_clips(video: Video, count: int) -> Video:
+    """The first `count` clips of a batch, with their truth."""
+    truth = video.truth
+    if truth is not None:
+        truth = Truth(
+            **{name: None if value is None else value[:count] for name, value in vars(truth).items()}
+        )
+    return Video(video.frames[:count], truth)
+
+
+def split_video(video: Video, size: int) -> list[Video]:
+    """Micro-batches of `size` clips in order, without truth: training never sees labels."""
+    return [Video(part) for part in video.frames.split(size)]

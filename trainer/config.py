@@ -1,0 +1,130 @@
+"""RunConfig: everything that decides a run, as one tree of frozen pydantic models.
+
+The tree is the only truth: the DeepSpeed JSON, the optimiser and the loader are derived from it, and the resolved
+tree with its hash is stored in every checkpoint. `resolve` in overrides.py builds one from a recipe and the
+command line.
+"""
+
+import dataclasses
+import hashlib
+import json
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, TypeAdapter
+
+from data_shards.loader import DataConfig
+from model import MODELS
+from model.interface import ModelConfig
+
+
+class Frozen(BaseModel):
+    """A frozen config that refuses unknown fields."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+
+
+def model_from(value: Any) -> Any:
+    """A model config from {"name": NAME, field: value, ...}, a bare NAME, or a config itself."""
+    if isinstance(value, str):
+        value = {"name": value}
+    if not isinstance(value, dict):
+        return value
+    name = value.get("name")
+    if name not in MODELS:
+        raise ValueError(f"got {name!r}, allowed: {', '.join(sorted(MODELS))}")
+    rest = {key: v for key, v in value.items() if key != "name"}
+    return TypeAdapter(MODELS[name]).validate_python(rest)
+
+
+def model_to(value: Any) -> dict[str, Any]:
+    """The inverse of `model_from`: the fields with the name of the model in the table MODELS."""
+    name = next(name for name, cls in MODELS.items() if type(value) is cls)
+    return {"name": name, **dataclasses.asdict(value)}
+
+
+class BatchConfig(Frozen):
+    """The global batch. The random draws of a step are a function of (seed, step, micro-batch).
+
+    With `micro` set, a run gives the same losses on any number of workers that divides size / micro; without it
+    each worker does its share in one go, and the draws depend on the number of workers.
+    """
+
+    size: int = Field(32, ge=1)
+    micro: int | None = Field(None, ge=1)
+
+
+class OptimConfig(Frozen):
+    """Optimiser and its schedule; `lr` is multiplied by warm-up and decay, both functions of the step."""
+
+    name: Literal["rmsprop", "rmsprop-tf", "adam"] = "rmsprop"
+    lr: float = Field(1e-3, gt=0)
+    alpha: float = Field(0.99, ge=0, lt=1)  # decay of the squared gradient (RMSprop)
+    momentum: float = Field(0.0, ge=0, lt=1)
+    betas: tuple[float, float] = (0.9, 0.999)  # Adam
+    eps: float = Field(1e-8, gt=0)
+    weight_decay: float = Field(
+        0.0, ge=0
+    )  # L2 added to the gradient: 2 * lambda of the papers' lambda * |w|^2
+    clip_norm: float = Field(0.0, ge=0)  # of the whole gradient; 0 = off
+    clip_value: float = Field(0.0, ge=0)  # of each element; 0 = off
+    warmup_steps: int = Field(0, ge=0)
+    decay: Literal["constant", "exponential", "cosine"] = "constant"
+    decay_factor: float = Field(0.9, gt=0, le=1)  # exponential: lr *= factor every decay_steps
+    decay_steps: int = Field(1, ge=1)
+    final_fraction: float = Field(0.0, ge=0, le=1)  # cosine: where it ends, as a share of lr
+
+
+class EngineConfig(Frozen):
+    """How a step is executed. `precision` bf16 is autocast: weights and optimiser stay fp32."""
+
+    zero_stage: int = Field(0, ge=0, le=3)
+    precision: Literal["fp32", "bf16"] = "fp32"
+    threads: int | None = Field(None, ge=1)  # CPU threads a process; None = torch's choice
+    hash_steps: int = Field(100, ge=0)  # compare the weights of all ranks this often; 0 = never
+
+
+class CheckpointConfig(Frozen):
+    """When to save and how many to keep. The last step is always saved."""
+
+    steps: int = Field(500, ge=1)
+    keep: int = Field(2, ge=1)
+    deadline_s: float = Field(600, gt=0)  # for the parts of all ranks to reach storage
+
+
+class EvaluationConfig(Frozen):
+    """Scoring during training; `python -m trainer evaluate` scores any checkpoint afterwards."""
+
+    steps: int = Field(0, ge=0)  # 0 = never during training
+    split: str = "val"
+    clips: int | None = Field(200, ge=1)  # None = all
+
+
+class MonitoringConfig(Frozen):
+    """Prometheus. Rank r listens on port + r (0 = any free port, None = nothing is served)."""
+
+    port: int | None = Field(0, ge=0, le=65000)
+    host: str = "127.0.0.1"
+    targets: str | None = None  # folder for Prometheus' file discovery; None = <output>/targets when local
+
+
+class RunConfig(Frozen):
+    """One training run."""
+
+    recipe: str = ""
+    model: Annotated[ModelConfig, BeforeValidator(model_from), PlainSerializer(model_to)]
+    data: DataConfig
+    batch: BatchConfig = BatchConfig()
+    optim: OptimConfig = OptimConfig()
+    engine: EngineConfig = EngineConfig()
+    checkpoint: CheckpointConfig = CheckpointConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+    monitoring: MonitoringConfig = MonitoringConfig()
+    output: str = "runs/latest"  # the run's folder: a path or s3://bucket/prefix
+    steps: int = Field(10_000, ge=1)  # optimiser steps
+    log_steps: int = Field(20, ge=1)
+    seed: int = Field(0, ge=0)
+
+    def digest(self) -> str:
+        """Twelve hexadecimal digits over all fields: equal configs, equal digests."""
+        text = json.dumps(self.model_dump(mode="json"), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:12]

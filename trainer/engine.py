@@ -1,0 +1,181 @@
+"""The one place that knows DeepSpeed: its config is derived here, its traps are disarmed here."""
+
+import contextlib
+import logging
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import deepspeed
+import deepspeed.ops
+import torch
+from deepspeed.accelerator import get_accelerator
+from torch import Tensor, nn
+
+from model.interface import ModelOutput, Video, VideoModel
+from trainer.config import RunConfig
+from trainer.optim import build_optimizer
+from trainer.process_group import ProcessGroup, environment
+
+TAG = "state"  # the name DeepSpeed gives the folder of one checkpoint
+
+
+def start_processes() -> ProcessGroup:
+    """Join the process group named by the environment (torchrun, Ray), or be a group of one."""
+    rank, world, local_rank = environment()
+    cuda = torch.cuda.is_available()
+    # On CPU every init would compile deepspeed_shm_comm, an all-reduce for inference only: a minute, and a
+    # process killed during it leaves a lock on which all later starts wait for ever.
+    if get_accelerator().device_name() == "cpu":
+        deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+    logging.getLogger("DeepSpeed").setLevel(logging.WARNING)
+    deepspeed.init_distributed(dist_backend="nccl" if cuda else "gloo", verbose=False)
+    device = torch.device("cuda", local_rank) if cuda else torch.device("cpu")
+    if cuda:
+        torch.cuda.set_device(device)
+    return ProcessGroup(rank, world, local_rank, device)
+
+
+def micro_batch(config: RunConfig, world: int) -> int:
+    """Clips per forward pass. ValueError where the global batch cannot be shared out evenly."""
+    size = config.batch.size
+    micro = config.batch.micro or size // world
+    if micro == 0 or size % (micro * world):
+        raise ValueError(
+            f"field batch.size: got {size}, needs a multiple of batch.micro x workers = {max(micro, 1)} x {world}; "
+            f"set batch.size or batch.micro, or use another number of workers"
+        )
+    return micro
+
+
+def deepspeed_config(config: RunConfig, world: int, universal: bool = False) -> dict[str, Any]:
+    """DeepSpeed's JSON of a run.
+
+    Args:
+        config: the run.
+        world: number of ranks.
+        universal: load a Universal Checkpoint (written by another number of ranks).
+    """
+    micro = micro_batch(config, world)
+    return {
+        "train_batch_size": config.batch.size,
+        "train_micro_batch_size_per_gpu": micro,
+        "gradient_accumulation_steps": config.batch.size // (micro * world),
+        "gradient_clipping": config.optim.clip_norm,  # left out, it would be 1.0
+        "steps_per_print": 10**9,
+        "zero_allow_untested_optimizer": True,  # ours is tested by tests/trainer/test_optim.py
+        "zero_optimization": {"stage": config.engine.zero_stage},
+        "checkpoint": {"load_universal": universal},
+    }
+
+
+class Engine:
+    """A model, its optimiser and the ranks: forward, backward, update, save, load."""
+
+    def __init__(
+        self, model: VideoModel, config: RunConfig, group: ProcessGroup, universal: bool = False
+    ) -> None:
+        self.config, self.group = config, group
+        self._autocast = config.engine.precision == "bf16"
+        optimizer = build_optimizer(config.optim, model.parameters())
+        with _quiet():
+            self._engine, self._optimizer, *_ = deepspeed.initialize(
+                model=model.to(group.device),
+                optimizer=optimizer,
+                config=deepspeed_config(config, group.world, universal),
+            )
+
+    @property
+    def model(self) -> VideoModel:
+        """The module itself; calling it runs ZeRO-3's gathering hooks."""
+        module: VideoModel = self._engine.module
+        return module
+
+    def forward(self, video: Video, step: int) -> ModelOutput:
+        """The model's output for one micro-batch, in the precision of the config."""
+        with torch.autocast(self.group.device.type, torch.bfloat16, enabled=self._autocast):
+            output: ModelOutput = self._engine(video, step)
+        return output
+
+    def backward(self, loss: Tensor) -> None:
+        """Add the gradients of one micro-batch; the last of a step also sums them over ranks."""
+        self._engine.backward(loss)
+
+    def update(self, lr: float, last: bool) -> float:
+        """One micro-batch is done; after the `last` of a step, clip and move the weights at rate `lr`.
+
+        Returns:
+            After the last, the norm of the whole gradient before clipping; 0 before.
+        """
+        for group in self._optimizer.param_groups:
+            group["lr"] = lr
+        norm = 0.0
+        if last and not self.config.engine.zero_stage:
+            # Stage 0 keeps plain gradients and reports no norm of its own.
+            grads = [p.grad for p in self.model.parameters() if p.grad is not None]
+            norm = float(torch.nn.utils.get_total_norm(grads))
+        self._engine.step()
+        if last and self.config.engine.zero_stage:
+            norm = float(self._engine.get_global_grad_norm() or 0.0)
+        return norm
+
+    def weights(self) -> dict[str, Tensor]:
+        """All weights in fp32 on CPU on rank 0 (empty elsewhere). A collective at stage 3."""
+        gather: Any = contextlib.nullcontext()
+        if self.config.engine.zero_stage == 3:
+            gather = deepspeed.zero.GatheredParameters(list(self.model.parameters()))
+        with gather:
+            if self.group.rank:
+                return {}
+            return {name: v.detach().float().cpu().clone() for name, v in self.model.state_dict().items()}
+
+    def checksum(self) -> Tensor:
+        """Two float64 sums over the weights this rank holds whole; equal on all ranks unless they diverged."""
+        values = [p.detach().double().flatten() for p in self.model.parameters() if p.numel()]
+        flat = torch.cat(values).cpu() if values else torch.zeros(1, dtype=torch.float64)
+        ramp = torch.linspace(0.5, 1.5, flat.numel(), dtype=torch.float64)
+        return torch.stack([flat.sum(), (flat * ramp).sum()])
+
+    def save(self, folder: Path) -> None:
+        """Write this rank's part of the state into `folder` (its own). A collective."""
+        with _quiet():
+            self._engine.save_checkpoint(str(folder), tag=TAG)
+
+    def load(self, folder: Path, tag: str = TAG) -> None:
+        """Restore weights and optimiser from `folder`, which holds the parts of all ranks. A collective."""
+        with _quiet():
+            path, _ = self._engine.load_checkpoint(str(folder), tag=tag)
+        if path is None:
+            raise RuntimeError(f"DeepSpeed found no state in {folder}")
+
+    def close(self) -> None:
+        """Free what DeepSpeed holds."""
+        self._engine.destroy()
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """DeepSpeed logs dozens of lines a start at INFO and warns about its own deprecations."""
+    previous = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(previous)
+
+
+def private_extensions() -> None:
+    """Give this process its own folder of compiled torch extensions unless one is set.
+
+    The default is shared by every environment of a user, so another project's killed build can hang ours.
+    """
+    os.environ.setdefault(
+        "TORCH_EXTENSIONS_DIR", os.path.join(tempfile.gettempdir(), f"commonfate-ext-{os.getuid()}")
+    )
+
+
+def parameter_count(module: nn.Module) -> int:
+    """Number of trainable weights (whole, also under ZeRO-3)."""
+    return sum(int(getattr(p, "ds_numel", p.numel())) for p in module.parameters() if p.requires_grad)

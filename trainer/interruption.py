@@ -1,0 +1,42 @@
+"""SIGTERM and Ctrl-C as a polite request: the loop saves at the next step and ends."""
+
+import signal
+import threading
+from collections.abc import Callable
+from types import FrameType, TracebackType
+from typing import Self
+
+
+class Interruption:
+    """Within the context, the first SIGTERM or SIGINT is noted in `requested`; a second SIGINT interrupts at once.
+
+    Outside the main thread (a Ray worker) signals cannot be caught; then only `stopping` is asked.
+    """
+
+    def __init__(self, stopping: Callable[[], bool] | None = None) -> None:
+        self._stopping = stopping
+        self._noted = False
+        self._previous: dict[int, object] = {}
+
+    @property
+    def requested(self) -> bool:
+        """Whether this process has been asked to stop."""
+        return self._noted or (self._stopping is not None and self._stopping())
+
+    def __enter__(self) -> Self:
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGTERM, signal.SIGINT):
+                self._previous[number] = signal.signal(number, self._note)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)  # type: ignore[arg-type]
+        self._previous.clear()
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        if self._noted and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        self._noted = True

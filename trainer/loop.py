@@ -1,0 +1,306 @@
+"""train(): one run from start, or from its newest checkpoint, to its last step. Read this first.
+
+Each step takes the clips that (seed, step) name, whatever the number of ranks; seeds the generators by
+(seed, step, micro-batch); sums gradients; updates. So a step is a pure function of weights and step number, and a
+run that was killed, resumed or moved to other machines draws the same curve.
+"""
+
+import importlib.metadata
+import json
+import math
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from data_shards.loader import Loader, scan
+from data_shards.manifest import Manifest, read_manifest
+from data_shards.storage import open_store
+from model.interface import Video
+from monitoring.run_state import RunState, Timeline
+from trainer import checkpoint as checkpoints
+from trainer.batch import first_clips, split_video, to_video
+from trainer.config import RunConfig
+from trainer.engine import Engine, micro_batch, private_extensions, start_processes
+from trainer.evaluate import evaluate
+from trainer.flops import forward_flops, peak_flops
+from trainer.interruption import Interruption
+from trainer.optim import learning_rate
+from trainer.process_group import ProcessGroup, seed_draws
+from trainer.telemetry import Report, Telemetry
+
+
+@dataclass(frozen=True)
+class Result:
+    """How a run ended: `state` is finished or interrupted; `loss` is the last that this process logged."""
+
+    state: RunState
+    step: int
+    loss: float
+    output: str
+
+
+@dataclass(frozen=True)
+class StepOutcome:
+    """What one optimiser step produced on this rank: means over its micro-batches, detached."""
+
+    loss: Tensor
+    terms: dict[str, Tensor]
+    gradient_norm: float
+    phases: dict[str, float]  # seconds
+
+
+def train(
+    config: RunConfig, *, report: Report | None = None, stopping: Callable[[], bool] | None = None
+) -> Result:
+    """Train to `config.steps`, resuming from the newest complete checkpoint in `config.output`.
+
+    Args:
+        config: the run.
+        report: called on rank 0 with every line of metrics.jsonl.
+        stopping: asked at every step; True makes all ranks save and stop, as SIGTERM does.
+
+    Raises:
+        ValueError: a mistake of the user, in one sentence; nothing was written then.
+        FloatingPointError: the loss is not finite.
+        RuntimeError: the ranks' weights have diverged.
+    """
+    private_extensions()
+    if config.engine.threads:
+        torch.set_num_threads(config.engine.threads)
+    manifest = read_manifest(config.data.url)
+    if "train" not in manifest.splits:
+        raise ValueError(f"{config.data.url}: no train split, only {', '.join(manifest.splits)}")
+    with Interruption(stopping) as interruption:
+        group = start_processes()
+        micro_batch(
+            config, group.world
+        )  # refuses a batch that cannot be shared out, before anything is built
+        found = checkpoints.newest(open_store(config.output))
+        timeline = Timeline.resumed(found.progress) if found else Timeline.begin()
+        telemetry = Telemetry(config, group, timeline, report)
+        try:
+            with Run(config, group, manifest, found, telemetry) as run:
+                return run.to_the_end(interruption)
+        except BaseException:
+            telemetry.enter(RunState.FAILED)
+            raise
+        finally:
+            telemetry.close()
+
+
+class Run:
+    """One process's part of a run: engine, loader and saver. A context manager."""
+
+    def __init__(
+        self,
+        config: RunConfig,
+        group: ProcessGroup,
+        manifest: Manifest,
+        found: checkpoints.Checkpoint | None,
+        telemetry: Telemetry,
+    ) -> None:
+        self.config, self.group, self.telemetry = config, group, telemetry
+        store = open_store(config.output)
+        seed_draws(config.seed)
+        model = config.model.build().train()
+        self.start = found.step if found else 0
+        if found:
+            self.engine = checkpoints.restore(store, found, config, group, model)
+        else:
+            self.engine = Engine(model, config, group)
+        revision = code_revision()
+        self.saver = checkpoints.Saver(store, config, group, revision)
+        if group.rank == 0:
+            described = {
+                "revision": revision,
+                "digest": config.digest(),
+                "config": config.model_dump(mode="json"),
+            }
+            store.put("config.json", json.dumps(described, indent=2).encode())
+        self.samples = manifest.samples("train")
+        self.share = config.batch.size // group.world
+        slots = range(group.rank * self.share, (group.rank + 1) * self.share)
+        self.loader = Loader(
+            config.data, "train", config.batch.size, slots, start_step=self.start, seed=config.seed
+        )
+        self.micro = micro_batch(config, group.world)
+        self.flops = self.peak = 0.0
+
+    def __enter__(self) -> "Run":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.loader.close()
+        self.engine.close()
+
+    def to_the_end(self, interruption: Interruption) -> Result:
+        """All remaining steps."""
+        config, telemetry, step, loss = self.config, self.telemetry, self.start, math.nan
+        batches = iter(self.loader)
+        telemetry.begin(self.start)
+        since, logged = time.perf_counter(), step
+        while step < config.steps:
+            clock = Clock(self.group.device)
+            with clock("data"):
+                video = to_video(next(batches), self.group.device)
+            if step == self.start:
+                self._measure_flops(video, step)
+            outcome = self.optimise(video, step, clock)
+            step += 1
+            with clock("communication"):
+                stop = self._agree_to_stop(interruption)
+            telemetry.step(clock.seconds.pop("data"), clock.seconds, self.share)
+            last = step == config.steps or stop
+            if step % config.log_steps == 0 or last:
+                seconds = (time.perf_counter() - since) / (step - logged)
+                loss = self._log(step, outcome, seconds)
+                since, logged = time.perf_counter(), step
+            if config.engine.hash_steps and step % config.engine.hash_steps == 0:
+                self._compare_weights(step)
+            if config.evaluation.steps and (step % config.evaluation.steps == 0 or step == config.steps):
+                self._evaluate(step)
+                since, logged = time.perf_counter(), step
+            if step % config.checkpoint.steps == 0 or last:
+                self._save(step, outcome)
+            if stop:
+                break
+        self.saver.wait()
+        state = RunState.FINISHED if step >= config.steps else RunState.INTERRUPTED
+        telemetry.enter(state)
+        return Result(state, step, loss, config.output)
+
+    def optimise(self, video: Video, step: int, clock: "Clock") -> StepOutcome:
+        """One optimiser step on this rank's clips; `step` names the draws, the rate and the annealing."""
+        parts = split_video(video, self.micro)
+        first = self.group.rank * len(parts)
+        lr = learning_rate(self.config.optim, step, self.config.steps)
+        losses, terms, norm = [], [], 0.0
+        for index, part in enumerate(parts):
+            seed_draws(self.config.seed, step, first + index)
+            with clock("forward"):
+                output = self.engine.forward(part, step)
+            with clock("backward"):
+                self.engine.backward(output.loss)
+            losses.append(output.loss.detach())
+            terms.append(output.terms)
+            with clock("optimiser"):
+                norm = self.engine.update(lr, last=index == len(parts) - 1)
+        mean = {name: torch.stack([t[name] for t in terms]).mean() for name in terms[0]}
+        return StepOutcome(torch.stack(losses).mean(), mean, norm, clock.seconds)
+
+    def _measure_flops(self, video: Video, step: int) -> None:
+        # ZeRO-3 gathers weights in collectives that a counted pass would repeat; it goes unmeasured there.
+        if self.config.engine.zero_stage == 3:
+            return
+        parts = split_video(video, self.micro)
+        self.flops = 3 * len(parts) * forward_flops(self.engine.model, parts[0], step)
+        dtype = torch.bfloat16 if self.config.engine.precision == "bf16" else torch.float32
+        self.peak = peak_flops(self.group.device, dtype)
+
+    def _agree_to_stop(self, interruption: Interruption) -> bool:
+        """Whether any rank was asked to stop; also where fast ranks wait for slow ones."""
+        flag = torch.tensor([float(interruption.requested)], dtype=torch.float64)
+        return bool(self.group.total(flag).item())
+
+    def _log(self, step: int, outcome: StepOutcome, step_s: float) -> float:
+        """Write a line of means over ranks; returns the loss. A collective."""
+        names = sorted(outcome.terms)
+        mine = torch.stack([outcome.loss.double(), *(outcome.terms[n].double() for n in names)]).cpu()
+        loss, *terms = (self.group.total(mine) / self.group.world).tolist()
+        if not math.isfinite(loss):
+            raise FloatingPointError(f"loss is {loss} at step {step}; lower optim.lr or set optim.clip_norm")
+        line: dict[str, Any] = {
+            "step": step,
+            "time": time.time(),
+            "loss": loss,
+            "terms": dict(zip(names, terms, strict=True)),
+            "lr": learning_rate(self.config.optim, step - 1, self.config.steps),
+            "gradient_norm": outcome.gradient_norm,
+            "epoch": step * self.config.batch.size / self.samples,
+            "step_s": step_s,
+            "samples_per_s": self.config.batch.size / step_s,
+        }
+        self.telemetry.interval(line, self.flops, self.peak, self.loader.counters)
+        return loss
+
+    def _compare_weights(self, step: int) -> None:
+        """ZeRO-3 shards weights: there is nothing to compare."""
+        if self.config.engine.zero_stage == 3:
+            return
+        rows = self.group.gather(self.engine.checksum())
+        diverged = bool((rows != rows[0]).any())
+        self.telemetry.observe("commonfate_weights_divergence", float(diverged))
+        if diverged:
+            raise RuntimeError(
+                f"ranks hold different weights at step {step}: {rows.tolist()}; restart the run"
+            )
+
+    def _evaluate(self, step: int) -> None:
+        self.telemetry.enter(RunState.EVALUATING)
+        config, group = self.config, self.group
+        model = self.engine.model.eval()
+        split, clips = config.evaluation.split, config.evaluation.clips
+        batches = scan(config.data, split, self.micro, group.rank, group.world)
+        videos = (to_video(batch, group.device) for batch in batches)
+        limit = None if clips is None else math.ceil(clips / group.world)
+        result = evaluate(model, limited(videos, limit), step, group.device, reduce=group.total)
+        model.train()
+        self.telemetry.scores(step, split, result.scores)
+        self.telemetry.enter(RunState.TRAINING)
+
+    def _save(self, step: int, outcome: StepOutcome) -> None:
+        if not bool(torch.isfinite(outcome.loss)):
+            raise FloatingPointError(
+                f"loss is {float(outcome.loss)} at step {step}; the weights are not saved"
+            )
+        self.telemetry.enter(RunState.SAVING)
+        self.saver.save(self.engine, step, self.telemetry.timeline.saved())
+        if step == self.config.steps:
+            self.saver.wait()
+        self.telemetry.saved(step, self.saver.stall_s, self.saver.total_s, self.saver.size)
+        self.telemetry.enter(RunState.TRAINING)
+
+
+class Clock:
+    """Adds up seconds by phase; on a GPU it waits for the device, so that a phase is charged with its own work."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def __call__(self, phase: str) -> Iterator[None]:
+        """Charge the body to `phase`."""
+        started = time.perf_counter()
+        yield
+        if self._device.type == "cuda":
+            torch.cuda.synchronize(self._device)
+        self.seconds[phase] = self.seconds.get(phase, 0.0) + time.perf_counter() - started
+
+
+def limited(videos: Iterator[Video], clips: int | None) -> Iterator[Video]:
+    """The first `clips` clips (None = all), in batches as they come."""
+    for video in videos:
+        size = video.frames.shape[0]
+        yield video if clips is None or size <= clips else first_clips(video, clips)
+        if clips is not None:
+            clips -= size
+            if clips <= 0:
+                return
+
+
+def code_revision() -> str:
+    """The code that runs: git's description of the checkout, or the installed version."""
+    command = ["git", "-C", str(Path(__file__).parents[1]), "describe", "--always", "--dirty"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
+    except OSError:
+        return importlib.metadata.version("commonfate")
+    return done.stdout.strip() or importlib.metadata.version("commonfate")

@@ -1,0 +1,128 @@
+"""From a recipe's name and `field.path=value` words to a validated config, with errors that a person can act on."""
+
+import difflib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+
+from trainer.config import RunConfig
+from trainer.recipes import RECIPES
+
+C = TypeVar("C", bound=RunConfig)
+
+
+def resolve(
+    recipe: str | None, overrides: Sequence[str] = (), cls: type[C] = RunConfig, file: str | None = None
+) -> C:
+    """The config of a recipe (or of a saved config file) with the overrides applied.
+
+    Args:
+        recipe: a name of RECIPES; None where `file` is given.
+        overrides: words such as `optim.lr=3e-4`; values are JSON, anything else is taken as text.
+        cls: RunConfig or a subclass with more fields.
+        file: a saved config.json to start from instead of a recipe.
+
+    Raises:
+        ValueError: one sentence: the field, the value, what is allowed and the nearest existing name.
+    """
+    if file is not None:
+        tree = _read(Path(file))
+    elif recipe in RECIPES:
+        tree = RECIPES[recipe]().model_dump(mode="json") | {"recipe": recipe}
+    else:
+        raise ValueError(
+            f"recipe {recipe!r} does not exist{nearest(str(recipe), RECIPES)}; have: {', '.join(RECIPES)}"
+        )
+    # Fields that only the subclass has (scaling of a cluster run) start from their defaults.
+    extra = {
+        n: f.get_default(call_default_factory=True) for n, f in cls.model_fields.items() if n not in tree
+    }
+    tree |= {n: v.model_dump(mode="json") if hasattr(v, "model_dump") else v for n, v in extra.items()}
+    given = {name: value for name, value in tree.items() if name in cls.model_fields}
+    if unknown := set(tree) - set(given):
+        name = sorted(unknown)[0]
+        raise ValueError(f"field {name} does not exist{nearest(name, cls.model_fields)}")
+    for word in overrides:
+        _assign(given, word)
+    return validated(given, cls)
+
+
+def validated(tree: dict[str, Any], cls: type[C]) -> C:
+    """`tree` as a config; ValueError in one sentence where it does not fit."""
+    try:
+        config = cls.model_validate(tree)
+    except ValidationError as error:
+        raise ValueError("; ".join(_sentence(e) for e in error.errors())) from None
+    _refuse_unknown(tree, config.model_dump(mode="json"), "")
+    return config
+
+
+def nearest(name: str, names: Any) -> str:
+    """' (did you mean X?)' for the closest of `names`, or nothing."""
+    close = difflib.get_close_matches(name, list(names), n=1, cutoff=0.5)
+    return f" (did you mean {close[0]}?)" if close else ""
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        tree = json.loads(path.read_text())
+    except OSError as error:
+        raise ValueError(f"config file {path}: {error.strerror}") from None
+    except json.JSONDecodeError as error:
+        raise ValueError(f"config file {path} is not JSON: {error}") from None
+    if not isinstance(tree, dict):
+        raise ValueError(f"config file {path} holds no object of fields")
+    return tree
+
+
+def _assign(tree: dict[str, Any], word: str) -> None:
+    path, equals, text = word.partition("=")
+    if not equals:
+        raise ValueError(f"override {word!r} has no '='; write field.path=value")
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError:
+        value = text
+    node, parts = tree, path.split(".")
+    for depth, part in enumerate(parts):
+        if not isinstance(node, dict) or part not in node:
+            whole = _leaves(tree)
+            hint = nearest(path, whole) or (nearest(part, node) if isinstance(node, dict) else "")
+            raise ValueError(f"field {path} does not exist{hint}")
+        if depth < len(parts) - 1:
+            node = node[part]
+    if isinstance(node[parts[-1]], dict) and not isinstance(value, dict) and path != "model":
+        raise ValueError(
+            f"field {path} is a group; set one of: {', '.join(f'{path}.{n}' for n in node[parts[-1]])}"
+        )
+    if path == "model" and isinstance(value, str):
+        value = {"name": value}  # another model starts from its own defaults
+    node[parts[-1]] = value
+
+
+def _leaves(tree: dict[str, Any], prefix: str = "") -> list[str]:
+    names: list[str] = []
+    for name, value in tree.items():
+        names += _leaves(value, f"{prefix}{name}.") if isinstance(value, dict) else [f"{prefix}{name}"]
+    return names
+
+
+def _refuse_unknown(given: Any, known: Any, path: str) -> None:
+    """Dataclasses inside the tree would drop unknown fields silently; this does not."""
+    if not isinstance(given, dict) or not isinstance(known, dict):
+        return
+    for name, value in given.items():
+        if name not in known:
+            raise ValueError(f"field {path}{name} does not exist{nearest(name, known)}")
+        _refuse_unknown(value, known[name], f"{path}{name}.")
+
+
+def _sentence(error: Any) -> str:
+    path = ".".join(str(part) for part in error["loc"])
+    if error["type"] == "missing":
+        return f"field {path} is missing; give {path}=VALUE"
+    reason = error["msg"].removeprefix("Value error, ")
+    return f"field {path}: got {error['input']!r}, {reason[0].lower()}{reason[1:]}"

@@ -1,0 +1,148 @@
+"""What a run tells the world: Prometheus series, metrics.jsonl, the state it is in."""
+
+import resource
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from data_shards.loader import Counters
+from monitoring.exporter import Exporter
+from monitoring.run_state import RunState, Timeline
+from trainer.config import RunConfig
+from trainer.journal import Journal, local_folder
+from trainer.process_group import ProcessGroup
+
+Report = Callable[[dict[str, Any]], None]
+
+# Terms that are the health of the slots go to metrics of their own.
+SLOT_METRICS = {
+    "slot_mask_area": "commonfate_slot_mask_area_ratio",
+    "slot_active": "commonfate_slot_active",
+    "slot_duplicate_iou": "commonfate_slot_duplicate_iou_ratio",
+    "slot_order_entropy": "commonfate_slot_order_entropy_ratio",
+    "slot_motion_pixels": "commonfate_slot_motion_pixels",
+}
+
+
+class Telemetry:
+    """One rank's exporter and, on rank 0, the journal; knows the state of the run and where its time went.
+
+    Args:
+        config: the run.
+        group: this rank.
+        timeline: the run's time so far, across restarts.
+    """
+
+    def __init__(
+        self, config: RunConfig, group: ProcessGroup, timeline: Timeline, report: Report | None
+    ) -> None:
+        self._config, self._group, self.timeline = config, group, timeline
+        self._report = report
+        self._journal: Journal | None = None
+        self._told = Counters()
+        monitoring = config.monitoring
+        port = monitoring.port + group.rank if monitoring.port else monitoring.port
+        targets: Path | str | None = monitoring.targets
+        if targets is None:
+            targets = local_folder(config.output) / "targets"
+        elif "://" not in targets:
+            targets = Path(targets)
+        name = config.output.rstrip("/").split("/")[-1]
+        self._exporter = Exporter(name, group.rank, port, targets, host=monitoring.host)
+        self.observe = self._exporter.observe
+        self.enter(RunState.STARTING)
+
+    def begin(self, start: int) -> None:
+        """Training starts at step `start`: open the journal, drop lines of work that was lost."""
+        if self._group.rank == 0:
+            self._journal = Journal(self._config.output, start, self._config.steps)
+            if self.timeline.restarts:
+                self.observe("commonfate_restarts_total", self.timeline.restarts)
+        self.enter(RunState.TRAINING)
+
+    def enter(self, state: RunState) -> None:
+        """The run is now in `state`."""
+        self.timeline.enter(state)
+        self._exporter.enter(state)
+
+    def step(self, waited: float, phases: Mapping[str, float], clips: int) -> None:
+        """One optimiser step of this rank: seconds it waited for data, seconds of its phases, clips it used."""
+        self.timeline.wait(waited)
+        self.observe("commonfate_data_wait_seconds_total", waited)
+        for phase, seconds in ({"data": waited} | dict(phases)).items():
+            self.observe("commonfate_step_phase_seconds", seconds, phase=phase)
+        self.observe("commonfate_step_seconds", waited + sum(phases.values()))
+        self.observe("commonfate_samples_total", clips)
+
+    def interval(self, line: dict[str, Any], flops: float, peak: float, counters: Counters) -> None:
+        """The end of a logging interval.
+
+        Args:
+            line: step, loss, terms, lr, gradient_norm, epoch, step_s, samples_per_s.
+            flops: of one step on this rank; 0 = not known.
+            peak: FLOP/s of this rank's device.
+            counters: of the loader, since the start of the process.
+        """
+        for name in ("loss", "step", "epoch", "gradient_norm"):
+            self.observe(f"commonfate_{name}", line[name])
+        self.observe("commonfate_learning_rate", line["lr"])
+        self.observe("commonfate_samples_per_second", line["samples_per_s"])
+        self.observe("commonfate_goodput_ratio", self.timeline.goodput())
+        for activity, seconds in self.timeline.split().items():
+            self.observe("commonfate_run_activity_seconds", seconds, activity=activity)
+        for name, value in line["terms"].items():
+            if name in SLOT_METRICS:
+                self.observe(SLOT_METRICS[name], value)
+            else:
+                self.observe("commonfate_loss_term", value, term=name)
+        if flops:
+            self.observe("commonfate_model_flops_per_second", flops / line["step_s"])
+            self.observe("commonfate_model_flops_utilisation_ratio", flops / line["step_s"] / peak)
+            line["mfu"] = flops / line["step_s"] / peak
+        resident, most = memory_bytes(self._group.device)
+        self.observe("commonfate_resident_memory_bytes", resident)
+        self.observe("commonfate_peak_memory_bytes", most)
+        for name, count in vars(counters).items():
+            self.observe(f"commonfate_loader_{name}_total", count - getattr(self._told, name))
+        self._told = Counters(**vars(counters))
+        self._write(line | {"goodput": self.timeline.goodput()})
+
+    def scores(self, step: int, split: str, scores: Mapping[str, float]) -> None:
+        """An evaluation has ended."""
+        for name, value in scores.items():
+            self.observe("commonfate_evaluation_score", value, score=name, split=split)
+        self._write({"step": step, "time": time.time(), "split": split, "scores": dict(scores)})
+
+    def saved(self, step: int, stall_s: float, total_s: float, size: int) -> None:
+        """A checkpoint was taken; total and size are of the newest one that is complete (0 = none yet)."""
+        self.observe("commonfate_checkpoint_save_seconds", stall_s, part="stall")
+        self.observe("commonfate_checkpoint_last_step", step)
+        if size:
+            self.observe("commonfate_checkpoint_bytes", size)
+            self.observe("commonfate_checkpoint_save_seconds", total_s, part="total")
+        if self._journal:
+            self._journal.publish()
+
+    def close(self) -> None:
+        """Close the journal and stop serving."""
+        if self._journal:
+            self._journal.close()
+        self._exporter.close()
+
+    def _write(self, line: dict[str, Any]) -> None:
+        if self._journal:
+            self._journal.write(line)
+            if self._report:
+                self._report(line)
+
+
+def memory_bytes(device: torch.device) -> tuple[float, float]:
+    """(resident now, most ever): the process's on CPU, with the device's allocator for the second on a GPU."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    resident = float(pages * resource.getpagesize())
+    if device.type == "cuda":
+        return resident, float(torch.cuda.max_memory_allocated(device))
+    return resident, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024.0
