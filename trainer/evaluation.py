@@ -1,0 +1,119 @@
+"""Evaluation: the scores of one checkpoint on one split, next to those of the references; JSON and text."""
+
+import json
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from trainer.scores import SCORES
+
+MODEL = "model"  # its column among the references'
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One score of one contender.
+
+    `mean` is over all values; `means[i]` over those of frame `first + i` (frames count from 1; `first` 0 =
+    one value for the whole clip) and `counts[i]` is how many there were. None where there was none.
+    """
+
+    first: int
+    mean: float | None
+    means: tuple[float | None, ...]
+    counts: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What `evaluate` found.
+
+    `tables[contender][score]`: contender is "model", "copy-last", "black" or "oracle ceiling". `skipped` maps
+    each score that the model could not be given to what was missing. `slots` is K_m (0 = none), `objects` the
+    mean number of objects in a clip, K_d (None = no truth).
+    """
+
+    step: int
+    clips: int
+    slots: int
+    objects: float | None
+    tables: dict[str, dict[str, Curve]]
+    skipped: dict[str, str]
+    checkpoint: str = ""
+    data: str = ""
+    split: str = ""
+
+    @property
+    def scores(self) -> dict[str, float]:
+        """Mean of each score of the model, where there is one."""
+        curves = self.tables.get(MODEL, {})
+        return {name: curve.mean for name, curve in curves.items() if curve.mean is not None}
+
+    def to_json(self) -> str:
+        """JSON text that `from_json` reads back to an equal Evaluation."""
+        return json.dumps(asdict(self), indent=1, allow_nan=False)
+
+    @classmethod
+    def from_json(cls, text: str) -> "Evaluation":
+        """The Evaluation that `to_json` wrote."""
+        tree: dict[str, Any] = json.loads(text)
+        tables = {
+            contender: {name: _curve(curve) for name, curve in rows.items()}
+            for contender, rows in tree["tables"].items()
+        }
+        return cls(**tree | {"tables": tables})
+
+    def text(self) -> str:
+        """The tables for a terminal: every score beside its references, then PSNR and SSIM per frame."""
+        contenders = list(self.tables)
+        names = [name for name in SCORES if any(name in self.tables[c] for c in contenders)]
+        lines = [f"{self.checkpoint or 'model'} at step {self.step} on {self.data or 'data'} {self.split}".rstrip()]
+        lines += [f"{self.clips} clips, {count(self.objects)} objects, {self.slots or 'no'} slots", ""]
+        rows = [["score", *contenders, "unit", ""]]
+        for name in names:
+            better = "higher is better" if SCORES[name].higher_is_better else "lower is better"
+            cells = [number(self.mean(c, name)) for c in contenders]
+            rows.append([name, *cells, SCORES[name].unit, f"{SCORES[name].about}; {better}"])
+        lines += aligned(rows)
+        for name in (n for n in ("psnr", "ssim") if n in names):
+            curves = {c: self.tables[c][name] for c in contenders if name in self.tables[c]}
+            first = next(iter(curves.values()))
+            frames = [str(first.first + i) for i in range(len(first.means))]
+            rows = [[f"{name} of frame", *frames], *([c, *map(number, v.means)] for c, v in curves.items())]
+            lines += ["", *aligned(rows)]
+        lines += ["", *(f"skipped {name}: no {reason}" for name, reason in self.skipped.items())]
+        return "\n".join(lines).rstrip()
+
+    def mean(self, contender: str, score: str) -> float | None:
+        """One cell of the table; None where there is nothing."""
+        curve = self.tables.get(contender, {}).get(score)
+        return None if curve is None else curve.mean
+
+
+def number(value: float | None) -> str:
+    """Four significant digits or so; a dash for nothing."""
+    if value is None:
+        return "-"
+    return f"{value:.2f}" if abs(value) >= 10 else f"{value:.3f}"
+
+
+def count(value: float | None) -> str:
+    """A count that may be a mean over clips; "unknown" for None."""
+    if value is None:
+        return "unknown"
+    return str(round(value)) if math.isclose(value, round(value)) else f"{value:.1f}"
+
+
+def aligned(rows: list[list[str]]) -> list[str]:
+    """Rows of cells as lines: first column to the left, the others to the right, a last column of prose as is."""
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    prose = any(" " in row[-1] for row in rows[1:])
+    lines = []
+    for row in rows:
+        cells = [row[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True))]
+        lines.append("  ".join([*cells[:-1], row[-1]] if prose else cells).rstrip())
+    return lines
+
+
+def _curve(tree: dict[str, Any]) -> Curve:
+    return Curve(tree["first"], tree["mean"], tuple(tree["means"]), tuple(tree["counts"]))
