@@ -1,6 +1,6 @@
 # The commands of the project; CI calls the same ones.
 PY := .venv/bin/python
-PYTHON ?= python3.11
+PYTHON ?= python3
 DEMO ?= demo
 
 .PHONY: setup demo test test-all check bench
