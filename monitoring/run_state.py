@@ -1,0 +1,103 @@
+"""The states of a run, and where its wall time went since its first start, across restarts."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Self
+
+
+class RunState(StrEnum):
+    """What a run is doing, or how it ended."""
+
+    STARTING = "starting"
+    TRAINING = "training"
+    EVALUATING = "evaluating"
+    SAVING = "saving"
+    FINISHED = "finished"
+    FAILED = "failed"
+    INTERRUPTED = "interrupted"
+
+    @property
+    def final(self) -> bool:
+        """Whether the process that reports this state does nothing more."""
+        return self in (RunState.FINISHED, RunState.FAILED, RunState.INTERRUPTED)
+
+
+# `lost` is the rest: the time between processes, and work done after the checkpoint that was resumed from.
+ACTIVITIES = ("productive", "data_wait", "starting", "evaluating", "saving", "lost")
+
+_ACTIVITY = {
+    RunState.STARTING: "starting",
+    RunState.TRAINING: "productive",
+    RunState.EVALUATING: "evaluating",
+    RunState.SAVING: "saving",
+}
+
+
+@dataclass
+class Timeline:
+    """Seconds that a run spent per activity, in the history that led to its present weights.
+
+    A checkpoint keeps `saved()`; a start from it builds the timeline with `resumed`. What a killed process
+    did after its last checkpoint is in no checkpoint, so it shows up as `lost`: goodput falls by itself.
+    """
+
+    first_start: float  # unix seconds
+    seconds: dict[str, float] = field(default_factory=dict)
+    state: RunState = RunState.STARTING
+    restarts: int = 0
+    _since: float = 0.0
+
+    @classmethod
+    def begin(cls, now: float | None = None) -> Self:
+        """A run that starts for the first time."""
+        start = time.time() if now is None else now
+        return cls(first_start=start, _since=start)
+
+    @classmethod
+    def resumed(cls, saved: Mapping[str, object], now: float | None = None) -> Self:
+        """A run that goes on from what `saved()` returned. Raises ValueError where that is damaged."""
+        try:
+            past = saved["seconds"]
+            assert isinstance(past, Mapping)
+            seconds = {name: float(past[name]) for name in past if name in ACTIVITIES}
+            first_start, restarts = float(str(saved["first_start"])), int(str(saved["restarts"])) + 1
+        except (KeyError, TypeError, ValueError, AssertionError) as error:
+            raise ValueError(f"timeline of the checkpoint is damaged: {dict(saved)!r}") from error
+        return cls(first_start, seconds, restarts=restarts, _since=time.time() if now is None else now)
+
+    def enter(self, state: RunState, now: float | None = None) -> None:
+        """Close the present activity and start another. A final state counts no more time."""
+        now = self._settle(now)
+        self.state = state
+
+    def wait(self, seconds: float) -> None:
+        """Of the time in TRAINING, `seconds` were spent waiting for data."""
+        self.seconds["data_wait"] = self.seconds.get("data_wait", 0.0) + seconds
+        self.seconds["productive"] = self.seconds.get("productive", 0.0) - seconds
+
+    def saved(self, now: float | None = None) -> dict[str, object]:
+        """What a checkpoint keeps, as JSON."""
+        self._settle(now)
+        return {"first_start": self.first_start, "seconds": dict(self.seconds), "restarts": self.restarts}
+
+    def split(self, now: float | None = None) -> dict[str, float]:
+        """Seconds per activity; they add up to the wall time since the first start."""
+        now = self._settle(now)
+        kept = {name: max(self.seconds.get(name, 0.0), 0.0) for name in ACTIVITIES if name != "lost"}
+        return {**kept, "lost": max(now - self.first_start - sum(kept.values()), 0.0)}
+
+    def goodput(self, now: float | None = None) -> float:
+        """Productive time over wall time, 0 to 1."""
+        split = self.split(now)
+        return split["productive"] / max(sum(split.values()), 1e-9)
+
+    def _settle(self, now: float | None) -> float:
+        now = time.time() if now is None else now
+        activity = _ACTIVITY.get(self.state)
+        if activity is not None:
+            # A clock set back must not take time away.
+            self.seconds[activity] = self.seconds.get(activity, 0.0) + max(now - self._since, 0.0)
+        self._since = now
+        return now
