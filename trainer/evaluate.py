@@ -2,36 +2,238 @@
 
 `evaluate` streams over batches and keeps sums and counts, so N ranks with a summing `reduce` give what one rank
 gives. The command prints each number beside copy-last, black and the oracle's ceiling; with several checkpoints
-and data sets it prints the K_m x K_d grid and draws its box plot (figure 3 of arXiv 2103.05669).
+or data sets it prints the K_m x K_d grid and draws its box plot (figure 3 of arXiv 2103.05669).
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+import argparse
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import fields, replace
+from pathlib import Path
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
-from model.interface import Video, Views
+from data_shards.loader import scan
+from data_shards.storage import open_store
+from model.interface import Video, VideoModel, Views
+from trainer.batch import to_video
+from trainer.checkpoint import LoadedModel, load_model
+from trainer.evaluation import MODEL, Curve, Evaluation, grid_text
+from trainer.plots import box_plot
+from trainer.references import REFERENCES
 from trainer.scores import SCORES
+from trainer.scores.matching import exists
 
-Reference = Callable[[Video], Views | None]
 CLIPS_PER_BATCH = 16
 
 
-@dataclass
 class Tally:
-    """Sums and counts of one contender's scores, per step, in float64."""
+    """Sums and counts of one contender's scores, in float64; `total[score]` has shape (2, steps)."""
 
-    sums: dict[str, Tensor] = field(default_factory=dict)  # score -> (2, steps): sum and count
-    missing: dict[str, str] = field(default_factory=dict)
+    def __init__(self) -> None:
+        self.total: dict[str, Float[Tensor, "2 steps"]] = {}
+        self.missing: dict[str, str] = {}
 
     def add(self, views: Views, video: Video) -> None:
-        """Count the scores of a batch; a score whose fields are missing is noted instead."""
+        """Count a batch; a score whose fields are missing is noted instead."""
         for name, score in SCORES.items():
             if lacking := score.missing(views, video):
-                self.missing[name] = " and ".join(lacking)
+                self.missing[name] = " and no ".join(lacking)
                 continue
-            values = score.measure(views, video).double().flatten(2) if False else _by_step(score, views, video)
-            known = ~values.isnan()
-            batch = torch.stack([values.nansum(dim=(0, 2)), known.sum(dim=(0, 2)).double()])
-            self.sums[name] = self.sums[name] + batch if name in self.sums else batch
+            values = score.measure(views, video).double()
+            values = values.reshape(*values.shape[:2], -1)
+            batch = torch.stack([values.nansum(dim=(0, 2)), (~values.isnan()).sum(dim=(0, 2)).double()])
+            self.total[name] = self.total[name] + batch if name in self.total else batch
+
+
+@torch.no_grad()
+def evaluate(
+    model: VideoModel,
+    batches: Iterable[Video],
+    step: int,
+    device: torch.device,
+    reduce: Callable[[Tensor], Tensor] | None = None,
+    references: Mapping[str, Callable[[Video], Views | None]] = REFERENCES,
+) -> Evaluation:
+    """Score `model` at optimiser step `step`, and the references, on all of `batches`.
+
+    A value counts once wherever it was computed: means are sums over counts, over all clips of all ranks.
+    The model is shown frames only, never the truth.
+
+    Args:
+        model: is put in eval mode for the while.
+        batches: this rank's share, on `device`; may be empty on some ranks. Under ZeRO-3 the model's forward is
+            a collective, so there every rank needs as many batches as the others.
+        step: sets annealed quantities.
+        device: where the model is.
+        reduce: sums a float64 vector (CPU) over the ranks; None = one rank.
+        references: name -> views, by default copy-last, black and the oracle. {} saves their time.
+
+    Raises:
+        FloatingPointError: the model's views are not finite.
+        ValueError: there is no clip at all.
+    """
+    total = reduce or (lambda vector: vector)
+    tallies = {MODEL: Tally(), **{name: Tally() for name in references}}
+    facts = torch.zeros(6, dtype=torch.float64)  # as `_facts` gives them
+    training = model.training
+    model.eval()
+    for video in batches:
+        views = model(Video(video.frames), step).views
+        _require_finite(views, step)
+        tallies[MODEL].add(views, video)
+        for name, reference in references.items():
+            if (ideal := reference(video)) is not None:
+                tallies[name].add(ideal, video)
+        facts += _facts(views, video, is_first=facts[0] == 0)
+    model.train(training)
+    facts = total(facts)
+    ranks, clips, frames = (round(x) for x in facts[:3].tolist())
+    if clips == 0:
+        raise ValueError("there is no clip to evaluate; choose another split or a larger limit")
+    tables = _tables(tallies, total, ranks, frames // ranks)
+    return Evaluation(
+        step=step,
+        clips=clips,
+        slots=round(float(facts[3]) / ranks),
+        objects=float(facts[5] / facts[4]) if facts[4] else None,
+        tables=tables,
+        skipped={n: why for n, why in tallies[MODEL].missing.items() if n not in tables[MODEL]},
+    )
+
+
+def main(argv: list[str]) -> int:
+    """Score runs or checkpoints on data sets; prints the tables and writes them beside the run."""
+    parser = argparse.ArgumentParser(prog="python -m trainer evaluate", description=main.__doc__)
+    parser.add_argument(
+        "checkpoints", nargs="+", metavar="RUN_OR_CHECKPOINT", help="a path or s3://bucket/prefix"
+    )
+    parser.add_argument("--data", nargs="+", metavar="URL", help="data sets (default: the one of the run)")
+    parser.add_argument("--split", default="val")
+    parser.add_argument("--limit", type=int, metavar="N", help="only the first N clips of each set")
+    parser.add_argument("--batch", type=int, default=CLIPS_PER_BATCH, help="clips at once")
+    parser.add_argument(
+        "--json", type=Path, metavar="FILE", help="write all evaluations there as a JSON list"
+    )
+    parser.add_argument(
+        "--plot", type=Path, default=Path("grid.png"), metavar="FILE", help="box plot of a grid"
+    )
+    given = parser.parse_args(argv)
+    if given.limit is not None and given.limit < 1:
+        raise ValueError(f"--limit: got {given.limit}, must be at least 1; leave it out for all clips")
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    results = []
+    for url in given.checkpoints:
+        loaded = load_model(url)
+        loaded.model.to(device)
+        for data in given.data or [loaded.config.data.url]:
+            result = evaluate_on(loaded, data, given.split, device, given.limit, given.batch)
+            store_beside_run(result, own_data=data == loaded.config.data.url)
+            print(result.text(), end="\n\n")
+            results.append(result)
+    if len(results) > 1:
+        print(grid_text(results))
+        given.plot.write_bytes(box_plot(results))
+        print(f"\nbox plot: {given.plot}")
+    if given.json:
+        given.json.write_text("[" + ",\n".join(result.to_json() for result in results) + "]\n")
+    return 0
+
+
+def evaluate_on(
+    loaded: LoadedModel,
+    data: str,
+    split: str,
+    device: torch.device,
+    limit: int | None = None,
+    batch: int = CLIPS_PER_BATCH,
+) -> Evaluation:
+    """Score a loaded model, on `device` already, on (the first `limit` clips of) a split of the set at `data`."""
+    result = evaluate(loaded.model, videos(loaded, data, split, device, limit, batch), loaded.step, device)
+    return replace(result, checkpoint=loaded.url, data=data, split=split)
+
+
+def videos(
+    loaded: LoadedModel, data: str, split: str, device: torch.device, limit: int | None, batch: int
+) -> Iterator[Video]:
+    """The first `limit` clips of a split, in the set's order, in batches of at most `batch`."""
+    left = limit
+    for clips in scan(
+        replace(loaded.config.data, url=data), split, batch if left is None else min(batch, left)
+    ):
+        video = to_video(clips, device)
+        yield video if left is None else first(video, left)
+        if left is not None:
+            left -= len(video.frames)
+            if left <= 0:
+                return
+
+
+def first(video: Video, count: int) -> Video:
+    """The first `count` clips of a batch, with their truth."""
+    truth = video.truth
+    if truth is not None:
+        kept = {f.name: getattr(truth, f.name) for f in fields(truth)}
+        truth = replace(truth, **{name: None if v is None else v[:count] for name, v in kept.items()})
+    return Video(video.frames[:count], truth)
+
+
+def evaluation_name(split: str, data: str | None = None) -> str:
+    """Where an evaluation lies below its run: of its own data set, or of another."""
+    return f"evaluation/{split}.json" if data is None else f"evaluation/{Path(data).name}-{split}.json"
+
+
+def store_beside_run(result: Evaluation, own_data: bool) -> None:
+    """Write <run>/evaluation/<split>.json, or <set>-<split>.json for a set that is not the run's own."""
+    run = result.checkpoint.partition("/checkpoints/")[0]
+    name = evaluation_name(result.split, None if own_data else result.data)
+    open_store(run).put(name, result.to_json().encode())
+
+
+def _require_finite(views: Views, step: int) -> None:
+    for entry in fields(views):
+        value = getattr(views, entry.name)
+        if value is not None and not bool(torch.isfinite(value).all()):
+            raise FloatingPointError(f"views.{entry.name} of the model is not finite at step {step}")
+
+
+def _facts(views: Views, video: Video, is_first: Tensor) -> Float[Tensor, "6"]:
+    """Ranks with clips, clips, frames, slots, clips with known objects, objects: summed over batches and ranks.
+
+    What is the same for all batches (1 rank, frames, slots) counts once.
+    """
+    slots = next((len(v[0, 0]) for v in (views.visible_masks, views.amodal_masks) if v is not None), 0)
+    frames = video.frames.shape[1]
+    once = [1.0, frames, slots] if is_first else [0.0, 0.0, 0.0]
+    known = video.truth is not None and (
+        video.truth.present is not None or video.truth.amodal_masks is not None
+    )
+    objects = float(exists(video).sum()) if known else 0.0
+    clips = len(video.frames)
+    return torch.tensor([once[0], clips, *once[1:], clips if known else 0, objects], dtype=torch.float64)
+
+
+def _tables(
+    tallies: dict[str, Tally], total: Callable[[Tensor], Tensor], ranks: int, frames: int
+) -> dict[str, dict[str, Curve]]:
+    """All ranks' means. Two sums over ranks: first the lengths, which a rank without clips cannot know."""
+    cells = [(contender, name) for contender in tallies for name in SCORES]
+    mine = [tallies[c].total.get(n) for c, n in cells]
+    lengths = total(torch.tensor([0 if m is None else m.shape[1] for m in mine], dtype=torch.float64)) / ranks
+    steps = [round(length) for length in lengths.tolist()]
+    flat = [
+        (torch.zeros(2, s) if m is None else m).double().cpu().flatten()
+        for m, s in zip(mine, steps, strict=True)
+    ]
+    parts = total(torch.cat(flat)).split([2 * s for s in steps])
+    tables: dict[str, dict[str, Curve]] = {contender: {} for contender in tallies}
+    for (contender, name), part, length in zip(cells, parts, steps, strict=True):
+        if length == 0:
+            continue
+        sums, counts = part.view(2, length)
+        means = tuple(float(s / c) if c else None for s, c in zip(sums, counts, strict=True))
+        mean = float(sums.sum() / counts.sum()) if counts.sum() else None
+        start = {"predicted": frames - length + 1, "decomposed": 1, "clip": 0}[SCORES[name].steps]
+        tables[contender][name] = Curve(start, mean, means, tuple(int(c) for c in counts.tolist()))
+    return {contender: rows for contender, rows in tables.items() if rows or contender == MODEL}

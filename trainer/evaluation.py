@@ -67,14 +67,14 @@ class Evaluation:
         """The tables for a terminal: every score beside its references, then PSNR and SSIM per frame."""
         contenders = list(self.tables)
         names = [name for name in SCORES if any(name in self.tables[c] for c in contenders)]
-        lines = [f"{self.checkpoint or 'model'} at step {self.step} on {self.data or 'data'} {self.split}".rstrip()]
+        lines = [
+            f"{self.checkpoint or 'model'} at step {self.step} on {self.data or 'data'} {self.split}".rstrip()
+        ]
         lines += [f"{self.clips} clips, {count(self.objects)} objects, {self.slots or 'no'} slots", ""]
-        rows = [["score", *contenders, "unit", ""]]
-        for name in names:
-            better = "higher is better" if SCORES[name].higher_is_better else "lower is better"
-            cells = [number(self.mean(c, name)) for c in contenders]
-            rows.append([name, *cells, SCORES[name].unit, f"{SCORES[name].about}; {better}"])
-        lines += aligned(rows)
+        rows = [["score", *contenders]]
+        rows += [[label(name), *(number(self.mean(c, name)) for c in contenders)] for name in names]
+        notes = ["", *(SCORES[name].about for name in names)]
+        lines += [f"{line}   {note}".rstrip() for line, note in zip(aligned(rows), notes, strict=True)]
         for name in (n for n in ("psnr", "ssim") if n in names):
             curves = {c: self.tables[c][name] for c in contenders if name in self.tables[c]}
             first = next(iter(curves.values()))
@@ -90,11 +90,44 @@ class Evaluation:
         return None if curve is None else curve.mean
 
 
+def grid_text(results: list[Evaluation]) -> str:
+    """K_m x K_d: a row for each checkpoint, a column for each data set; PSNR and SSIM with their range over time.
+
+    A cell reads mean [least, most] of the per-frame means, then copy-last in round brackets.
+    """
+    checkpoints = list(dict.fromkeys(r.checkpoint for r in results))
+    sets = list(dict.fromkeys((r.data, r.split) for r in results))
+    cells = {(r.checkpoint, (r.data, r.split)): r for r in results}
+    lines = []
+    for name in ("psnr", "ssim"):
+        rows = [[name, *(f"K_d={count(cells[checkpoints[0], s].objects)} {s[0]}" for s in sets)]]
+        for checkpoint in checkpoints:
+            row = [cells[checkpoint, s] for s in sets]
+            rows.append([f"K_m={row[0].slots} {checkpoint}", *(_cell(result, name) for result in row)])
+        lines += [*aligned(rows), ""]
+    return "\n".join(lines).rstrip()
+
+
+def _cell(result: Evaluation, score: str) -> str:
+    curve = result.tables[MODEL].get(score)
+    means = [m for m in curve.means if m is not None] if curve else []
+    if curve is None or not means:
+        return "-"
+    spread = f"[{number(min(means))}, {number(max(means))}]"
+    return f"{number(curve.mean)} {spread} ({number(result.mean('copy-last', score))})"
+
+
 def number(value: float | None) -> str:
     """Four significant digits or so; a dash for nothing."""
     if value is None:
         return "-"
     return f"{value:.2f}" if abs(value) >= 10 else f"{value:.3f}"
+
+
+def label(score: str) -> str:
+    """A score's name with its unit and the direction that is better."""
+    unit = f" ({SCORES[score].unit})" if SCORES[score].unit else ""
+    return f"{score}{unit} {'↑' if SCORES[score].higher_is_better else '↓'}"
 
 
 def count(value: float | None) -> str:
@@ -105,14 +138,14 @@ def count(value: float | None) -> str:
 
 
 def aligned(rows: list[list[str]]) -> list[str]:
-    """Rows of cells as lines: first column to the left, the others to the right, a last column of prose as is."""
+    """Rows of cells as lines: the first column to the left, the others to the right."""
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    prose = any(" " in row[-1] for row in rows[1:])
-    lines = []
-    for row in rows:
-        cells = [row[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True))]
-        lines.append("  ".join([*cells[:-1], row[-1]] if prose else cells).rstrip())
-    return lines
+    return [
+        "  ".join(
+            [row[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True))]
+        ).rstrip()
+        for row in rows
+    ]
 
 
 def _curve(tree: dict[str, Any]) -> Curve:

@@ -1,0 +1,104 @@
+"""Scores: what a model's views are worth against the video and its ground truth. The table SCORES has them all.
+
+A score is a function of (Views, Video); to add one, write it in the file it belongs to and give it a row.
+What a row does not find (a field of the views, a label of the truth) makes the score skipped, by name.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import Tensor
+
+from model.interface import Video, Views
+from trainer.scores.memory import memory_psnr
+from trainer.scores.motion import motion_deformation, motion_error
+from trainer.scores.objects import amodal_iou, depth_order_accuracy, occluded_iou, unmatched_area
+from trainer.scores.prediction import psnr, ssim
+from trainer.scores.segmentation import rand_score
+
+Steps = Literal["predicted", "decomposed", "clip"]
+
+
+@dataclass(frozen=True)
+class Score:
+    """One row of SCORES.
+
+    `measure` gives values of shape (b, steps, *items), NaN where the question does not arise. `steps` says
+    what axis 1 is: the last frames (predicted), the first frames (decomposed), or one entry for the clip.
+    """
+
+    measure: Callable[[Views, Video], Tensor]
+    steps: Steps
+    views: tuple[str, ...]  # fields of Views that it reads
+    truth: tuple[str, ...] = ()  # fields of Truth that it reads
+    unit: str = ""
+    higher_is_better: bool = True
+    about: str = ""
+
+    def missing(self, views: Views, video: Video) -> list[str]:
+        """The fields that the score needs and does not find, e.g. ["views.motion", "truth.centres"]."""
+        lacking = [f"views.{name}" for name in self.views if getattr(views, name) is None]
+        return lacking + [f"truth.{name}" for name in self.truth if getattr(video.truth, name, None) is None]
+
+
+SCORES: dict[str, Score] = {
+    "psnr": Score(psnr, "predicted", ("prediction",), unit="dB", about="predicted frames, mean of per-frame dB"),
+    "ssim": Score(ssim, "predicted", ("prediction",), about="predicted frames, Gaussian window of sigma 1.5"),
+    "fg_ari_video": Score(
+        rand_score(foreground=True, per_video=True), "clip", ("visible_masks",), ("visible_ids",),
+        about="object pixels grouped as in truth, numbering held over the clip",
+    ),
+    "fg_ari_frame": Score(
+        rand_score(foreground=True, per_video=False), "decomposed", ("visible_masks",), ("visible_ids",),
+        about="object pixels grouped as in truth, frame by frame",
+    ),
+    "ari_video": Score(
+        rand_score(foreground=False, per_video=True), "clip", ("visible_masks",), ("visible_ids",),
+        about="all pixels grouped as in truth, numbering held over the clip",
+    ),
+    "ari_frame": Score(
+        rand_score(foreground=False, per_video=False), "decomposed", ("visible_masks",), ("visible_ids",),
+        about="all pixels grouped as in truth, frame by frame",
+    ),
+    "amodal_iou": Score(
+        amodal_iou(), "decomposed", ("amodal_masks",), ("amodal_masks",),
+        about="full-support masks of matched slots; a missed object counts 0",
+    ),
+    "amodal_iou_clear": Score(
+        amodal_iou(0.0, 0.2), "decomposed", ("amodal_masks",), ("amodal_masks", "visible_ids"),
+        about="the same, objects less than 20 % hidden",
+    ),
+    "amodal_iou_partly": Score(
+        amodal_iou(0.2, 0.8), "decomposed", ("amodal_masks",), ("amodal_masks", "visible_ids"),
+        about="the same, objects 20 to 80 % hidden",
+    ),
+    "amodal_iou_hidden": Score(
+        amodal_iou(0.8, 1.0), "decomposed", ("amodal_masks",), ("amodal_masks", "visible_ids"),
+        about="the same, objects at least 80 % hidden",
+    ),
+    "occluded_iou": Score(
+        occluded_iou, "decomposed", ("amodal_masks", "visible_masks"), ("amodal_masks", "visible_ids"),
+        about="hidden parts only, of 5 px or more",
+    ),
+    "unmatched_area": Score(
+        unmatched_area, "decomposed", ("amodal_masks",), ("amodal_masks",), unit="of frame",
+        higher_is_better=False, about="area of slots that stand for no object",
+    ),
+    "depth_order": Score(
+        depth_order_accuracy, "decomposed", ("amodal_masks", "depth_order"), ("amodal_masks", "depth_ranks"),
+        about="overlapping pairs in the right order; chance is 0.5",
+    ),
+    "motion_error": Score(
+        motion_error, "decomposed", ("amodal_masks", "motion"), ("amodal_masks", "centres", "velocities"),
+        unit="px", higher_is_better=False, about="end-point error of the true centre",
+    ),
+    "motion_deformation": Score(
+        motion_deformation, "decomposed", ("amodal_masks", "motion"), ("amodal_masks",),
+        higher_is_better=False, about="Frobenius norm of the motion's linear part minus the identity",
+    ),
+    "memory_psnr": Score(
+        memory_psnr, "decomposed", ("amodal_masks", "slot_frames"), ("amodal_masks", "visible_ids", "colours"),
+        unit="dB", about="remembered colours inside hidden parts",
+    ),
+}  # fmt: skip

@@ -1,0 +1,80 @@
+"""How close predicted frames are to the true ones: PSNR and SSIM, frame by frame.
+
+Both work in float64: they are averaged over whole data sets, must not depend on the device's shortcuts
+(TF32), and SSIM subtracts nearly equal numbers.
+"""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from model.interface import Video, Views
+
+MSE_FLOOR = 1e-10  # identical frames score 100 dB
+RADIUS, SIGMA = 5, 1.5  # the 11 x 11 window of Wang et al. 2004
+STABILISERS = (0.01**2, 0.03**2)  # (K1 L)^2 and (K2 L)^2 for frames in [0, 1]
+
+
+def peak_signal_to_noise(
+    predicted: Float[Tensor, "*b c h w"], true: Float[Tensor, "*b c h w"]
+) -> Float[Tensor, "*b"]:
+    """Per-frame PSNR in dB of frames in [0, 1]: -10 log10 of the squared error, at most 100 dB."""
+    error = (predicted.double() - true.double()).square().mean(dim=(-3, -2, -1))
+    return -10 * torch.log10(error.clamp(min=MSE_FLOOR))
+
+
+def structural_similarity(
+    predicted: Float[Tensor, "*b c h w"], true: Float[Tensor, "*b c h w"]
+) -> Float[Tensor, "*b"]:
+    """Per-frame SSIM in [-1, 1] with the setting of Wang et al.: the mean over channels and window places.
+
+    Gaussian window of sigma 1.5 cut at 11 x 11, population covariance, data range 1, only windows that lie
+    inside the frame. scikit-image gives the same with `gaussian_weights=True, sigma=1.5,
+    use_sample_covariance=False, data_range=1`; its defaults (uniform 7 x 7 window) give other numbers.
+
+    Raises:
+        ValueError: frames smaller than the window.
+    """
+    height, width = true.shape[-2:]
+    if min(height, width) <= 2 * RADIUS:
+        raise ValueError(
+            f"SSIM needs frames of at least 11 x 11 pixels, got {height} x {width}: use psnr only"
+        )
+    x, y = predicted.double(), true.double()
+    # The window is separable, and a product with a banded matrix is one fast GEMM on every device.
+    down, across = _window(height, x.device), _window(width, x.device)
+    mean_x, mean_y, mean_xx, mean_yy, mean_xy = (down @ a @ across.T for a in (x, y, x * x, y * y, x * y))
+    c1, c2 = STABILISERS
+    covariance = mean_xy - mean_x * mean_y
+    variances = mean_xx - mean_x.square() + mean_yy - mean_y.square()
+    luminance = (2 * mean_x * mean_y + c1) / (mean_x.square() + mean_y.square() + c1)
+    return (luminance * (2 * covariance + c2) / (variances + c2)).mean(dim=(-3, -2, -1))
+
+
+def psnr(views: Views, video: Video) -> Float[Tensor, "b p"]:
+    """PSNR in dB of each predicted frame."""
+    assert views.prediction is not None
+    return peak_signal_to_noise(views.prediction, predicted_frames(views, video))
+
+
+def ssim(views: Views, video: Video) -> Float[Tensor, "b p"]:
+    """SSIM of each predicted frame."""
+    assert views.prediction is not None
+    return structural_similarity(views.prediction, predicted_frames(views, video))
+
+
+def predicted_frames(views: Views, video: Video) -> Float[Tensor, "b p c h w"]:
+    """The true frames that `views.prediction` predicts: the last p of the clip."""
+    assert views.prediction is not None
+    return video.frames[:, video.frames.shape[1] - views.prediction.shape[1] :]
+
+
+def _window(size: int, device: torch.device) -> Float[Tensor, "places size"]:
+    """Row i averages the 11 entries from i on with Gaussian weights."""
+    offsets = torch.arange(-RADIUS, RADIUS + 1, dtype=torch.float64, device=device)
+    weights = torch.exp(-0.5 * (offsets / SIGMA) ** 2)
+    place = torch.arange(size - 2 * RADIUS, device=device)
+    rows = torch.zeros(len(place), size, dtype=torch.float64, device=device)
+    for i, weight in enumerate(weights / weights.sum()):
+        rows[place, place + i] = weight
+    return rows
