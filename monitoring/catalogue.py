@@ -98,11 +98,13 @@ _ROWS = (
     ),
     Metric("commonfate_checkpoint_bytes", "gauge", "checkpoint", "Size of the newest checkpoint"),
     Metric("commonfate_checkpoint_last_step", "gauge", "checkpoint", "Step of the newest"),
-    # Health of the slots, the signs of a model that has collapsed: `commonfate_slot_` + the name of its term.
-    Metric("commonfate_slot_mask_area", "gauge", "loop", "Share of the frame; not 0, not 1"),
+    # Health of the slots: the signs of a model that has collapsed.
+    Metric("commonfate_slot_mask_area_ratio", "gauge", "loop", "Share of the frame; not 0, not 1"),
     Metric("commonfate_slot_active", "gauge", "loop", "Slots whose mask is not empty"),
-    Metric("commonfate_slot_duplicate_iou", "gauge", "loop", "Overlap; near 1 = an object held twice"),
-    Metric("commonfate_slot_order_entropy", "gauge", "loop", "Doubt in the depth order; 0 = a sure order"),
+    Metric("commonfate_slot_duplicate_iou_ratio", "gauge", "loop", "Overlap; near 1 = an object held twice"),
+    Metric(
+        "commonfate_slot_order_entropy_ratio", "gauge", "loop", "Doubt in the depth order; 0 = a sure order"
+    ),
     Metric("commonfate_slot_motion_pixels", "gauge", "loop", "Displacement per frame; 0 = motion ignored"),
 )
 
