@@ -43,7 +43,7 @@ def structural_similarity(
     x, y = predicted.double(), true.double()
     # The window is separable, and a product with a banded matrix is one fast GEMM on every device.
     down, across = _window(height, x.device), _window(width, x.device)
-    mean_x, mean_y, mean_xx, mean_yy, mean_xy = (down @ a @ across.T for a in (x, y, x * x, y * y, x * y))
+    mean_x, mean_y, mean_xx, mean_yy, mean_xy = (down @ (a @ across.T) for a in (x, y, x * x, y * y, x * y))
     c1, c2 = STABILISERS
     covariance = mean_xy - mean_x * mean_y
     variances = mean_xx - mean_x.square() + mean_yy - mean_y.square()

@@ -40,8 +40,8 @@ def adjusted_rand(
 
 def predicted_ids(visible_masks: Float[Tensor, "*b k h w"]) -> Int[Tensor, "*b h w"]:
     """Slot number 0..k-1 of the largest weight at each pixel; k where the background's is larger."""
-    background = 1 - visible_masks.sum(dim=-3, keepdim=True)
-    return torch.cat([visible_masks, background], dim=-3).argmax(dim=-3)
+    largest, slot = visible_masks.max(dim=-3)
+    return slot.masked_fill(1 - visible_masks.sum(dim=-3) > largest, visible_masks.shape[-3])
 
 
 def rand_score(*, foreground: bool, per_video: bool) -> Callable[[Views, Video], Tensor]:
