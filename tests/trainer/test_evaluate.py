@@ -1,0 +1,235 @@
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from data_shards.clip import Batch
+from data_shards.sources.sprites import Sprites
+from model.interface import ModelOutput, Video, VideoModel, Views
+from trainer.batch import to_video
+from trainer.evaluate import evaluate, first
+from trainer.evaluation import Evaluation, aligned, count, grid_text, number
+from trainer.plots import box_plot
+from trainer.references import copy_last, oracle, true_order
+from trainer.scores import SCORES
+
+CPU = torch.device("cpu")
+
+
+class Halves(VideoModel):
+    """Predicts the mean of frame t and black; its two slots are the halves of the frame. Refuses to see truth."""
+
+    def forward(self, video: Video, step: int) -> ModelOutput:
+        assert video.truth is None
+        assert not self.training
+        past = video.frames[:, :-1]
+        masks = torch.zeros(*past.shape[:2], 2, *past.shape[3:])
+        half = past.shape[-1] // 2
+        masks[:, :, 0, :, :half] = 1
+        masks[:, :, 1, :, half:] = 1
+        return ModelOutput(
+            torch.zeros(()), {}, Views(prediction=past / 2, visible_masks=masks, amodal_masks=masks)
+        )
+
+    def predict(self, video: Video, horizon: int) -> Float[Tensor, "b horizon c h w"]:
+        return video.frames[:, -1:].expand(-1, horizon, -1, -1, -1)
+
+
+class Diverged(Halves):
+    """Has lost its numbers."""
+
+    def forward(self, video: Video, step: int) -> ModelOutput:
+        return ModelOutput(torch.zeros(()), {}, Views(prediction=video.frames[:, 1:] * torch.nan))
+
+
+def sprites(count: int = 7, **fields: int) -> Video:
+    clips = list(Sprites(size=32, frames=6, **fields).clips("val", count, seed=3))
+    names = ("frames", "visible_ids", "amodal_masks", "depth_ranks", "centres", "velocities", "colours")
+    stacked = {name: np.stack([getattr(clip, name) for clip in clips]) for name in names}
+    present = np.ones(stacked["depth_ranks"].shape, np.int32)
+    return to_video(Batch([clip.key for clip in clips], **stacked, present=present), CPU)
+
+
+def batches(video: Video, sizes: list[int]) -> list[Video]:
+    parts = []
+    for size in sizes:
+        parts.append(first(video, size))
+        truth = type(video.truth)(**{k: v[size:] for k, v in vars(video.truth).items()})
+        video = Video(video.frames[size:], truth)
+    return parts
+
+
+def test_means_are_those_of_all_values_at_once() -> None:
+    video = sprites(objects=2)
+    result = evaluate(Halves(), batches(video, [3, 3, 1]), 5, CPU)
+    views = Halves().eval()(Video(video.frames), 5).views
+    for contender, expected in {
+        "model": views,
+        "copy-last": copy_last(video),
+        "oracle ceiling": oracle(video),
+    }.items():
+        for name, score in SCORES.items():
+            if score.missing(expected, video):
+                assert name not in result.tables[contender]
+                continue
+            values = score.measure(expected, video).double()
+            curve = result.tables[contender][name]
+            assert sum(curve.counts) == int((~values.isnan()).sum())
+            wanted = values.nanmean().item()
+            assert curve.mean == (None if np.isnan(wanted) else pytest.approx(wanted, abs=1e-12)), (
+                contender,
+                name,
+            )
+            per_step = values.transpose(0, 1).flatten(1).nanmean(dim=1)
+            assert [np.nan if m is None else m for m in curve.means] == pytest.approx(
+                per_step.tolist(), nan_ok=True
+            )
+    assert (result.clips, result.slots, result.objects, result.step) == (7, 2, 2.0, 5)
+    assert result.skipped["depth_order"] == "views.depth_order"
+    assert result.skipped["motion_error"] == "views.motion"
+    assert result.tables["model"]["psnr"].first == 2
+    assert result.tables["model"]["amodal_iou"].first == 1
+    assert result.tables["model"]["fg_ari_video"].first == 0
+
+
+@pytest.mark.parametrize("shares", [[[4], [3]], [[2, 1], [4], []], [[], [1, 1, 1, 1, 1, 1, 1]]])
+def test_any_number_of_ranks_gives_what_one_gives(shares: list[list[int]]) -> None:
+    video = sprites(objects=3)
+    alone = evaluate(Halves(), batches(video, [7]), 1, CPU)
+    parts = iter(batches(video, [size for share in shares for size in share]))
+    together = on_ranks([[next(parts) for _ in share] for share in shares])
+    assert len(together) == len(shares)
+    for result in together:
+        assert (result.clips, result.slots, result.objects) == (7, 2, 3.0)
+        assert result.tables.keys() == alone.tables.keys()
+        for contender, rows in alone.tables.items():
+            assert result.tables[contender].keys() == rows.keys()
+            for name, curve in rows.items():
+                other = result.tables[contender][name]
+                assert (other.first, other.counts) == (curve.first, curve.counts)
+                assert [other.mean, *other.means] == pytest.approx([curve.mean, *curve.means], abs=1e-12)
+
+
+def test_the_oracle_is_the_ceiling_and_copy_last_the_floor() -> None:
+    """The levels of the published data set's reimplementation, at half its size: order and distance must hold."""
+    result = evaluate(Halves(), [sprites(24, objects=3)], 0, CPU)
+    assert (
+        result.mean("black", "psnr")
+        < result.mean("copy-last", "psnr")
+        < result.mean("oracle ceiling", "psnr")
+    )
+    assert result.mean("oracle ceiling", "psnr") - result.mean("copy-last", "psnr") > 8
+    assert result.mean("oracle ceiling", "fg_ari_video") > 0.98
+    assert result.mean("copy-last", "fg_ari_video") == pytest.approx(0)
+    assert result.mean("oracle ceiling", "depth_order") == 1
+
+
+def test_padded_objects_come_last_in_the_true_order() -> None:
+    truth = sprites(2, objects=3).truth
+    truth = replace(
+        truth, depth_ranks=torch.tensor([[1, 0, 0], [2, 0, 1]]), present=torch.tensor([[1, 1, 0], [1, 1, 1]])
+    )
+    assert true_order(truth).argmax(2).tolist() == [[1, 0, 2], [2, 0, 1]]
+
+
+def test_videos_without_truth_are_scored_on_prediction_alone() -> None:
+    result = evaluate(Halves(), [Video(sprites(2).frames)], 0, CPU)
+    assert set(result.scores) == {"psnr", "ssim"}
+    assert "oracle ceiling" not in result.tables
+    assert result.objects is None
+    assert result.skipped["fg_ari_video"] == "truth.visible_ids"
+    assert "skipped fg_ari_video: no truth.visible_ids" in result.text()
+
+
+def test_model_is_back_in_its_mode_and_references_can_be_left_out() -> None:
+    model = Halves().train()
+    result = evaluate(model, [sprites(2)], 0, CPU, references={})
+    assert model.training
+    assert list(result.tables) == ["model"]
+
+
+def test_a_diverged_model_is_an_error_not_a_missing_value() -> None:
+    with pytest.raises(FloatingPointError, match=r"views.prediction of the model is not finite at step 40"):
+        evaluate(Diverged(), [sprites(2)], 40, CPU)
+
+
+def test_no_clip_at_all_is_an_error() -> None:
+    with pytest.raises(ValueError, match="no clip to evaluate"):
+        evaluate(Halves(), [], 0, CPU)
+
+
+def test_json_round_trip_is_exact() -> None:
+    result = replace(
+        evaluate(Halves(), [sprites(2, objects=1)], 0, CPU), checkpoint="a/b", data="c", split="val"
+    )
+    assert any(
+        curve.mean is None for curve in result.tables["model"].values()
+    )  # one object: no pair to order
+    assert Evaluation.from_json(result.to_json()) == result
+
+
+def test_text_shows_every_number_next_to_its_references() -> None:
+    result = evaluate(Halves(), [sprites(3, objects=2)], 0, CPU)
+    lines = result.text().splitlines()
+    row = next(line for line in lines if line.startswith("psnr (dB)"))
+    cells = [number(result.mean(c, "psnr")) for c in ("model", "copy-last", "black", "oracle ceiling")]
+    assert row.split()[3:7] == cells
+    assert any(line.split()[:6] == ["psnr", "of", "frame", "2", "3", "4"] for line in lines)
+
+
+def test_grid_places_each_checkpoint_and_set() -> None:
+    results = [
+        replace(evaluate(Halves(), [sprites(2, objects=k)], 0, CPU), checkpoint=name, data=f"set{k}")
+        for name in ("one", "two")
+        for k in (2, 3)
+    ]
+    text = grid_text(results).splitlines()
+    assert text[0].split() == ["psnr", "K_d=2", "set2", "K_d=3", "set3"]
+    assert text[1].startswith("K_m=2 one")
+    assert number(results[3].mean("model", "psnr")) in text[2].split()
+    assert box_plot(results).startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(None, "-"), (36.456, "36.46"), (0.12345, "0.123"), (-1.5, "-1.500")]
+)
+def test_numbers_keep_four_digits(value: float | None, text: str) -> None:
+    assert number(value) == text
+
+
+def test_counts_and_columns() -> None:
+    assert [count(v) for v in (None, 3.0, 2.5)] == ["unknown", "3", "2.5"]
+    assert aligned([["a", "bb"], ["ccc", "d"]]) == ["a    bb", "ccc   d"]
+
+
+def on_ranks(shares: list[list[Video]]) -> list[Evaluation]:
+    """Evaluate on as many threads as shares, with a summing reduce between them."""
+    barrier = threading.Barrier(len(shares), timeout=60)
+    vectors: list[Tensor | None] = [None] * len(shares)
+    results: list[Evaluation | None] = [None] * len(shares)
+
+    def reduce_for(rank: int) -> Callable[[Tensor], Tensor]:
+        def total(vector: Tensor) -> Tensor:
+            assert vector.dtype == torch.float64
+            vectors[rank] = vector
+            barrier.wait()
+            result = torch.stack(vectors).sum(0)
+            barrier.wait()
+            return result
+
+        return total
+
+    def work(rank: int) -> None:
+        results[rank] = evaluate(Halves(), shares[rank], 1, CPU, reduce_for(rank))
+
+    threads = [threading.Thread(target=work, args=(rank,)) for rank in range(len(shares))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=120)
+    return [result for result in results if result is not None]
