@@ -226,7 +226,7 @@ def _tables(
         (torch.zeros(2, s) if m is None else m).double().cpu().flatten()
         for m, s in zip(mine, steps, strict=True)
     ]
-    parts = total(torch.cat(flat)).split([2 * s for s in steps])
+    parts = torch.split(total(torch.cat(flat)), [2 * s for s in steps])
     tables: dict[str, dict[str, Curve]] = {contender: {} for contender in tallies}
     for (contender, name), part, length in zip(cells, parts, steps, strict=True):
         if length == 0:

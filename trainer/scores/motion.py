@@ -21,7 +21,7 @@ def motion_error(views: Views, video: Video) -> Float[Tensor, "b s n"]:
     motion = take(take_motion(views, video), slots)
     centres = truth.centres[:, :steps].double()
     moved = apply_homography(motion, centres)
-    error = torch.linalg.vector_norm(moved - centres - truth.velocities[:, :steps], dim=-1)
+    error: Tensor = torch.linalg.vector_norm(moved - centres - truth.velocities[:, :steps], dim=-1)
     return error.masked_fill(~_counted(views, video), torch.nan)
 
 
@@ -30,7 +30,7 @@ def motion_deformation(views: Views, video: Video) -> Float[Tensor, "b s n"]:
     motion = take(take_motion(views, video), match(views, video))
     linear = motion[..., :2, :2] / motion[..., 2:, 2:]
     eye = torch.eye(2, dtype=motion.dtype, device=motion.device)
-    norm = torch.linalg.matrix_norm(linear - eye)
+    norm: Tensor = torch.linalg.matrix_norm(linear - eye)
     return norm.masked_fill(~_counted(views, video), torch.nan)
 
 
@@ -41,7 +41,8 @@ def take_motion(views: Views, video: Video) -> Float[Tensor, "b s k 3 3"]:
     to_unit = torch.tensor([[2 / width, 0, -1], [0, 2 / height, -1], [0, 0, 1]], dtype=torch.float64)
     to_unit = to_unit.to(views.motion.device)
     motion = views.motion[:, : video.frames.shape[1] - 1].double()
-    return torch.linalg.inv(to_unit) @ motion @ to_unit
+    to_pixels: Tensor = torch.linalg.inv(to_unit)
+    return to_pixels @ motion @ to_unit
 
 
 def apply_homography(matrix: Float[Tensor, "*b 3 3"], points: Float[Tensor, "*b 2"]) -> Float[Tensor, "*b 2"]:
