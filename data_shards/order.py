@@ -1,0 +1,118 @@
+"""Which samples make up global batch `step`: a pure function of (seed, step), whoever reads them.
+
+Shards are shuffled by (seed, epoch). Their concatenation of N samples is cut into V streams of N // V or N // V + 1
+samples, and each stream into blocks whose samples are shuffled inside the block. Position p = step * batch + slot
+of the endless sequence is place q = p mod N of epoch p // N, which is sample q // V of stream q mod V. So every
+epoch holds each sample once, for any N; streams are read nearly in sequence, V of them mixed; and a step is found
+without looking at the ones before it. A global batch may span two epochs.
+"""
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from jaxtyping import Int64, UInt64
+
+
+@dataclass(frozen=True)
+class Order:
+    """The order of one split.
+
+    Args:
+        counts: samples of each shard, in the manifest's order.
+        seed: of the shuffles.
+        streams: V, the number of places in the split that are read at the same time.
+        block: samples of a stream that are shuffled among themselves; about streams * block samples mix.
+    """
+
+    counts: tuple[int, ...]
+    seed: int
+    streams: int = 64
+    block: int = 16
+
+    def __post_init__(self) -> None:
+        if not self.counts or min(self.counts) < 1:
+            raise ValueError(f"counts {self.counts} must be at least 1 for each shard")
+        if self.streams < 1 or self.block < 1:
+            raise ValueError(f"streams {self.streams} and block {self.block} must be at least 1")
+        if not 0 <= self.seed < 1 << 63:
+            raise ValueError(f"seed {self.seed} must be from 0 to 2**63 - 1")
+
+    @property
+    def samples(self) -> int:
+        """N, the samples of one epoch."""
+        return sum(self.counts)
+
+    def batch(
+        self, step: int, size: int, slots: range
+    ) -> tuple[Int64[np.ndarray, "b"], Int64[np.ndarray, "b"]]:
+        """(shard, sample in it) of each of `slots` of the global batch `step` of `size` samples."""
+        return self.locate(step * size + np.asarray(slots, np.int64))
+
+    def locate(
+        self, positions: Int64[np.ndarray, "p"]
+    ) -> tuple[Int64[np.ndarray, "p"], Int64[np.ndarray, "p"]]:
+        """(shard, sample in it) at each position of the endless sequence."""
+        epochs, places = np.divmod(positions, self.samples)
+        offsets, streams = np.divmod(places, self.streams)
+        length, longer = divmod(self.samples, self.streams)  # the first `longer` streams hold one more
+        starts = streams * length + np.minimum(streams, longer)
+        lengths = length + (streams < longer)
+        blocks = offsets // self.block
+        firsts = blocks * self.block
+        sizes = np.minimum(self.block, lengths - firsts)
+        inner = self._shuffle(epochs, streams, blocks, sizes, offsets - firsts)
+        places = starts + firsts + inner
+        shards, samples = np.empty_like(places), np.empty_like(places)
+        for epoch in np.unique(epochs):
+            here = epochs == epoch
+            order, ends = _shuffled_shards(self.counts, self.seed, int(epoch))
+            nth = np.searchsorted(ends, places[here], side="right")
+            shards[here] = order[nth]
+            samples[here] = places[here] - ends[nth] + np.asarray(self.counts)[order[nth]]
+        return shards, samples
+
+    def _shuffle(
+        self,
+        epochs: Int64[np.ndarray, "p"],
+        streams: Int64[np.ndarray, "p"],
+        blocks: Int64[np.ndarray, "p"],
+        sizes: Int64[np.ndarray, "p"],
+        places: Int64[np.ndarray, "p"],
+    ) -> Int64[np.ndarray, "p"]:
+        """Where the shuffle of its block sends each place: the rank of random keys."""
+        inside = np.arange(self.block)
+        keys = mix(mix(mix(mix(_words(self.seed), epochs), streams), blocks)[:, None], inside)
+        keys = np.where(
+            inside < sizes[:, None], keys, np.iinfo(np.uint64).max
+        )  # a short block's end stays last
+        order: Int64[np.ndarray, "p k"] = np.argsort(keys, axis=1, kind="stable")
+        return np.take_along_axis(order, places[:, None], axis=1)[:, 0]
+
+
+@lru_cache(maxsize=4)
+def _shuffled_shards(
+    counts: tuple[int, ...], seed: int, epoch: int
+) -> tuple[Int64[np.ndarray, "s"], Int64[np.ndarray, "s"]]:
+    """Shards in the order of `epoch`, and where each ends in their concatenation."""
+    keys = mix(mix(_words(~seed), _words(epoch)), np.arange(len(counts)))
+    order = np.argsort(keys, kind="stable")
+    return order, np.cumsum(np.asarray(counts)[order])
+
+
+def mix(state: UInt64[np.ndarray, "..."], value: np.ndarray) -> UInt64[np.ndarray, "..."]:
+    """Random bits that depend on every bit of both: the finaliser of splitmix64 (Steele, Lea and Flood 2014).
+
+    Written out because numpy promises the same numbers in every release for raw bit generators only, and those
+    take as long to set up as a batch takes to order.
+    """
+    z = (state ^ np.asarray(value).astype(np.uint64)) + np.uint64(0x9E3779B97F4A7C15)
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return z ^ (z >> np.uint64(31))
+
+
+def _words(number: int) -> UInt64[np.ndarray, "1"]:
+    return np.array(
+        [number % (1 << 64)], np.uint64
+    )  # an array, since numpy warns where a scalar wraps around

@@ -1,0 +1,245 @@
+"""Where bytes live: a folder or a bucket behind one small interface, used for shards and for checkpoints.
+
+Writes are complete or absent; reads can be pinned to a version, so that an object replaced in the middle of a run
+is an error instead of a mixture.
+"""
+
+import os
+import secrets
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+
+class StorageError(Exception):
+    """What storage refuses or has lost, in one sentence that names the URL. Retrying does not help."""
+
+    def __init__(self, url: str, reason: str) -> None:
+        super().__init__(url, reason)
+        self.url, self.reason = url, reason
+
+    def __str__(self) -> str:
+        return f"{self.url}: {self.reason}"
+
+
+class NotFound(StorageError):
+    """There is no such object."""
+
+
+class Changed(StorageError):
+    """The object is not the version that the reader pinned."""
+
+
+@dataclass(frozen=True)
+class Stat:
+    """An object's `size` in bytes and its `version`: ETag, or time of last change."""
+
+    size: int
+    version: str
+
+
+class Store(ABC):
+    """Objects below one URL, by names such as "train-000000.tar" or "checkpoints/step-00000040/x".
+
+    Every method raises StorageError, whose text names the URL.
+
+    Attributes:
+        url: without a trailing slash.
+        retries: requests repeated since the store was opened; stays 0 on files.
+    """
+
+    url: str
+    retries: int = 0
+
+    def address(self, name: str) -> str:
+        """The URL of an object."""
+        return f"{self.url}/{name}" if name else self.url
+
+    @abstractmethod
+    def stat(self, name: str) -> Stat:
+        """Size and version; NotFound if absent."""
+
+    @abstractmethod
+    def read(
+        self, name: str, start: int | None = None, end: int | None = None, version: str | None = None
+    ) -> bytes:
+        """The bytes [start, end) of an object, all of them or an error.
+
+        Args:
+            name: of the object.
+            start: first byte, 0 by default.
+            end: one past the last byte, the object's end by default.
+            version: of a `Stat`; Changed is raised if the object is another one by now.
+        """
+
+    @abstractmethod
+    def put(self, name: str, source: bytes | Path, if_absent: bool = False) -> None:
+        """Store bytes or a local file under `name`: complete or absent, never half.
+
+        Raises:
+            FileExistsError: `if_absent` and there is such an object. Of several writers exactly one wins.
+        """
+
+    @abstractmethod
+    def list(self, prefix: str = "") -> dict[str, int]:
+        """Names that start with `prefix`, sorted, with their sizes in bytes."""
+
+    @abstractmethod
+    def delete(self, name: str) -> None:
+        """Remove an object; an absent one is fine."""
+
+    def close(self) -> None:
+        """Give up waiting requests; later calls fail."""
+        return None
+
+    def exists(self, name: str) -> bool:
+        """Whether there is such an object."""
+        try:
+            self.stat(name)
+        except NotFound:
+            return False
+        return True
+
+    def size(self, name: str) -> int:
+        """Bytes of the object."""
+        return self.stat(name).size
+
+
+class FolderStore(Store):
+    """A folder of a file system."""
+
+    def __init__(self, url: str, root: Path) -> None:
+        self.url, self.root = url, root
+
+    def _path(self, name: str) -> Path:
+        path = self.root / name
+        if not path.resolve().is_relative_to(self.root.resolve()):
+            raise StorageError(self.address(name), "leaves its folder")
+        return path
+
+    def _failure(self, name: str, error: OSError) -> StorageError:
+        if isinstance(error, FileNotFoundError | NotADirectoryError):
+            return NotFound(self.address(name), "no such file")
+        return StorageError(self.address(name), error.strerror or str(error))
+
+    def stat(self, name: str) -> Stat:
+        """Of a file; its version is inode, time of change and size."""
+        try:
+            found = self._path(name).stat()
+        except OSError as error:
+            raise self._failure(name, error) from error
+        if not self._path(name).is_file():
+            raise NotFound(self.address(name), "not a file")
+        return Stat(found.st_size, f"{found.st_ino}-{found.st_mtime_ns}-{found.st_size}")
+
+    def read(
+        self, name: str, start: int | None = None, end: int | None = None, version: str | None = None
+    ) -> bytes:
+        """See Store."""
+        if version is not None and self.stat(name).version != version:
+            raise Changed(self.address(name), "was replaced while it was being read")
+        try:
+            with self._path(name).open("rb", buffering=0) as file:
+                size = os.fstat(file.fileno()).st_size
+                first, last = start or 0, size if end is None else end
+                if last > size:
+                    raise StorageError(
+                        self.address(name), f"ends at byte {size}, before byte {last}: truncated"
+                    )
+                file.seek(first)
+                parts, missing = [], last - first
+                while missing > 0:
+                    part = file.read(missing)
+                    if not part:
+                        raise StorageError(self.address(name), f"ended {missing} bytes early: truncated")
+                    parts.append(part)
+                    missing -= len(part)
+        except OSError as error:
+            raise self._failure(name, error) from error
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def put(self, name: str, source: bytes | Path, if_absent: bool = False) -> None:
+        """Written beside the target, synced, then renamed or linked."""
+        target = self._path(name)
+        # A dot in front hides what is not complete from list(); the random part keeps writers apart.
+        partial = target.with_name(f".{target.name}.{secrets.token_hex(8)}.partial")
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                _write(partial, source)
+                if if_absent:
+                    os.link(partial, target)  # unlike rename, fails where the target exists
+                else:
+                    partial.replace(target)
+            finally:
+                partial.unlink(missing_ok=True)
+            _sync_folder(target.parent)
+        except FileExistsError as error:
+            raise FileExistsError(f"{self.address(name)} exists already") from error
+        except OSError as error:
+            raise self._failure(name, error) from error
+
+    def list(self, prefix: str = "") -> dict[str, int]:
+        """Files of all folders below; none where there is no folder."""
+        # Only the deepest folder that the prefix names is walked.
+        top = self._path(prefix[: prefix.rfind("/") + 1])
+        found = {}
+        for folder, _, files in os.walk(top):
+            for file in files:
+                path = Path(folder, file)
+                name = path.relative_to(self.root).as_posix()
+                if name.startswith(prefix) and not file.endswith(".partial"):
+                    found[name] = path.stat().st_size
+        return dict(sorted(found.items()))
+
+    def delete(self, name: str) -> None:
+        """Unlink it."""
+        try:
+            self._path(name).unlink(missing_ok=True)
+        except OSError as error:
+            raise self._failure(name, error) from error
+
+
+def _write(path: Path, source: bytes | Path) -> None:
+    with path.open("xb") as out:
+        if isinstance(source, bytes):
+            out.write(source)
+        else:
+            with source.open("rb") as file:
+                while part := file.read(1 << 20):
+                    out.write(part)
+        out.flush()
+        os.fsync(out.fileno())
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def open_store(url: str, deadline: float = 600.0) -> Store:
+    """The store at `url`: a plain path, file:///path or s3://bucket/prefix. Nothing is contacted yet.
+
+    Keys and endpoint of S3 come from the usual AWS_* variables (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY,
+    AWS_ENDPOINT_URL).
+
+    Args:
+        url: where.
+        deadline: seconds for which requests are repeated while a remote store does not answer.
+    """
+    if "://" not in url:
+        return FolderStore(url.rstrip("/") or url, Path(url))
+    parts = urlsplit(url)
+    if parts.scheme == "file" and parts.netloc in ("", "localhost") and parts.path:
+        return FolderStore(url.rstrip("/"), Path(unquote(parts.path)))
+    if parts.scheme == "s3" and parts.netloc:
+        from data_shards.bucket import BucketStore  # s3fs takes 0.5 s to import
+
+        prefix = url.removeprefix("s3://").partition("/")[2].strip("/")
+        return BucketStore(url.rstrip("/"), parts.netloc, prefix, deadline)
+    # Never anything else: 'pipe:' of other readers, for one, runs a shell.
+    raise ValueError(f"url {url!r} must be a plain path, file:///path or s3://bucket/prefix")

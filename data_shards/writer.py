@@ -1,0 +1,245 @@
+"""Clips become shards: tars written locally, uploaded once, verified; the manifest last, in one conditional PUT."""
+
+import hashlib
+import io
+import tarfile
+import tempfile
+import time
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from data_shards.clip import Clip
+from data_shards.encoding import FIELDS, OBJECT_AXIS, encode
+from data_shards.manifest import MANIFEST, Index, Manifest, Shard
+from data_shards.storage import StorageError, Store, open_store
+
+if TYPE_CHECKING:
+    from data_shards import Source
+
+SHARD_BYTES = 32 << 20
+READ = 8 << 20  # bytes of one read when a shard is verified
+KEY_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_")
+
+Progress = Callable[[str, int, int], None]  # split, clips so far, their bytes
+
+
+def build(
+    source_name: str,
+    source: "Source",
+    url: str,
+    counts: Mapping[str, int],
+    seed: int,
+    shard_bytes: int = SHARD_BYTES,
+    progress: Progress | None = None,
+) -> Manifest:
+    """Write the clips of `source` as a data set at `url`: complete in the end, or absent.
+
+    An interrupted build leaves shards without a manifest. They are named by their content, so building again
+    uploads only what is missing, and another build to the same place disturbs nothing.
+
+    Args:
+        source_name: its name in SOURCES.
+        source: its parameters, a frozen dataclass. Its attribute or field `video_encoding` ("lossless" where there
+            is none) says how frames are stored; after the last clip, what a method `statistics()` returns is kept.
+        url: of the new set.
+        counts: clips by split, at most; a split of 0 is left out.
+        seed: of the source.
+        shard_bytes: a shard is closed when it is larger.
+        progress: is told of every clip.
+
+    Raises:
+        FileExistsError: there is a data set at `url`.
+        ValueError: a bad clip, or none at all.
+    """
+    store = open_store(url)
+    if store.exists(MANIFEST):
+        raise FileExistsError(
+            f"{store.url}: a data set exists here already; choose another place or delete it"
+        )
+    video_encoding = str(getattr(source, "video_encoding", "lossless"))
+    splits: dict[str, tuple[Shard, ...]] = {}
+    shape = _Shape()
+    started = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="shards-") as folder:
+        for split, count in counts.items():
+            writer = _SplitWriter(store, split, Path(folder), shard_bytes, video_encoding)
+            for done, clip in enumerate(source.clips(split, count, seed) if count else (), start=1):
+                shape.check(clip)
+                writer.add(clip)
+                if progress is not None:
+                    progress(split, done, writer.bytes)
+            if shards := writer.finish():
+                splits[split] = tuple(shards)
+    if not splits:
+        raise ValueError(f"source {source_name}: gave no clips; check its parameters and the counts")
+    described: Any = source
+    statistics = {"seconds": round(time.monotonic() - started, 3)}
+    if hasattr(source, "statistics"):
+        statistics |= source.statistics()
+    manifest = Manifest(
+        source=source_name,
+        parameters=asdict(described),
+        seed=seed,
+        video_encoding=video_encoding,
+        shape=shape.frames,
+        fields=shape.fields,
+        objects=shape.objects,
+        splits=splits,
+        statistics=statistics,
+    )
+    try:
+        store.put(MANIFEST, manifest.to_json(), if_absent=True)
+    except FileExistsError as error:
+        raise FileExistsError(
+            f"{store.url}: another build finished here first; its data set stands"
+        ) from error
+    return manifest
+
+
+class _Shape:
+    """What all clips of a set have in common."""
+
+    def __init__(self) -> None:
+        self.frames: tuple[int, int, int, int] = (0, 0, 0, 0)
+        self.fields: tuple[str, ...] = ()
+        self.objects = 0
+
+    def check(self, clip: Clip) -> None:
+        if not clip.key or not set(clip.key) <= KEY_CHARACTERS or len(clip.key) > 60:
+            raise ValueError(f"clip key {clip.key!r} must be 1 to 60 letters, digits, '-' and '_'")
+        fields = tuple(field for field in FIELDS if getattr(clip, field) is not None)
+        if not self.fields:
+            t, h, w, c = clip.frames.shape
+            self.frames, self.fields = (t, h, w, c), fields
+        if clip.frames.shape != self.frames or fields != self.fields:
+            raise ValueError(
+                f"clip {clip.key}: frames {clip.frames.shape} with {', '.join(fields)} differ from the clips before: "
+                f"{self.frames} with {', '.join(self.fields)}"
+            )
+        for field, axis in OBJECT_AXIS.items():
+            if (array := getattr(clip, field)) is not None:
+                self.objects = max(self.objects, array.shape[axis])
+
+
+class _SplitWriter:
+    """Fills one local tar after the other and uploads each when it is full."""
+
+    def __init__(self, store: Store, split: str, folder: Path, limit: int, video_encoding: str) -> None:
+        self.bytes = 0
+        self._store, self._split, self._folder, self._limit = store, split, folder, limit
+        self._video_encoding = video_encoding
+        self._shards: list[Shard] = []
+        self._keys: set[str] = set()
+        self._tar: _Tar | None = None
+
+    def add(self, clip: Clip) -> None:
+        if clip.key in self._keys:
+            raise ValueError(f"clip key {clip.key!r} came twice in split {self._split}")
+        self._keys.add(clip.key)
+        members = encode(clip, self._video_encoding)
+        if self._tar is None:
+            self._tar = _Tar(self._folder / f"{self._split}.tar")
+        self.bytes += self._tar.add(clip.key, members)
+        if self._tar.size >= self._limit:
+            self._upload(self._tar)
+            self._tar = None
+
+    def finish(self) -> list[Shard]:
+        if self._tar is not None:
+            self._upload(self._tar)
+            self._tar = None
+        return self._shards
+
+    def _upload(self, tar: "_Tar") -> None:
+        index = tar.close().to_bytes()
+        digest, size = hashed(_file_parts(tar.path))
+        stem = f"{self._split}-{len(self._shards):06d}-{digest[:8]}"
+        shard = Shard(
+            f"{stem}.tar", tar.samples, size, digest, f"{stem}.index.npz", hashlib.sha256(index).hexdigest()
+        )
+        if not _is_there(self._store, shard):
+            self._store.put(shard.name, tar.path)
+            if not _is_there(self._store, shard):
+                raise StorageError(self._store.address(shard.name), "differs from what was uploaded")
+        self._store.put(shard.index, index)
+        self._shards.append(shard)
+        tar.path.unlink()
+
+
+class _Tar:
+    """A tar being written, and where its members lie. Its bytes depend on the samples alone."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._tar = tarfile.open(path, "w", format=tarfile.USTAR_FORMAT)  # noqa: SIM115 (closed by close)
+        self._keys: list[str] = []
+        self._names: tuple[str, ...] = ()
+        self._rows: list[list[tuple[int, int, int]]] = []
+
+    @property
+    def size(self) -> int:
+        return self._tar.offset
+
+    @property
+    def samples(self) -> int:
+        return len(self._keys)
+
+    def add(self, key: str, members: Mapping[str, bytes]) -> int:
+        """Append a sample; returns the bytes it takes."""
+        before = self.size
+        self._names = self._names or tuple(members)
+        row = []
+        for name, data in members.items():
+            info = tarfile.TarInfo(f"{key}.{name}")
+            info.size = len(data)
+            self._tar.addfile(info, io.BytesIO(data))
+            padded = -(-len(data) // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
+            row.append((self.size - padded, len(data), zlib.crc32(data)))
+        self._keys.append(key)
+        self._rows.append(row)
+        return self.size - before
+
+    def close(self) -> Index:
+        self._tar.close()
+        table = np.array(self._rows, np.int64)
+        return Index(
+            keys=np.array(self._keys),
+            members=self._names,
+            offsets=table[:, :, 0],
+            sizes=table[:, :, 1],
+            crcs=table[:, :, 2].astype(np.uint32),
+        )
+
+
+def hashed(parts: Iterator[bytes]) -> tuple[str, int]:
+    """SHA-256 in hex and number of the bytes."""
+    digest, size = hashlib.sha256(), 0
+    for part in parts:
+        digest.update(part)
+        size += len(part)
+    return digest.hexdigest(), size
+
+
+def stored_parts(store: Store, name: str) -> Iterator[bytes]:
+    """The bytes of an object, piece by piece, all of one version."""
+    stat = store.stat(name)
+    for start in range(0, stat.size, READ):
+        yield store.read(name, start, min(start + READ, stat.size), version=stat.version)
+
+
+def _file_parts(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        while part := file.read(READ):
+            yield part
+
+
+def _is_there(store: Store, shard: Shard) -> bool:
+    """Whether the store holds the shard, whole and undamaged."""
+    if not store.exists(shard.name) or store.size(shard.name) != shard.bytes:
+        return False
+    return hashed(stored_parts(store, shard.name)) == (shard.sha256, shard.bytes)
