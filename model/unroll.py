@@ -1,0 +1,179 @@
+"""The one scan over time: a recurrent cell over the frames of a clip, keeping or recomputing its intermediate results.
+
+Trees are nested tuples, NamedTuples, lists and dicts of tensors (torch.utils._pytree). Only the non-reentrant
+`torch.utils.checkpoint` is used: the reentrant form is silently wrong under DDP and fails under ZeRO 2 and 3.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+from torch.autograd.graph import saved_tensors_hooks
+from torch.utils._pytree import tree_flatten, tree_leaves, tree_map, tree_unflatten
+from torch.utils.checkpoint import checkpoint
+
+from model.remat import Cost, Plan, Remat, blocks
+
+State = TypeVar("State")
+Tree = TypeVar("Tree")
+Step = Callable[
+    [State, Any], tuple[State, Any]
+]  # (state, inputs of one step) -> (state, outputs of one step)
+
+
+def unroll(
+    cell: Step[State],
+    state: State,
+    inputs: Any,
+    *,
+    remat: Remat,
+    prepare: Callable[[Any], Any] | None = None,
+    finish: Callable[[Any], Any] | None = None,
+) -> tuple[State, Any]:
+    """Scan: state_t, y_t = cell(state_{t-1}, prepare(inputs)_t); outputs = finish(y).
+
+    Work that needs no recurrent state belongs in `prepare` (encoders, input convolutions) and `finish` (decoders,
+    losses): they see a block of time at once, and are recomputed with it, so that batching them does not hold
+    T times their activations. Time is axis 1 of every leaf of `inputs`, of `prepare`'s and `finish`'s trees;
+    `cell` sees leaves without it. The length of a block is the policy's choice, so `prepare` and `finish`
+    must treat time steps alike. All three may use submodules and draw from torch's default generators
+    (replayed exactly), and must have no other effect.
+
+    Args:
+        cell: one step. The state keeps its structure.
+        state: before the first step.
+        inputs: at least one leaf; where a cell needs only the time, `torch.arange(t)[None]` will do.
+        remat: the policy. A byte budget covers checkpointed states, taped steps and the work of one step; neither
+            inputs, parameters, outputs of `finish` nor the gradients of these, nor autograd's own bookkeeping
+            (some kilobytes a step).
+            It costs two more forward steps (`probe`), outside autograd and with the generators put back.
+        prepare: inputs of a block -> tree for `cell`; None = as they are.
+        finish: outputs of `cell` over a block, stacked along axis 1 -> outputs; None = as they are.
+
+    Returns:
+        The last state, and the outputs of all steps. Without grad nothing is kept, and blocks only bound what
+        `prepare` and `finish` batch.
+
+    Raises:
+        ValueError: leaves of `inputs` differ in length or there is no step; the budget is too small.
+    """
+    steps = _length(inputs)
+    scan = _Scan(cell, prepare or _as_is, finish or _as_is)
+    plan = remat.plan(steps, scan.probe(state, inputs) if remat.kind == "bytes" else None)
+    state, outputs = scan.sequence(plan, state, _split(inputs, list(blocks(plan))))
+    return state, outputs[0] if len(outputs) == 1 else tree_map(lambda *y: torch.cat(y, 1), *outputs)
+
+
+def inner_gradient(objective: Callable[[Tree], Tensor], at: Tree) -> Tree:
+    """Gradient of `objective` at `at`, detached from everything: what iterative inference feeds back to its cell.
+
+    The gradient is taken at a detached copy, and the objective's intermediate results bypass an enclosing
+    checkpoint; a plain `autograd.grad` there recomputes the block up to this step, each time.
+
+    Args:
+        objective: tree of tensors -> scalar; its parameters receive no gradient.
+        at: tree of floating tensors.
+    """
+    leaves, spec = tree_flatten(at)
+    with torch.enable_grad(), saved_tensors_hooks(_as_is, _as_is):
+        leaves = [leaf.detach().requires_grad_() for leaf in leaves]
+        gradients = torch.autograd.grad(objective(tree_unflatten(leaves, spec)), leaves)
+    result: Tree = tree_unflatten([g.detach() for g in gradients], spec)
+    return result
+
+
+class _Scan:
+    """The three functions of an unroll, and how a plan runs them."""
+
+    def __init__(self, cell: Step[Any], prepare: Callable[[Any], Any], finish: Callable[[Any], Any]) -> None:
+        self.cell, self.prepare, self.finish = cell, prepare, finish
+
+    def sequence(self, plan: Plan, state: Any, chunks: Sequence[Any]) -> tuple[Any, list[Any]]:
+        """Run the segments of `plan` one after the other; `chunks` are the inputs of its blocks."""
+        outputs: list[Any] = []
+        for segment in plan:
+            if isinstance(segment, int):
+                state, finished = self.block(state, chunks[len(outputs)])
+                outputs.append(finished)
+            else:
+                mine = chunks[len(outputs) : len(outputs) + sum(1 for _ in blocks(segment))]
+                state, finished = self.checkpointed(segment, state, mine)
+                outputs.extend(finished)
+        return state, outputs
+
+    def checkpointed(self, plan: Plan, state: Any, chunks: Sequence[Any]) -> tuple[Any, list[Any]]:
+        if not torch.is_grad_enabled():
+            return self.sequence(plan, state, chunks)
+        # Flat arguments: an enclosing checkpoint drops and restores the tensors it finds among the arguments,
+        # but keeps whatever they are wrapped in, and with it the states that were to be forgotten.
+        leaves, spec = tree_flatten((state, list(chunks)))
+        result: tuple[Any, list[Any]] = checkpoint(
+            lambda *args: self.sequence(plan, *tree_unflatten(args, spec)), *leaves, use_reentrant=False
+        )
+        return result
+
+    def block(self, state: Any, chunk: Any) -> tuple[Any, Any]:
+        """All steps of one block: `prepare` and `finish` batched over it, the cell step by step."""
+        outputs: list[Any] = []
+        for inputs in _unbind(self.prepare(chunk)):
+            state, output = self.cell(state, inputs)
+            outputs.append(output)
+        return state, self.finish(tree_map(lambda *y: torch.stack(y, 1), *outputs))
+
+    def probe(self, state: Any, inputs: Any) -> Cost:
+        """Bytes of a state and a step: what the second of two steps holds that the first did not already hold.
+
+        Parameters and inputs are held by both and so do not count. Prepared inputs and outputs count with
+        what autograd saves: a block holds them while it runs.
+        """
+        first = tree_map(lambda x: x[:, :1].detach(), inputs)
+        held: dict[int, Tensor] = {}
+
+        def hold(tensor: Tensor) -> Tensor:
+            held.setdefault(tensor.untyped_storage().data_ptr(), tensor)
+            return tensor
+
+        def prepare(chunk: Any) -> Any:
+            return tree_map(hold, self.prepare(chunk))
+
+        def cell(state: Any, x: Any) -> tuple[Any, Any]:
+            state, output = self.cell(state, x)
+            return tree_map(hold, state), tree_map(hold, output)
+
+        tree_map(hold, first)
+        devices = sorted({x.device.index for x in tree_leaves(first) if x.is_cuda})
+        measured = _Scan(cell, prepare, self.finish)
+        with torch.random.fork_rng(devices), saved_tensors_hooks(hold, _as_is):
+            state, _ = measured.block(tree_map(torch.Tensor.detach, state), first)
+            before = set(held)
+            state, _ = measured.block(tree_map(torch.Tensor.detach, state), first)
+        step = sum(tensor.untyped_storage().nbytes() for key, tensor in held.items() if key not in before)
+        size = sum(leaf.numel() * leaf.element_size() for leaf in tree_leaves(state))
+        return Cost(step=step, state=size, work=step + size)
+
+
+def _length(inputs: Any) -> int:
+    lengths = {x.shape[1] for x in tree_leaves(inputs)}
+    if len(lengths) != 1 or 0 in lengths:
+        raise ValueError(
+            f"unroll: lengths of time (axis 1) of the inputs are {sorted(lengths)}, needs one, at least 1"
+        )
+    return int(lengths.pop())
+
+
+def _split(tree: Any, lengths: list[int]) -> list[Any]:
+    """One tree per block. A single split, whose backward is a single cat; slices would each fill a whole gradient."""
+    leaves, spec = tree_flatten(tree)
+    return [
+        tree_unflatten(list(x), spec) for x in zip(*(torch.split(x, lengths, 1) for x in leaves), strict=True)
+    ]
+
+
+def _unbind(tree: Any) -> list[Any]:
+    leaves, spec = tree_flatten(tree)
+    return [tree_unflatten(list(x), spec) for x in zip(*(x.unbind(1) for x in leaves), strict=True)]
+
+
+def _as_is(tree: Tree) -> Tree:
+    return tree
