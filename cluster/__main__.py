@@ -1,0 +1,56 @@
+"""python -m cluster train RECIPE [field.path=value ...]: the main job, on an embedded Ray or a given one.
+
+Exit codes: 0 done, 2 the user's mistake (one sentence on stderr), 1 anything else, 130 interrupted.
+"""
+
+import argparse
+import sys
+from collections.abc import Callable
+
+from trainer.exits import exit_code
+
+
+def main(argv: list[str]) -> int:
+    """Run one command; returns its exit code."""
+    commands: dict[str, Callable[[list[str]], int]] = {"train": train}
+    parser = argparse.ArgumentParser(prog="python -m cluster", description=__doc__)
+    parser.add_argument("command", choices=commands)
+    parser.add_argument("arguments", nargs=argparse.REMAINDER, help="see COMMAND --help")
+    given = parser.parse_args(argv)
+    return commands[given.command](given.arguments)
+
+
+def train(argv: list[str]) -> int:
+    """Train on the workers of a Ray cluster."""
+    parser = argparse.ArgumentParser(prog="python -m cluster train", description=train.__doc__)
+    parser.add_argument("recipe", nargs="?", help="a name of `python -m trainer recipes`")
+    parser.add_argument(
+        "overrides", nargs="*", metavar="field.path=value", help="such as scaling.num_workers=4"
+    )
+    parser.add_argument("--config", help="a saved config instead of a recipe")
+    parser.add_argument(
+        "--address", help="of a Ray cluster (host:port or auto); default RAY_ADDRESS, or else an embedded Ray"
+    )
+    given = parser.parse_args(argv)
+    from cluster.config import ClusterConfig
+    from cluster.machines import connected
+    from trainer.overrides import resolve
+
+    recipe, overrides = given.recipe, given.overrides
+    if given.config and recipe:  # with --config every word is an override
+        recipe, overrides = None, [recipe, *overrides]
+    if not given.config and not recipe:
+        raise ValueError("name a recipe (python -m trainer recipes lists them) or give --config FILE")
+    if given.address:
+        overrides = [*overrides, f"ray.address={given.address}"]
+    config = resolve(recipe, overrides, ClusterConfig, file=given.config)
+    with connected(config) as embedded:
+        from cluster import training
+        from monitoring.run_state import RunState
+
+        result = training.train(config, embedded=embedded)
+    return 130 if result.state is RunState.INTERRUPTED else 0
+
+
+if __name__ == "__main__":
+    sys.exit(exit_code(lambda: main(sys.argv[1:])))

@@ -1,0 +1,129 @@
+"""Board: where workers and Ray's controller leave messages for the driver, and read whether to stop.
+
+Not `ray.train.report`: that is a collective of all ranks, limited to one call per health check, and it blocks in
+the middle of a step while a rank is dying. A message to the board is sent and forgotten.
+"""
+
+import logging
+import time
+from dataclasses import dataclass
+from threading import Event, Thread
+from typing import Any, Literal
+
+import ray
+from ray.train import UserCallback
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+_POLL_S = 1.0  # how often rank 0 asks whether to stop
+_ANSWER_S = 10.0
+
+
+@dataclass(frozen=True)
+class Message:
+    """What a worker or the controller tells the driver."""
+
+    kind: Literal["started", "metrics", "notice", "refused", "lost"]
+    content: Any  # {rank: pid}, a line, text for the user, (exit code, sentence), {rank: what it died of}
+
+
+class Board:
+    """The actor. Messages are kept until the driver takes them."""
+
+    def __init__(self) -> None:
+        self._messages: list[Message] = []
+        self._stop = False
+
+    def tell(self, message: Message) -> None:
+        """Leave a message."""
+        self._messages.append(message)
+
+    def take(self) -> list[Message]:
+        """All messages since the last call."""
+        taken, self._messages = self._messages, []
+        return taken
+
+    def stop(self) -> None:
+        """Ask the run to save and end."""
+        self._stop = True
+
+    def stopping(self) -> bool:
+        """Whether the run was asked to save and end."""
+        return self._stop
+
+
+def open_board() -> Any:
+    """A board on the driver's machine, which lives as long as the driver."""
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    return ray.remote(Board).options(num_cpus=0, scheduling_strategy=here).remote()
+
+
+class Stopping:
+    """Callable for the loop: whether the driver wants the run to end. Asks in a thread, so a step never waits."""
+
+    def __init__(self, board: Any) -> None:
+        self._board = board
+        self._asked, self._closed = Event(), Event()
+        self._thread = Thread(target=self._watch, name="stopping", daemon=True)
+        self._thread.start()
+
+    def __call__(self) -> bool:
+        """Whether to save and end."""
+        return self._asked.is_set()
+
+    def close(self) -> None:
+        """Ask no more."""
+        self._closed.set()
+        self._thread.join(timeout=_ANSWER_S)
+
+    def _watch(self) -> None:
+        while not self._closed.wait(_POLL_S) and not self._asked.is_set():
+            try:
+                if ray.get(self._board.stopping.remote(), timeout=_ANSWER_S):
+                    self._asked.set()
+            except ray.exceptions.RayError:
+                continue  # the driver is going away, and Ray ends this process with it
+
+
+class Throttle:
+    """Passes on a line of metrics at most every `seconds`; lines with scores always."""
+
+    def __init__(self, board: Any, seconds: float = 1.0) -> None:
+        self._board, self._seconds = board, seconds
+        self._next = 0.0
+
+    def __call__(self, line: dict[str, Any]) -> None:
+        """Send a line, or drop it."""
+        now = time.monotonic()
+        if now >= self._next or "scores" in line:
+            self._next = now + self._seconds
+            self._board.tell.remote(Message("metrics", line))
+
+
+class Notices(logging.Handler):
+    """Brings a worker's warnings to the user, whose terminal shows nothing else of the workers."""
+
+    def __init__(self, board: Any, rank: int) -> None:
+        super().__init__(logging.WARNING)
+        self._board, self._rank = board, rank
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Send one record."""
+        self._board.tell.remote(Message("notice", f"rank {self._rank}: {record.getMessage()}"))
+
+
+class Losses(UserCallback):
+    """Runs in Ray's controller: tells the board which workers failed, before Ray starts them again."""
+
+    def __init__(self, board: Any) -> None:
+        self._board = board
+
+    def after_exception(self, run_context: Any, worker_exceptions: dict[int, Exception]) -> None:
+        """Called by Ray."""
+        lost = {rank: last_line(error) for rank, error in worker_exceptions.items()}
+        self._board.tell.remote(Message("lost", lost))
+
+
+def last_line(error: BaseException) -> str:
+    """What an error says in the end: of a worker's traceback that is the error itself."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines else type(error).__name__

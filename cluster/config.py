@@ -1,0 +1,50 @@
+"""ClusterConfig: a run and the machines that it runs on."""
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from trainer.config import Frozen, RunConfig
+
+
+class ScalingConfig(Frozen):
+    """How many workers, and what each of them gets. `num_workers` = [min, max] lets the group shrink and grow."""
+
+    num_workers: int | tuple[int, int] = 1
+    use_gpu: bool = False
+    # Of a worker; None = its share of the cores of an embedded Ray, 1 on a cluster.
+    cpus: int | None = Field(default=None, ge=1)
+    resources: dict[str, float] = Field(default_factory=dict)  # a worker, beyond CPU and GPU
+    placement: Literal["PACK", "SPREAD", "STRICT_PACK", "STRICT_SPREAD"] = "PACK"
+    resize_s: float = Field(default=60, gt=0)  # an elastic group looks for more machines this often
+    max_failures: int = Field(default=3, ge=0)  # starts again from the newest checkpoint, this often
+
+    @property
+    def least(self) -> int:
+        """The smallest number of workers that the run trains with."""
+        return self.num_workers if isinstance(self.num_workers, int) else self.num_workers[0]
+
+    @property
+    def most(self) -> int:
+        """The largest number of workers."""
+        return self.num_workers if isinstance(self.num_workers, int) else self.num_workers[1]
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if not 1 <= self.least <= self.most:
+            raise ValueError(
+                f"num_workers {self.num_workers}: give a number from 1 up, or [min, max] with 1 <= min <= max"
+            )
+        if taken := {"CPU", "GPU"} & self.resources.keys():
+            raise ValueError(f"resources {sorted(taken)}: use scaling.cpus and scaling.use_gpu for these")
+        return self
+
+
+class RayConfig(Frozen):
+    """Which Ray, and how it is started where it is embedded."""
+
+    address: str | None = None  # None = RAY_ADDRESS, or else a Ray of our own on this machine
+    # For all workers to be there, at first and after a failure.
+    start_timeout_s: float = Field(default=300, gt=0)
+    # Embedded only; the data does not pass through it.
+    object_store_bytes: int = Field(default=80 * 2**20, ge=80 * 2**20)
