@@ -27,6 +27,21 @@ def known_fields(manifest: Manifest, fields: tuple[str, ...] | None, url: str) -
     return tuple(name for name in FIELDS if name in {"frames", *fields})
 
 
+def shapes(manifest: Manifest) -> dict[str, tuple[int, ...]]:
+    """The shape of each field of a clip with as many objects as any has."""
+    t, h, w, c = manifest.shape
+    n = manifest.objects
+    return {
+        "frames": (t, h, w, c),
+        "visible_ids": (t, h, w),
+        "amodal_masks": (t, n, h, w),
+        "depth_ranks": (n,),
+        "centres": (t, n, 2),
+        "velocities": (t, n, 2),
+        "colours": (n, c),
+    }
+
+
 @dataclass
 class Assembly:
     """Makes batches of the samples of one split.
@@ -53,24 +68,14 @@ class Assembly:
         return Batch(keys, **arrays)
 
     def _empty(self, size: int) -> dict[str, Any]:
-        t, h, w, c = self.manifest.shape
-        n = self.manifest.objects
-        shapes = {
-            "frames": (t, h, w, c),
-            "visible_ids": (t, h, w),
-            "amodal_masks": (t, n, h, w),
-            "depth_ranks": (n,),
-            "centres": (t, n, 2),
-            "velocities": (t, n, 2),
-            "colours": (n, c),
-        }
+        wanted = shapes(self.manifest)
         # Where objects are padded zeros must be there before the truth is.
         arrays: dict[str, Any] = {
-            name: (np.zeros if name in OBJECT_AXIS else np.empty)((size, *shapes[name]), FIELDS[name])
+            name: (np.zeros if name in OBJECT_AXIS else np.empty)((size, *wanted[name]), FIELDS[name])
             for name in self.fields
         }
         if any(name in OBJECT_AXIS for name in self.fields):
-            arrays["present"] = np.zeros((size, n), np.int32)
+            arrays["present"] = np.zeros((size, self.manifest.objects), np.int32)
         return arrays
 
     def _place(self, arrays: dict[str, Any], row: int, shard: int, sample: int) -> str:

@@ -1,0 +1,148 @@
+"""Everything that can be wrong with a data set, told at once: hashes, counts, decodability, leakage between splits."""
+
+import argparse
+import hashlib
+import io
+import sys
+import tarfile
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from data_shards.assembly import shapes
+from data_shards.encoding import DecodeError, decode
+from data_shards.manifest import Index, Manifest, Shard, read_manifest
+from data_shards.storage import StorageError, Store, open_store
+
+SHOWN = 10  # problems printed; the rest are counted
+
+
+@dataclass
+class Findings:
+    """Problems, each a sentence with a URL; clips and bytes that were looked at, by split."""
+
+    problems: list[str] = field(default_factory=list)
+    clips: dict[str, int] = field(default_factory=dict)
+    bytes: dict[str, int] = field(default_factory=dict)
+    strays: list[str] = field(default_factory=list)
+
+
+def check(url: str) -> Findings:
+    """Read all of the data set at `url`, one shard in memory at a time.
+
+    Raises:
+        StorageError: there is no complete data set, or the store refuses.
+    """
+    store = open_store(url)
+    manifest = read_manifest(store)
+    findings = Findings()
+    keys: dict[str, str] = {}
+    seen: dict[bytes, tuple[str, str]] = {}  # hash of frames -> (split, key)
+    for split, shards in manifest.splits.items():
+        findings.clips[split] = findings.bytes[split] = 0
+        for shard in shards:
+            try:
+                data = _verified(store, shard)
+            except StorageError as error:
+                findings.problems.append(str(error))
+                continue
+            findings.bytes[split] += len(data)
+            for key, digest, problem in _samples(store, shard, data, manifest):
+                findings.clips[split] += 1
+                if problem:
+                    findings.problems.append(f"{store.address(shard.name)}: sample {key}: {problem}")
+                    continue
+                if keys.setdefault(key, split) != split:
+                    findings.problems.append(f"{store.url}: key {key} is in {keys[key]} and in {split}")
+                other_split, other = seen.setdefault(digest, (split, key))
+                if other_split != split:
+                    findings.problems.append(
+                        f"{store.url}: leakage: clip {key} of {split} has the frames of {other} of {other_split}"
+                    )
+        if findings.clips[split] != manifest.samples(split) and not findings.problems:
+            findings.problems.append(
+                f"{store.url}: {split} has {findings.clips[split]} clips, the manifest says {manifest.samples(split)}"
+            )
+    listed = {name for shards in manifest.splits.values() for s in shards for name in (s.name, s.index)}
+    findings.strays = [
+        name for name in store.list() if name.endswith((".tar", ".index.npz")) and name not in listed
+    ]
+    return findings
+
+
+def _verified(store: Store, shard: Shard) -> bytes:
+    """A shard's bytes and nothing else."""
+    data = store.read(shard.name)
+    if len(data) != shard.bytes:
+        raise StorageError(
+            store.address(shard.name),
+            f"has {len(data)} bytes, the manifest says {shard.bytes}: truncated or replaced",
+        )
+    if hashlib.sha256(data).hexdigest() != shard.sha256:
+        raise StorageError(store.address(shard.name), "is damaged: its SHA-256 is not the manifest's")
+    if hashlib.sha256(store.read(shard.index)).hexdigest() != shard.index_sha256:
+        raise StorageError(store.address(shard.index), "is damaged: its SHA-256 is not the manifest's")
+    return data
+
+
+def _samples(store: Store, shard: Shard, data: bytes, manifest: Manifest) -> Iterator[tuple[str, bytes, str]]:
+    """(key, hash of the frames, problem or "") of each sample, parsed as any reader of tars would."""
+    index = Index.from_bytes(store.read(shard.index))
+    found: dict[str, dict[str, tuple[int, int]]] = {}
+    with tarfile.open(fileobj=io.BytesIO(data)) as tar:
+        for info in tar:
+            key, _, name = info.name.partition(".")
+            found.setdefault(key, {})[name] = (info.offset_data, info.size)
+    if list(found) != index.keys.tolist():
+        yield shard.name, b"", "the tar has other samples than its index"
+        return
+    for row, (key, members) in enumerate(found.items()):
+        parts = {name: data[start : start + size] for name, (start, size) in members.items()}
+        listed = zip(index.members, index.offsets[row], index.sizes[row], index.crcs[row], strict=True)
+        if {name: (int(o), int(s), int(c)) for name, o, s, c in listed} != {
+            name: (*members[name], zlib.crc32(part)) for name, part in parts.items()
+        }:
+            yield key, b"", "the tar has other members than its index"
+            continue
+        try:
+            clip = decode(key, parts)
+        except DecodeError as error:
+            yield key, b"", str(error)
+            continue
+        wanted = shapes(manifest)
+        wrong = [
+            name
+            for name in manifest.fields
+            if getattr(clip, name) is None or not fits(getattr(clip, name).shape, wanted[name])
+        ]
+        yield (
+            key,
+            hashlib.sha256(clip.frames.tobytes()).digest(),
+            f"wrong shape of {', '.join(wrong)}" if wrong else "",
+        )
+
+
+def fits(shape: tuple[int, ...], wanted: tuple[int, ...]) -> bool:
+    """Whether an array of a clip has the shape that the manifest says; objects may be fewer."""
+    return len(shape) == len(wanted) and all(a <= b for a, b in zip(shape, wanted, strict=True))
+
+
+def main(argv: list[str]) -> int:
+    """0: the set is whole. 2: it is not; what was found is on stderr."""
+    parser = argparse.ArgumentParser(prog="python -m data_shards check", description="Verify a data set.")
+    parser.add_argument("url")
+    url = parser.parse_args(argv).url
+    findings = check(url)
+    for split, clips in findings.clips.items():
+        print(f"{split}: {clips} clips, {findings.bytes[split] / 1e6:.1f} MB read")
+    if findings.strays:
+        print(
+            f"{len(findings.strays)} files of interrupted builds, such as {findings.strays[0]}: may be deleted"
+        )
+    for problem in findings.problems[:SHOWN]:
+        print(problem, file=sys.stderr)
+    if more := findings.problems[SHOWN:]:
+        print(f"and {len(more)} more problems", file=sys.stderr)
+    if not findings.problems:
+        print(f"{url}: whole; hashes, counts, every clip and the separation of the splits are right")
+    return 2 if findings.problems else 0
