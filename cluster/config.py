@@ -48,3 +48,28 @@ class RayConfig(Frozen):
     start_timeout_s: float = Field(default=300, gt=0)
     # Embedded only; the data does not pass through it.
     object_store_bytes: int = Field(default=80 * 2**20, ge=80 * 2**20)
+    # Serve Prometheus the targets of all hosts at this port of the driver.
+    discovery_port: int | None = Field(default=None, ge=0, le=65535)
+    verbose: bool = False  # show everything that Ray and the workers print
+
+
+class ClusterConfig(RunConfig):
+    """One training run on a Ray cluster."""
+
+    scaling: ScalingConfig = ScalingConfig()
+    ray: RayConfig = RayConfig()
+
+    @model_validator(mode="after")
+    def _shared_out(self) -> Self:
+        size, micro = self.batch.size, self.batch.micro or 1
+        for workers in range(self.scaling.least, self.scaling.most + 1):
+            if size % (workers * micro):
+                raise ValueError(
+                    f"batch.size {size} is no multiple of batch.micro x workers = {micro} x {workers}; "
+                    "change batch.size, batch.micro or scaling.num_workers"
+                )
+        return self
+
+    def run(self) -> RunConfig:
+        """What the trainer knows of it: the run without the machines."""
+        return RunConfig(**{name: getattr(self, name) for name in RunConfig.model_fields})
