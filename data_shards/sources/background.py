@@ -13,11 +13,12 @@ def random_grid(rng: np.random.Generator) -> UInt8[np.ndarray, "g g 3"]:
 
 def solid_grid(colour: Float64[np.ndarray, "3"]) -> UInt8[np.ndarray, "1 1 3"]:
     """The grid of a uniform background; `colour` in [0, 1]."""
-    return np.rint(colour * 255).astype(np.uint8)[None, None]
+    grid: UInt8[np.ndarray, "1 1 3"] = np.rint(colour * 255).astype(np.uint8)[None, None]
+    return grid
 
 
 def render_background(grid: UInt8[np.ndarray, "g g 3"], size: int) -> Float64[np.ndarray, "size size 3"]:
-    """The background in [0, 1]: smoothstep interpolation between the grid's colours, or the one colour of a 1x1 grid."""
+    """The background in [0, 1]: smoothstep between the colours of the grid; a 1x1 grid is uniform."""
     points = grid.shape[0]
     if points == 1:
         return np.broadcast_to(grid / 255.0, (size, size, 3))
@@ -28,4 +29,7 @@ def render_background(grid: UInt8[np.ndarray, "g g 3"], size: int) -> Float64[np
     share = share * share * (3 - 2 * share)
     weights[np.arange(size), lower] = 1 - share
     weights[np.arange(size), lower + 1] = share
-    return np.einsum("yi,xj,ijc->yxc", weights, weights, grid / 255.0, optimize=True)
+    texture: Float64[np.ndarray, "size size 3"] = np.einsum(
+        "yi,xj,ijc->yxc", weights, weights, grid / 255.0, optimize=True
+    )
+    return texture

@@ -26,7 +26,9 @@ PATH_SHARE = (0.6, 1.0)  # of the way from start to goal, covered within the cli
 TRAVEL = (20.0, 44.0)  # length of a random path; like the 5-95 % range of the quadrant paths, and always fits
 
 _LEVELS = np.linspace(0.0, 1.0, 5)
-COLOURS = np.stack(np.meshgrid(_LEVELS, _LEVELS, _LEVELS, indexing="ij"), -1).reshape(-1, 3)[1:]  # 124, no black
+COLOURS = np.stack(np.meshgrid(_LEVELS, _LEVELS, _LEVELS, indexing="ij"), -1).reshape(-1, 3)[
+    1:
+]  # 124, no black
 
 
 @dataclass(frozen=True)
@@ -83,7 +85,9 @@ class Sprites:
         paths = _opposite_paths if self.direction == "opposite" else _random_paths
         start, end = paths(rng, radii, self.size)
         velocity = ((end - start) / (self.frames - 1)).astype(np.float32)
-        centres = (start + np.arange(self.frames)[:, None, None] * velocity.astype(np.float64)).astype(np.float32)
+        centres = (start + np.arange(self.frames)[:, None, None] * velocity.astype(np.float64)).astype(
+            np.float32
+        )
         match self.background:
             case "black":
                 grid = solid_grid(np.zeros(3))
@@ -153,22 +157,37 @@ def rasterise(
     Every shape is, on each row, one interval around its centre, so a row needs two numbers and a pixel the count
     of sample points between them: the same result as testing each point, at a fraction of the work.
     """
-    x, y = centres[..., 0, None].astype(np.float64), centres[..., 1, None].astype(np.float64)
+    # Only a window around each shape is looked at: a fraction of the frame.
+    window = min(int(np.ceil(2 * radii.max())) + 1, size)
+    origins = np.clip(np.floor(centres - radii[:, None]).astype(np.int64), 0, size - window)
+    x, y = np.moveaxis(centres.astype(np.float64) - origins, -1, 0)[..., None]
     radius = radii[:, None]
-    below = (np.arange(size * samples) + 0.5) / samples - y  # (t, n, rows): how far a row is below the centre
-    half_widths = np.stack(
-        [np.sqrt(np.maximum(radius**2 - below**2, 0)), np.broadcast_to(radius, below.shape), (below + radius) / 2]
-    )
-    half = half_widths[shape_ids, :, np.arange(len(radii))].swapaxes(0, 1)
+    below = (
+        np.arange(window * samples) + 0.5
+    ) / samples - y  # (t, n, rows): how far a row is below the centre
+    half = np.empty_like(below)
+    for i, shape in enumerate(shape_ids):
+        match SHAPES[shape]:
+            case "circle":
+                half[:, i] = np.sqrt(np.maximum(radii[i] ** 2 - below[:, i] ** 2, 0))
+            case "square":
+                half[:, i] = radii[i]
+            case "triangle":
+                half[:, i] = (below[:, i] + radii[i]) / 2
     # The first sample inside and the first one beyond, counted from the left edge; none on rows off the shape.
     first = np.ceil((x - half) * samples - 0.5)
     beyond = np.where(np.abs(below) <= radius, np.floor((x + half) * samples - 0.5) + 1, first)
-    column = np.arange(size, dtype=np.int16) * np.int16(samples)
+    column = np.arange(window, dtype=np.int16) * np.int16(samples)
     edges = np.stack([first, np.maximum(beyond, first)]).astype(np.int16)
     counts = np.clip(edges[..., None] - column, 0, samples)
-    hits = (counts[1] - counts[0]).reshape(*centres.shape[:2], size, samples, size).sum(3, dtype=np.int16)
+    hits = (counts[1] - counts[0]).reshape(*centres.shape[:2], window, samples, window).sum(3, dtype=np.int16)
     levels = np.rint(np.arange(samples**2 + 1) * (255 / samples**2)).astype(np.uint8)
-    return levels[hits]
+    coverage = levels[hits]
+    masks = np.zeros((*centres.shape[:2], size, size), np.uint8)
+    for t, i in np.ndindex(*centres.shape[:2]):
+        left, top = origins[t, i]
+        masks[t, i, top : top + window, left : left + window] = coverage[t, i]
+    return masks
 
 
 def composite(
@@ -180,16 +199,20 @@ def composite(
     """Frames and visible ids: alpha-over from the nearest object (rank 0) to the farthest, then the background.
 
     An object's share of a pixel is its coverage times what the nearer ones leave over. The id is that of the
-    largest share (0 = background, which also wins ties).
+    largest share; ties go to the background (0), then to the nearer object.
     """
     t, n, h, w = masks.shape
     left_over = np.ones((t, h, w), np.float32)
-    shares = np.empty((t, n + 1, h, w), np.float32)
+    shares = np.empty((n, t, h, w), np.float32)
+    largest = np.zeros((t, h, w), np.float32)
+    visible_ids = np.zeros((t, h, w), np.uint8)
     for i in np.argsort(ranks):
-        coverage = masks[:, i] * np.float32(1 / 255)
-        shares[:, i + 1] = left_over * coverage
-        left_over *= 1 - coverage
-    shares[:, 0] = left_over
-    mixed = np.einsum("tnhw,nc->thwc", shares[:, 1:], colours, optimize=True)
-    mixed += left_over[..., None] * background.astype(np.float32)
-    return np.rint(mixed * 255).astype(np.uint8), shares.argmax(1).astype(np.uint8)
+        np.multiply(left_over, masks[:, i] * np.float32(1 / 255), out=shares[i])
+        left_over -= shares[i]
+        np.copyto(visible_ids, np.uint8(i + 1), where=shares[i] > largest)
+        np.maximum(largest, shares[i], out=largest)
+    visible_ids[left_over >= largest] = 0
+    mixed = (colours.T @ shares.reshape(n, -1)).reshape(-1, t, h, w)
+    mixed += left_over * background.astype(np.float32).transpose(2, 0, 1)[:, None]
+    levels = np.rint(mixed * np.float32(255)).astype(np.uint8)
+    return np.ascontiguousarray(np.moveaxis(levels, 0, -1)), visible_ids
