@@ -154,7 +154,7 @@ class Saver:
         local = Path(tempfile.mkdtemp(prefix="commonfate-save-"))
         engine.save(local / "state")
         weights = engine.weights()
-        if weights:
+        if self._group.rank == 0:
             torch.save(weights, local / "weights.pt")
         manifest = Checkpoint(
             step=step,

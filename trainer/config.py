@@ -10,7 +10,15 @@ import hashlib
 import json
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, TypeAdapter
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    SkipValidation,
+    TypeAdapter,
+)
 
 from data_shards.loader import DataConfig
 from model import MODELS
@@ -111,7 +119,7 @@ class RunConfig(Frozen):
     """One training run."""
 
     recipe: str = ""
-    model: Annotated[ModelConfig, BeforeValidator(model_from), PlainSerializer(model_to)]
+    model: Annotated[SkipValidation[ModelConfig], BeforeValidator(model_from), PlainSerializer(model_to)]
     data: DataConfig
     batch: BatchConfig = BatchConfig()
     optim: OptimConfig = OptimConfig()

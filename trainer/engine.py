@@ -122,13 +122,11 @@ class Engine:
         return norm
 
     def weights(self) -> dict[str, Tensor]:
-        """All weights in fp32 on CPU on rank 0 (empty elsewhere). A collective at stage 3."""
+        """All weights in fp32 on CPU. A collective at stage 3."""
         gather: Any = contextlib.nullcontext()
         if self.config.engine.zero_stage == 3:
             gather = deepspeed.zero.GatheredParameters(list(self.model.parameters()))
         with gather:
-            if self.group.rank:
-                return {}
             return {name: v.detach().float().cpu().clone() for name, v in self.model.state_dict().items()}
 
     def checksum(self) -> Tensor:

@@ -245,13 +245,16 @@ class Run:
     def _evaluate(self, step: int) -> None:
         self.telemetry.enter(RunState.EVALUATING)
         config, group = self.config, self.group
-        model = self.engine.model.eval()
+        model = self.engine.model
+        if config.engine.zero_stage == 3:
+            # There a forward pass is a collective, and ranks may have different numbers of batches: score a copy.
+            model = config.model.build().to(group.device)
+            model.load_state_dict(self.engine.weights())
         split, clips = config.evaluation.split, config.evaluation.clips
         batches = scan(config.data, split, self.micro, group.rank, group.world)
         videos = (to_video(batch, group.device) for batch in batches)
         limit = None if clips is None else math.ceil(clips / group.world)
         result = evaluate(model, limited(videos, limit), step, group.device, reduce=group.total)
-        model.train()
         self.telemetry.scores(step, split, result.scores)
         self.telemetry.enter(RunState.TRAINING)
 

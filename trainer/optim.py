@@ -1,4 +1,4 @@
-"""The papers' optimisers, with state named as DeepSpeed's Universal Checkpoint expects, and the learning-rate schedule."""
+"""The papers' optimisers, state named as Universal Checkpoint expects, and the learning-rate schedule."""
 
 import math
 from collections.abc import Callable, Iterable

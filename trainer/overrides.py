@@ -75,7 +75,8 @@ def _read(path: Path) -> dict[str, Any]:
         raise ValueError(f"config file {path} is not JSON: {error}") from None
     if not isinstance(tree, dict):
         raise ValueError(f"config file {path} holds no object of fields")
-    return tree
+    described: dict[str, Any] = tree.get("config", tree)  # a run's config.json also holds digest and revision
+    return described
 
 
 def _assign(tree: dict[str, Any], word: str) -> None:

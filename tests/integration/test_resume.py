@@ -1,0 +1,133 @@
+"""A run that is killed, resumed, or moved to another number of ranks draws the curve of one left alone."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from data_shards.storage import open_store
+from tests.launch import lines, losses, start
+from trainer.checkpoint import FOLDER, newest, steps_on
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+STAGES = [0, 1, 2, 3]
+
+
+@pytest.fixture(scope="module")
+def data(tiny_set: str) -> str:
+    return f"data.url={tiny_set}"
+
+
+@pytest.fixture(scope="module", params=STAGES)
+def straight(
+    request: pytest.FixtureRequest, data: str, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[int, Path]:
+    """(ZeRO stage, a run of 40 steps on two ranks that nobody disturbed, all checkpoints kept)."""
+    run = tmp_path_factory.mktemp(f"stage{request.param}") / "straight"
+    start(run, 2, [data, "steps=40", f"engine.zero_stage={request.param}", "checkpoint.keep=99"]).wait()
+    return request.param, run
+
+
+def state_of(run: Path, step: int) -> dict[str, torch.Tensor]:
+    """Every tensor of a checkpoint: weights and optimiser of all ranks, by file and path in it."""
+    found: dict[str, torch.Tensor] = {}
+
+    def walk(value: object, name: str) -> None:
+        if isinstance(value, torch.Tensor):
+            found[name] = value
+        elif isinstance(value, dict):
+            for key, item in value.items():
+                walk(item, f"{name}.{key}")
+        elif isinstance(value, list | tuple):
+            for index, item in enumerate(value):
+                walk(item, f"{name}.{index}")
+
+    folder = run / FOLDER / f"step-{step:08d}"
+    for path in sorted(folder.rglob("*.pt")):
+        # Attempts differ in name; what lies below them must not differ.
+        walk(torch.load(path, weights_only=False), "/".join(path.relative_to(folder).parts[1:]))
+    return found
+
+
+def test_kill_and_resume_is_bit_equal(straight: tuple[int, Path], data: str, tmp_path: Path) -> None:
+    stage, reference = straight
+    run = tmp_path / "killed"
+    words = [data, "steps=40", f"engine.zero_stage={stage}"]
+    ranks = start(run, 2, words)
+    ranks.wait_for_step(17)
+    ranks.kill()
+    found = newest(open_store(str(run)))
+    assert found is not None
+    assert 0 < found.step < 40
+    start(run, 2, words).wait()
+    assert losses(run) == losses(reference)
+    assert sorted(losses(run)) == list(range(1, 41))  # every step once: lines of lost work are gone
+    ours, theirs = state_of(run, 40), state_of(reference, 40)
+    assert ours.keys() == theirs.keys()
+    assert len(ours) > 20
+    for name, tensor in theirs.items():
+        assert torch.equal(ours[name], tensor), name
+
+
+@pytest.mark.parametrize("world", [1])
+def test_fewer_ranks_continue_the_curve(
+    straight: tuple[int, Path], data: str, tmp_path: Path, world: int
+) -> None:
+    stage, reference = straight
+    run = tmp_path / "fewer"
+    shutil.copytree(reference, run)
+    for step in steps_on(open_store(str(run))):
+        if step > 20:
+            shutil.rmtree(run / FOLDER / f"step-{step:08d}")
+    start(run, world, [data, "steps=40", f"engine.zero_stage={stage}"]).wait()
+    compare(run, reference)
+
+
+def test_more_ranks_continue_the_curve(straight: tuple[int, Path], data: str, tmp_path: Path) -> None:
+    stage, reference = straight
+    run = tmp_path / "more"
+    words = [data, "steps=40", f"engine.zero_stage={stage}"]
+    ranks = start(run, 1, words)
+    ranks.wait_for_step(21)
+    ranks.kill()
+    found = newest(open_store(str(run)))
+    assert found is not None
+    assert found.world == 1
+    start(run, 2, words).wait()
+    compare(run, reference)
+
+
+def compare(run: Path, reference: Path) -> None:
+    ours, theirs = losses(run), losses(reference)
+    assert sorted(ours) == list(range(1, 41))
+    worst = max(abs(ours[s] - theirs[s]) / abs(theirs[s]) for s in theirs)
+    assert worst < 1e-5, f"loss differs by {worst:.2e} relative"
+
+
+def test_kill_right_after_a_save_resumes_from_that_save(data: str, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    ranks = start(run, 1, [data, "steps=400"])
+    store = open_store(str(run))
+    deadline_lines = 0
+    while not steps_on(store):
+        deadline_lines += 1
+        assert deadline_lines < 10**6
+        assert ranks.processes[0].poll() is None, ranks.said()
+    ranks.kill()
+    found = newest(store)
+    assert found is not None
+    start(run, 1, [data, f"steps={found.step + 3}"]).wait()
+    seen = [int(str(line["step"])) for line in lines(run)]
+    assert seen == list(range(1, found.step + 4))
+
+
+def test_sigterm_saves_before_exit(data: str, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    ranks = start(run, 1, [data, "steps=100000", "checkpoint.steps=100000"])
+    ranks.wait_for_step(3)
+    ranks.processes[0].terminate()
+    assert ranks.processes[0].wait(60) == 130
+    found = newest(open_store(str(run)))
+    assert found is not None
+    assert found.step == max(losses(run))

@@ -1,0 +1,104 @@
+"""Start training processes as torchrun would, watch them, kill them: for the tests of resuming and of several ranks."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+TINY = (
+    "model.remat=none",
+    "batch.size=4",
+    "batch.micro=2",
+    "checkpoint.steps=5",
+    "log_steps=1",
+    "evaluation.steps=0",
+    "engine.threads=1",
+    "monitoring.port=null",
+)
+
+
+@dataclass
+class Ranks:
+    """The processes of one run on this machine."""
+
+    processes: list[subprocess.Popen[bytes]]
+    run: Path
+
+    def wait(self, timeout: float = 240) -> None:
+        """Until all have ended well; prints what they said where not."""
+        deadline = time.monotonic() + timeout
+        try:
+            for process in self.processes:
+                process.wait(max(1.0, deadline - time.monotonic()))
+        finally:
+            self.kill()
+        codes = [p.returncode for p in self.processes]
+        assert codes == [0] * len(codes), f"exit codes {codes}\n{self.said()}"
+
+    def kill(self) -> None:
+        """SIGKILL, by process id."""
+        for process in self.processes:
+            if process.poll() is None:
+                process.kill()
+            process.wait()
+
+    def wait_for_step(self, step: int, timeout: float = 120) -> None:
+        """Until metrics.jsonl has a line of `step` or later."""
+        deadline = time.monotonic() + timeout
+        while time.monotonic() < deadline:
+            if any(line["step"] >= step for line in lines(self.run)):
+                return
+            assert all(p.poll() is None for p in self.processes), f"a rank ended early\n{self.said()}"
+            time.sleep(0.005)
+        raise TimeoutError(f"step {step} not reached\n{self.said()}")
+
+    def said(self) -> str:
+        """The end of every rank's output."""
+        return "\n".join(
+            p.read_text()[-3000:] for p in sorted(self.run.parent.glob(f"{self.run.name}.rank*.log"))
+        )
+
+
+def start(run: Path, world: int, words: Sequence[str]) -> Ranks:
+    """`python -m trainer train demo` on `world` ranks with the overrides `words` after TINY."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "trainer", "train", "demo", *TINY, *words, f"output={run}"]
+    processes = []
+    run.parent.mkdir(parents=True, exist_ok=True)
+    for rank in range(world):
+        place = {
+            "RANK": rank,
+            "WORLD_SIZE": world,
+            "LOCAL_RANK": rank,
+            "MASTER_ADDR": "127.0.0.1",
+            "MASTER_PORT": port,
+        }
+        extra = {"OMP_NUM_THREADS": 1, "TORCH_EXTENSIONS_DIR": run.parent / "extensions"}
+        env = os.environ | {name: str(value) for name, value in (place | extra).items()}
+        with (run.parent / f"{run.name}.rank{rank}.log").open("ab") as log:
+            processes.append(subprocess.Popen(command, stdout=log, stderr=log, env=env))
+    return Ranks(processes, run)
+
+
+def lines(run: Path) -> list[dict[str, object]]:
+    """metrics.jsonl of a run, without a last line that is still being written."""
+    path = run / "metrics.jsonl"
+    found = []
+    for text in path.read_text().splitlines() if path.exists() else []:
+        try:
+            found.append(json.loads(text))
+        except json.JSONDecodeError:
+            break
+    return found
+
+
+def losses(run: Path) -> dict[int, float]:
+    """Loss by step."""
+    return {int(str(line["step"])): float(str(line["loss"])) for line in lines(run) if "loss" in line}

@@ -1,0 +1,80 @@
+"""Config resolution: values arrive typed, mistakes come back as one sentence with the nearest name."""
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trainer.config import RunConfig
+from trainer.overrides import resolve, validated
+from trainer.recipes import RECIPES
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_every_recipe_survives_json(recipe: str) -> None:
+    config = resolve(recipe)
+    tree = json.loads(json.dumps(config.model_dump(mode="json")))
+    assert validated(tree, RunConfig) == config
+    assert validated(tree, RunConfig).digest() == config.digest()
+
+
+@given(st.floats(1e-8, 1.0), st.integers(0, 3), st.integers(1, 10**6))
+def test_overrides_are_typed(lr: float, stage: int, steps: int) -> None:
+    config = resolve(
+        "demo", [f"optim.lr={lr!r}", f"engine.zero_stage={stage}", f"steps={steps}", "data.url=s3://b/set"]
+    )
+    assert (config.optim.lr, config.engine.zero_stage, config.steps) == (lr, stage, steps)
+    assert config.data.url == "s3://b/set"
+
+
+@pytest.mark.parametrize(
+    ("word", "expected"),
+    [
+        ("optim.lrr=1", "field optim.lrr does not exist (did you mean optim.lr?)"),
+        ("optm.lr=1", "did you mean optim.lr?"),
+        ("optim.lr=-1", "field optim.lr: got -1"),
+        ("engine.zero_stage=4", "field engine.zero_stage: got 4"),
+        ("engine.precision=fp8", "'fp32' or 'bf16'"),
+        ("steps", "has no '='"),
+        ("optim=3", "field optim is a group; set one of: optim.name"),
+        ("model=no-such-model", "object-discovery"),
+        ("model.slots=0", "slots"),
+        ("data.wrkers=1", "did you mean data.workers?"),
+    ],
+)
+def test_a_mistake_is_one_sentence(word: str, expected: str) -> None:
+    with pytest.raises(ValueError) as caught:
+        resolve("demo", [word])
+    message = str(caught.value)
+    assert expected in message
+    assert "\n" not in message
+
+
+def test_another_model_starts_from_its_own_defaults() -> None:
+    assert resolve("demo", ["model=copy-last"]).model_dump(mode="json")["model"]["name"] == "copy-last"
+
+
+def test_unknown_recipe_names_the_nearest() -> None:
+    with pytest.raises(ValueError, match="did you mean demo"):
+        resolve("deno")
+
+
+def test_a_saved_config_starts_a_run_and_refuses_unknown_fields(tmp_path: Path) -> None:
+    tree = resolve("demo").model_dump(mode="json")
+    saved = tmp_path / "config.json"
+    saved.write_text(json.dumps(tree))
+    assert resolve(None, ["seed=5"], file=str(saved)).seed == 5
+    saved.write_text(json.dumps(tree | {"model": tree["model"] | {"slotz": 3}}))
+    with pytest.raises(ValueError, match="did you mean slots"):
+        resolve(None, file=str(saved))
+    saved.write_text("{")
+    with pytest.raises(ValueError, match="not JSON"):
+        resolve(None, file=str(saved))
+
+
+def test_digest_changes_with_any_field() -> None:
+    base = resolve("demo")
+    assert base.digest() != resolve("demo", ["seed=1"]).digest()
+    assert base.digest() != resolve("demo", ["model.slots=3"]).digest()
