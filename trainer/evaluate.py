@@ -7,6 +7,7 @@ or data sets it prints the K_m x K_d grid and draws its box plot (figure 3 of ar
 
 import argparse
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import closing
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -159,15 +160,15 @@ def videos(
 ) -> Iterator[Video]:
     """The first `limit` clips of a split, in the set's order, in batches of at most `batch`."""
     left = limit
-    for clips in scan(
-        replace(loaded.config.data, url=data), split, batch if left is None else min(batch, left)
-    ):
-        video = to_video(clips, device)
-        yield video if left is None else first(video, left)
-        if left is not None:
-            left -= len(video.frames)
-            if left <= 0:
-                return
+    size = batch if left is None else min(batch, left)
+    with closing(scan(replace(loaded.config.data, url=data), split, size)) as batches:  # type: ignore[type-var]
+        for clips in batches:
+            video = to_video(clips, device)
+            yield video if left is None else first(video, left)
+            if left is not None:
+                left -= len(video.frames)
+                if left <= 0:
+                    return
 
 
 def first(video: Video, count: int) -> Video:
@@ -234,6 +235,6 @@ def _tables(
         sums, counts = part.view(2, length)
         means = tuple(float(s / c) if c else None for s, c in zip(sums, counts, strict=True))
         mean = float(sums.sum() / counts.sum()) if counts.sum() else None
-        start = {"predicted": frames - length + 1, "decomposed": 1, "clip": 0}[SCORES[name].steps]
+        start = {"predicted": frames - length + 1, "decomposed": 1, "clip": 0, "gap": 2}[SCORES[name].steps]
         tables[contender][name] = Curve(start, mean, means, tuple(int(c) for c in counts.tolist()))
     return {contender: rows for contender, rows in tables.items() if rows or contender == MODEL}

@@ -14,8 +14,8 @@ MODEL = "model"  # its column among the references'
 class Curve:
     """One score of one contender.
 
-    `mean` is over all values; `means[i]` over those of frame `first + i` (frames count from 1; `first` 0 =
-    one value for the whole clip) and `counts[i]` is how many there were. None where there was none.
+    `mean` is over all values; `means[i]` over those of frame (or gap) `first + i` (frames count from 1; `first`
+    0 = one value for the whole clip) and `counts[i]` is how many there were. None where there was none.
     """
 
     first: int

@@ -11,6 +11,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from model.interface import Truth, Video, Views
+from model.ops.composition import compose, to_identities, to_ranks, visible
+from model.ops.spatial_transformer import inverse, translation, warp
 
 
 def copy_last(video: Video) -> Views:
@@ -48,18 +50,14 @@ def oracle(video: Video) -> Views | None:
     if truth.velocities is None or truth.depth_ranks is None:
         return None
     masks = truth.amodal_masks[:, :-1]
-    batch, steps, count, height, width = masks.shape
-    size = torch.tensor([width, height], dtype=masks.dtype, device=masks.device)
-    motion = torch.eye(3, dtype=masks.dtype, device=masks.device).repeat(batch, steps, count, 1, 1)
-    motion[..., :2, 2] = 2 * truth.velocities[:, :-1] / size
+    steps, (height, width) = masks.shape[1], masks.shape[-2:]
+    motion = translation(truth.velocities[:, :-1] * truth.velocities.new_tensor([2 / width, 2 / height]))
     order = true_order(truth)[:, None].expand(-1, steps, -1, -1).to(masks.dtype)
     colours = truth.colours[:, None, :, :, None, None].expand(-1, steps, -1, -1, height, width)
     background = _background(video.frames, truth.amodal_masks)[:, None].expand(-1, steps, -1, -1, -1)
-    next_visible = _visible(_shift(masks, motion), order)
-    prediction = (next_visible[:, :, :, None] * colours).sum(2)
-    prediction = prediction + (1 - next_visible.sum(2))[:, :, None] * background
+    moved = warp(masks[:, :, :, None], inverse(motion))[:, :, :, 0]
     return Views(
-        prediction=prediction,
+        prediction=compose(_visible(moved, order), colours, background),
         amodal_masks=masks,
         visible_masks=_visible(masks, order),
         slot_frames=colours,
@@ -89,20 +87,8 @@ def true_order(truth: Truth) -> Int[Tensor, "b n n"]:
 def _visible(
     masks: Float[Tensor, "b s n h w"], order: Float[Tensor, "b s n n"]
 ) -> Float[Tensor, "b s n h w"]:
-    """Visible parts, in the order of the objects: a mask minus the sum of those in front (equation 5)."""
-    ranked = torch.einsum("bsnr,bsnhw->bsrhw", order, masks)
-    in_front = ranked.cumsum(dim=2) - ranked
-    return torch.einsum("bsnr,bsrhw->bsnhw", order, (ranked - in_front).clamp(min=0))
-
-
-def _shift(
-    masks: Float[Tensor, "b s n h w"], motion: Float[Tensor, "b s n 3 3"]
-) -> Float[Tensor, "b s n h w"]:
-    """Masks moved by their motion, bilinearly, zeros from outside."""
-    sampling = torch.linalg.inv(motion)[..., :2, :].flatten(0, 2)
-    images = masks.flatten(0, 2)[:, None]
-    grid = F.affine_grid(sampling, list(images.shape), align_corners=False)
-    return F.grid_sample(images, grid, align_corners=False).view(masks.shape)
+    """Visible parts, in the order of the objects."""
+    return to_identities(order, visible(to_ranks(order, masks)))
 
 
 def _background(

@@ -11,13 +11,16 @@ from typing import Literal
 from torch import Tensor
 
 from model.interface import Video, Views
+from trainer.scores.consistency import backward_psnr, forward_psnr
 from trainer.scores.memory import memory_psnr
 from trainer.scores.motion import motion_deformation, motion_error
 from trainer.scores.objects import amodal_iou, depth_order_accuracy, occluded_iou, unmatched_area
 from trainer.scores.prediction import psnr, ssim
 from trainer.scores.segmentation import rand_score
 
-Steps = Literal["predicted", "decomposed", "clip"]
+Steps = Literal["predicted", "decomposed", "clip", "gap"]
+
+LAYERS = ("amodal_masks", "slot_frames", "background", "depth_order", "motion")
 
 
 @dataclass(frozen=True)
@@ -25,7 +28,8 @@ class Score:
     """One row of SCORES.
 
     `measure` gives values of shape (b, steps, *items), NaN where the question does not arise. `steps` says
-    what axis 1 is: the last frames (predicted), the first frames (decomposed), or one entry for the clip.
+    what axis 1 is: the last frames (predicted), the first frames (decomposed), one entry for the clip, or the
+    distance in time (gap), from 2 on.
     """
 
     measure: Callable[[Views, Video], Tensor]
@@ -100,5 +104,11 @@ SCORES: dict[str, Score] = {
     "memory_psnr": Score(
         memory_psnr, "decomposed", ("amodal_masks", "slot_frames"), ("amodal_masks", "visible_ids", "colours"),
         unit="dB", about="remembered colours inside hidden parts",
+    ),
+    "forward_psnr": Score(
+        forward_psnr, "gap", LAYERS, unit="dB", about="frames 2 to 9 steps later, from the objects found now",
+    ),
+    "backward_psnr": Score(
+        backward_psnr, "gap", LAYERS, unit="dB", about="frames 2 to 9 steps earlier, from the objects found now",
     ),
 }  # fmt: skip

@@ -1,0 +1,79 @@
+"""How well a decomposition explains frames further away, both ways in time: what the cyclic loss trains.
+
+Frame t2 is composed from the masks and memories of t1 and the motion in between, or t1 from t2 by the inverse
+(equations 21 to 25 of arXiv 2103.05669), and compared with the true frame.
+"""
+
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from model.interface import Video, Views
+from model.ops.composition import compose as compose_layers
+from model.ops.composition import to_identities, to_ranks, visible
+from model.ops.spatial_transformer import compose, inverse, warp
+from trainer.scores.prediction import peak_signal_to_noise
+
+GAPS = range(2, 10)  # frames between t1 and t2; a gap of 1 is the prediction itself
+
+
+def forward_psnr(views: Views, video: Video) -> Float[Tensor, "b gap t"]:
+    """PSNR in dB of frames `gap` steps later; axis 1 counts gaps from 2, axis 2 the frames started from."""
+    return _over_gaps(views, video, "forward")
+
+
+def backward_psnr(views: Views, video: Video) -> Float[Tensor, "b gap t"]:
+    """PSNR in dB of frames `gap` steps earlier."""
+    return _over_gaps(views, video, "backward")
+
+
+def over_gap(
+    views: Views, gap: int, direction: Literal["forward", "backward"]
+) -> Float[Tensor, "b pairs c h w"]:
+    """Frames composed over `gap` steps: targets gap, gap + 1, ... forward, or 0, 1, ... backward.
+
+    The order is that of the step next to the target on the way, P_{t2-1} or P_{t1+1}: it may change in time.
+    """
+    assert views.amodal_masks is not None
+    assert views.slot_frames is not None
+    assert views.background is not None
+    assert views.depth_order is not None
+    assert views.motion is not None
+    steps = views.amodal_masks.shape[1]
+    starts = (
+        steps + 1 - gap if direction == "forward" else steps - gap
+    )  # the last motion leads to frame `steps`
+    motion = views.motion[:, :starts]
+    for later in range(1, gap):
+        motion = compose(views.motion[:, later : later + starts], motion)
+    if direction == "forward":
+        origin, order = slice(0, starts), slice(gap - 1, gap - 1 + starts)
+        sampling = inverse(motion)
+    else:
+        origin, order = slice(gap, gap + starts), slice(1, 1 + starts)
+        sampling = motion  # the inverse of the inverse
+    masks = warp(views.amodal_masks[:, origin, :, None], sampling)[:, :, :, 0]
+    colours = warp(views.slot_frames[:, origin], sampling)
+    weights = to_identities(
+        views.depth_order[:, order], visible(to_ranks(views.depth_order[:, order], masks))
+    )
+    return compose_layers(weights, colours, views.background[:, origin])
+
+
+def _over_gaps(
+    views: Views, video: Video, direction: Literal["forward", "backward"]
+) -> Float[Tensor, "b gap t"]:
+    assert views.amodal_masks is not None
+    frames = video.frames
+    steps = views.amodal_masks.shape[1]
+    values = frames.new_full((len(frames), len(GAPS), steps), torch.nan, dtype=torch.float64)
+    for i, gap in enumerate(GAPS):
+        if gap >= steps:
+            break
+        made = over_gap(views, gap, direction)
+        true = frames[:, gap:] if direction == "forward" else frames
+        pairs = min(made.shape[1], true.shape[1])  # a decomposition of all frames has no frame after the last
+        values[:, i, :pairs] = peak_signal_to_noise(made[:, :pairs], true[:, :pairs])
+    return values
