@@ -1,0 +1,33 @@
+"""Predictions that need no learning: what a trained model has to beat."""
+
+from dataclasses import dataclass
+
+from jaxtyping import Float
+from torch import Tensor
+
+from model.interface import ModelOutput, Video, VideoModel, Views, mean_absolute
+
+
+@dataclass(frozen=True)
+class Config:
+    """Copy-last has nothing to choose; `remat` is accepted as by every model and changes nothing."""
+
+    remat: str = "none"
+
+    def build(self) -> "CopyLast":
+        """The model; it has no parameters."""
+        return CopyLast()
+
+
+class CopyLast(VideoModel):
+    """The next frame equals this one."""
+
+    def forward(self, video: Video, step: int) -> ModelOutput:
+        """Mean absolute error of predicting frames 2..T by frames 1..T-1; there is nothing to differentiate."""
+        prediction = video.frames[:, :-1]
+        loss = mean_absolute(prediction, video.frames[:, 1:])
+        return ModelOutput(loss, {"reconstruction": loss}, Views(prediction=prediction))
+
+    def predict(self, video: Video, horizon: int) -> Float[Tensor, "b horizon c h w"]:
+        """The last frame, `horizon` times."""
+        return video.frames[:, -1:].expand(-1, horizon, -1, -1, -1)

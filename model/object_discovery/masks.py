@@ -1,0 +1,95 @@
+"""F1, what each slot holds: masks from a convolutional LSTM over encoded frames (eq. 1); and S, which sharpens them."""
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from model.layers.conv import ResidualBlock
+from model.layers.conv_lstm import ConvLSTM, ConvLSTMState
+from model.layers.position import sinusoidal_positions
+
+
+class Encoded(NamedTuple):
+    """What F1 takes from frames without knowing the past."""
+
+    projected: Float[Tensor, "b t g h2 w2"]  # input half of the ConvLSTM's gates
+    detail: Float[Tensor, "b t e h w"]  # full-resolution features that the masks' edges follow
+
+
+class MaskNet(nn.Module):
+    """Residual convolutions on the frame, plus position encoding, into a ConvLSTM with a head of one map per slot.
+
+    The paper's eq. 1 has the slot index on both sides; with weights and start equal for all slots the masks would stay
+    equal for ever, so one recurrence serves all slots and the head has a channel for each. Masks are "the output of
+    the recurrent units" in Figure 2; those lie in (-1, 1), so the head ends in a sigmoid.
+
+    Args:
+        channels: of the input (frame, and the frame difference where that is used).
+        slots: number of masks.
+        width: channels of the encoder.
+        hidden: channels of the ConvLSTM.
+        kernel: of the ConvLSTM.
+        blocks: residual blocks.
+        stride: of the first convolution; the recurrence runs at size / stride.
+        bias: logit at which every mask starts.
+    """
+
+    def __init__(
+        self,
+        *,
+        channels: int,
+        slots: int,
+        width: int,
+        hidden: int,
+        kernel: int,
+        blocks: int,
+        stride: int,
+        bias: float,
+    ) -> None:
+        super().__init__()
+        edges = 8
+        self.stem = nn.Conv2d(channels, width, 3, stride=stride, padding=1)
+        self.blocks = nn.Sequential(*[ResidualBlock(width) for _ in range(blocks)])
+        self.lstm = ConvLSTM(width, hidden, kernel)
+        self.detail = nn.Conv2d(channels, edges, 3, padding=1)
+        self.spread = nn.Sequential(nn.Conv2d(hidden, edges * stride**2, 1), nn.PixelShuffle(stride))
+        self.head = nn.Conv2d(2 * edges, slots, 3, padding=1)
+        assert self.head.bias is not None
+        nn.init.constant_(self.head.bias, bias)
+
+    def encode(self, x: Float[Tensor, "b t c h w"]) -> Encoded:
+        """The part of F1 that is batched over time."""
+        flat = x.flatten(0, 1)
+        features = F.relu(self.blocks(self.stem(flat)))
+        height, width = features.shape[-2:]
+        # Frequencies for maps of this size; with the customary base most of them hardly turn (see the function).
+        positions = sinusoidal_positions(
+            features.shape[1], height, width, features, base=2.0 * max(height, width)
+        )
+        features = features + positions.to(features.dtype)
+        return Encoded(
+            self.lstm.inputs(features.view(*x.shape[:2], *features.shape[1:])),
+            self.detail(flat).view(*x.shape[:2], -1, *x.shape[3:]),
+        )
+
+    def step(
+        self,
+        state: ConvLSTMState,
+        projected: Float[Tensor, "b g h2 w2"],
+        detail: Float[Tensor, "b e h w"],
+    ) -> tuple[ConvLSTMState, Float[Tensor, "b k h w"]]:
+        """The next state, and the masks m_t in [0, 1], float32, identity order, occluded parts included."""
+        state = self.lstm.step(state, projected)
+        logits = self.head(F.relu(torch.cat([self.spread(state.hidden), detail], 1)))
+        return state, torch.sigmoid(logits.float())
+
+
+def binarise(masks: Tensor, alpha: float, beta: float) -> Tensor:
+    """S: soft binarisation sigmoid(alpha (m - beta)), elementwise (eq. 2 and 3).
+
+    Departs from eq. 3 as printed, 1 / (1 + exp(alpha (m - beta))), which for alpha > 0 would turn masks inside out.
+    """
+    return torch.sigmoid(alpha * (masks - beta))

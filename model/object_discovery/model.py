@@ -1,0 +1,283 @@
+"""The object-discovery model: decompose each frame into slots in depth order, move them, compose the next frame."""
+
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from model.interface import ModelOutput, Video, VideoModel, Views
+from model.layers.conv_lstm import ConvLSTMState
+from model.object_discovery.config import Config
+from model.object_discovery.health import slot_health
+from model.object_discovery.losses import (
+    absolute_error,
+    change_weights,
+    compactness,
+    reproject,
+    sparsity,
+)
+from model.object_discovery.masks import MaskNet, binarise
+from model.object_discovery.memory import BackgroundNet, seen_by_slots, update_colours
+from model.object_discovery.motion import MotionNet
+from model.object_discovery.ordering import OrderNet
+from model.ops.composition import compose, to_identities, to_ranks, visible
+from model.ops.sinkhorn import gumbel_noise, hard_permutation, sinkhorn
+from model.ops.spatial_transformer import compose_over_time, identity, inverse, warp
+from model.remat import Remat
+from model.unroll import unroll
+
+
+class State(NamedTuple):
+    """What frame t + 1 is told about frames 1..t. Identity order throughout."""
+
+    lstm: ConvLSTMState
+    masks: Float[Tensor, "b k h w"]  # m_t
+    motion: Float[Tensor, "b k 3 3"]  # z_t, from t to t + 1
+    colours: Float[Tensor, "b k c h w"]  # x-hat_{t+1}: memories moved to t + 1
+    expected: Float[Tensor, "b k h w"]  # Gamma-hat_{t+1}, back in identity order
+    background: Float[Tensor, "b c h w"]
+    started: Float[Tensor, "b"]  # 0 before the first frame, else 1
+
+
+class Slots(NamedTuple):
+    """One frame, decomposed; with a time axis after the batch, many. Identity order throughout."""
+
+    masks: Float[Tensor, "b *t k h w"]  # m, raw
+    visible: Float[Tensor, "b *t k h w"]  # P Gamma
+    order: Float[Tensor, "b *t k k"]  # P
+    motion: Float[Tensor, "b *t k 3 3"]  # z
+    colours: Float[Tensor, "b *t k c h w"]  # x-tilde
+    background: Float[Tensor, "b *t c h w"]
+
+
+class Moved(NamedTuple):
+    """The same slots where they are expected in the next frame."""
+
+    colours: Float[Tensor, "b *t k c h w"]  # x-hat
+    weights: Float[Tensor, "b *t k h w"]  # P Gamma-hat
+
+
+class Annealed(NamedTuple):
+    """The values that depend on the training step, and whether to draw."""
+
+    alpha: float
+    temperature: float
+    draw: bool
+
+
+class ObjectDiscovery(VideoModel):
+    """F1 to F5 and the objective of arXiv 2103.05669."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        self.config = config
+        inputs = config.channels * (2 if config.frame_difference else 1)
+        readers = {"channels": config.channels, "size": config.size, "hidden": config.reader_hidden}
+        widths = (config.reader_width // 2 or 1,) + (config.reader_width,) * (config.halvings - 1)
+        self.masks = MaskNet(
+            channels=inputs,
+            slots=config.slots,
+            width=config.width,
+            hidden=config.hidden,
+            kernel=config.kernel,
+            blocks=config.blocks,
+            stride=config.stem_stride,
+            bias=config.mask_bias,
+        )
+        self.order = OrderNet(slots=config.slots, widths=widths, **readers)
+        self.motion = MotionNet(
+            kind=config.motion,
+            widths=widths,
+            shift_bound=config.shift_bound,
+            shape_bound=config.shape_bound,
+            **readers,
+        )
+        self.background = BackgroundNet(config.background_width)
+
+    def forward(self, video: Video, step: int) -> ModelOutput:
+        """Loss (eq. 17 without the weight decay) and views of frames 1..T-1; predictions are of frames 2..T.
+
+        Raises:
+            ValueError: frames are not of the configured size and channels, or fewer than two.
+        """
+        frames = self._checked(video.frames, least=2)
+        config = self.config
+        anneal = Annealed(config.alpha.at(step), config.temperature.at(step), self.training)
+        past, following = frames[:, :-1], frames[:, 1:]
+        _, slots, prediction = self._decompose(self._start(frames), past, frames[:, :1], anneal)
+        supports = binarise(slots.masks, anneal.alpha, config.beta)
+        weights = change_weights(past, following, config.change_weight)
+        terms = {
+            "reconstruction": absolute_error(prediction, following, weights),
+            "consistency": self._consistency(slots, supports, frames),
+            "sparsity": sparsity(slots.masks),
+            "compactness": compactness(slots.masks),
+        }
+        loss = (
+            config.reconstruction * terms["reconstruction"]
+            + config.consistency * terms["consistency"]
+            + config.sparsity.at(step) * terms["sparsity"]
+            + config.compactness.at(step) * terms["compactness"]
+        )
+        terms |= slot_health(supports, slots.order, slots.motion)
+        views = Views(
+            prediction=prediction,
+            amodal_masks=supports,
+            visible_masks=slots.visible,
+            slot_frames=slots.colours,
+            background=slots.background,
+            depth_order=slots.order,
+            motion=slots.motion,
+        )
+        return ModelOutput(
+            loss, {name: term.detach() for name, term in terms.items()}, views.map(Tensor.detach)
+        )
+
+    @torch.no_grad()
+    def predict(self, video: Video, horizon: int) -> Float[Tensor, "b horizon c h w"]:
+        """Feeds each predicted frame back as if it had been seen; masks, order and motion go on from there.
+
+        Beyond the paper. Anneals are at their end and nothing is drawn.
+
+        Raises:
+            ValueError: frames are not of the configured size and channels, or horizon is below 1.
+        """
+        if horizon < 1:
+            raise ValueError(f"horizon: got {horizon}, needs at least 1")
+        frames = self._checked(video.frames, least=1)
+        anneal = Annealed(self.config.alpha.end, self.config.temperature.end, draw=False)
+        state, _, prediction = self._decompose(self._start(frames), frames, frames[:, :1], anneal)
+        before, future = frames[:, -1:], [prediction[:, -1:]]
+        while len(future) < horizon:
+            state, _, prediction = self._decompose(state, future[-1], before, anneal)
+            before = future[-1]
+            future.append(prediction)
+        return torch.cat(future, 1)
+
+    def _checked(self, frames: Float[Tensor, "b t c h w"], least: int) -> Float[Tensor, "b t c h w"]:
+        expected = (self.config.channels, self.config.size, self.config.size)
+        if frames.shape[1] < least or frames.shape[2:] != expected:
+            got, need = "x".join(map(str, frames.shape[1:])), "x".join(map(str, expected))
+            raise ValueError(
+                f"frames are {got}, the model takes {least} or more of {need} (t x c x h x w): set its size and"
+                " channels to those of the data"
+            )
+        return frames.float()
+
+    def _start(self, frames: Float[Tensor, "b t c h w"]) -> State:
+        batch, _, channels, height, width = frames.shape
+        slots, stride = self.config.slots, self.config.stem_stride
+        lstm = self.masks.lstm.zero_state(frames.new_zeros(batch, 1, 1, height // stride, width // stride))
+        empty = frames.new_zeros(batch, slots, height, width)
+        return State(
+            lstm=lstm,
+            masks=empty,
+            motion=identity(batch, slots, like=frames),
+            colours=frames.new_zeros(batch, slots, channels, height, width),
+            expected=empty,
+            background=frames.new_zeros(batch, channels, height, width),
+            started=frames.new_zeros(batch),
+        )
+
+    def _decompose(
+        self,
+        state: State,
+        frames: Float[Tensor, "b t c h w"],
+        before: Float[Tensor, "b 1 c h w"],
+        anneal: Annealed,
+    ) -> tuple[State, Slots, Float[Tensor, "b t c h w"]]:
+        """Algorithm 1 over `frames`; `before` is the frame before the first (itself at the start of a clip)."""
+        batch, steps = frames.shape[:2]
+        shape = (batch, steps, self.config.slots, self.config.slots)
+        # Drawn here, not in the cell, so that every way to cut time into blocks sees the same numbers.
+        noise = (
+            self.config.noise * gumbel_noise(shape, like=frames) if anneal.draw else frames.new_zeros(shape)
+        )
+        difference = frames - torch.cat([before, frames[:, :-1]], 1)
+
+        def prepare(x: Any) -> Any:
+            frames, difference, noise = x
+            inputs = torch.cat([frames, difference], 2) if self.config.frame_difference else frames
+            return frames, self.masks.encode(inputs), noise
+
+        def cell(state: State, x: Any) -> tuple[State, tuple[Slots, Moved]]:
+            return self._step(state, *x, anneal=anneal)
+
+        def finish(outputs: Any) -> Any:
+            slots, moved = outputs
+            return slots, compose(moved.weights, moved.colours, slots.background)  # eq. 14, 15
+
+        state, (slots, prediction) = unroll(
+            cell,
+            state,
+            (frames, difference, noise),
+            remat=Remat.parse(self.config.remat),
+            prepare=prepare,
+            finish=finish,
+        )
+        return state, slots, prediction
+
+    def _step(
+        self, state: State, frame: Float[Tensor, "b c h w"], encoded: Any, noise: Tensor, *, anneal: Annealed
+    ) -> tuple[State, tuple[Slots, Moved]]:
+        started = state.started[:, None, None, None] > 0
+        lstm, masks = self.masks.step(state.lstm, *encoded)  # eq. 1
+        supports = binarise(masks, anneal.alpha, self.config.beta)  # eq. 2, 3
+
+        # The first frame is expected as its masks lie, unsorted (Algorithm 1, line 4). Detached: an expectation is
+        # evidence for the order, not something to be changed for its sake.
+        expected = torch.where(started, state.expected, visible(supports)).detach()
+        logits = self.order(supports, expected, frame)
+        if anneal.draw:
+            order = sinkhorn(logits + noise, anneal.temperature, self.config.sinkhorn_iterations)
+        else:
+            order = hard_permutation(logits)
+        shown = to_identities(order, visible(to_ranks(order, supports)))  # eq. 4, 5
+
+        colours = update_colours(frame, seen_by_slots(shown, self.config.memory), state.colours)  # eq. 10
+        background = self.background(frame, shown, state.background)  # eq. 11
+
+        before = torch.where(started, state.masks, masks)  # m_0 := m_1; Algorithm 1 is garbled there
+        motion = self.motion(frame, masks, before, state.motion)  # eq. 7
+        moved = warp(torch.cat([colours, supports[:, :, None]], 2), inverse(motion))  # eq. 12, 13
+        moved_colours, moved_supports = moved[:, :, :-1], moved[:, :, -1]
+        weights = to_identities(order, visible(to_ranks(order, moved_supports)))  # eq. 13
+
+        state = State(lstm, masks, motion, moved_colours, weights, background, torch.ones_like(state.started))
+        slots = Slots(masks, shown, order, motion, colours, background)
+        return state, (slots, Moved(moved_colours, weights))
+
+    def _consistency(
+        self, slots: Slots, supports: Float[Tensor, "b s k h w"], frames: Float[Tensor, "b t c h w"]
+    ) -> Float[Tensor, ""]:
+        """L_c: frame t2 from the slots of t1, and back, with the motion in between composed (eq. 21 to 25).
+
+        t1 is drawn from 1..T/2 and t2 from T/2+1..T-1 (the paper includes T, where Algorithm 1 has no slots); in
+        eval they are the middles of their ranges. The order is that of the frame next to the target on the side one
+        comes from. Clips of two frames have no such pair and a loss of 0.
+        """
+        steps = supports.shape[1]  # T - 1
+        half = (steps + 1) // 2
+        if half >= steps:
+            return frames.new_zeros(())
+        if self.training:
+            first = int(torch.randint(0, half, ()))
+            second = int(torch.randint(half, steps, ()))
+        else:
+            first, second = half // 2, (half + steps) // 2
+        path = compose_over_time(slots.motion[:, first:second])
+        there = reproject(
+            inverse(path), slots.order[:, second - 1],
+            supports[:, first], slots.colours[:, first], slots.background[:, first],
+        )  # fmt: skip
+        back = reproject(  # inv(path) moves back, so sampling needs the path itself
+            path, slots.order[:, first + 1],
+            supports[:, second], slots.colours[:, second], slots.background[:, second],
+        )  # fmt: skip
+        weights = change_weights(frames[:, first], frames[:, second], self.config.change_weight)
+        errors = (
+            absolute_error(there, frames[:, second], weights),
+            absolute_error(back, frames[:, first], weights),
+        )
+        return (errors[0] + errors[1]) / 2

@@ -1,0 +1,1 @@
+"""Differentiable operations without parameters: warping, permutations, composition of layers."""

@@ -1,0 +1,114 @@
+"""Planar motion of images: 3x3 homographies, their products and inverses, and bilinear warping.
+
+Coordinates are normalised: x to the right, y down, [-1, 1] spans the frame from edge to edge (align_corners=False),
+so one pixel is 2 / width. A *forward* matrix z takes a point of frame t to where it is in frame t + 1,
+p' ~ z p (eq. 8 of arXiv 2103.05669). Sampling needs the opposite: each output pixel asks where it comes from, which
+is inv(z) (eq. 9 evaluates the output at p' from the input at p). `warp` takes the sampling matrix and says so, since
+callers often have it without inverting: moving backwards in time samples with z itself.
+
+Everything here is elementwise arithmetic in float32, also under autocast: matrix products in half precision would
+move pixels visibly.
+"""
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+PARAMETERS = {"translation": 2, "affine": 6, "projective": 8}  # numbers that a motion of each kind has
+
+
+def identity(*shape: int, like: Tensor) -> Float[Tensor, "... 3 3"]:
+    """Identity matrices of `shape` + (3, 3) in float32 on the device of `like`."""
+    return torch.eye(3, device=like.device).expand(*shape, 3, 3)
+
+
+def translation(offset: Float[Tensor, "... 2"]) -> Float[Tensor, "... 3 3"]:
+    """The matrices that move points by `offset` (x, y), in normalised units."""
+    offset = offset.float()
+    return identity(*offset.shape[:-1], like=offset) + F.pad(offset[..., None], (2, 0, 0, 1))
+
+
+def near_identity(residual: Float[Tensor, "... p"]) -> Float[Tensor, "... 3 3"]:
+    """I + residual: the matrices that `p` numbers stand for.
+
+    p = 2: translation (x, y); p = 6: translation, then the 2x2 part row by row; p = 8: these, then the first
+    two entries of the last row. The bottom right entry is always 1.
+
+    Raises:
+        ValueError: another p.
+    """
+    residual = residual.float()
+    shift, rest = residual[..., :2], residual[..., 2:]
+    match residual.shape[-1]:
+        case 2:
+            return translation(shift)
+        case 6:
+            linear, last = rest, torch.zeros_like(shift)
+        case 8:
+            linear, last = rest[..., :4], rest[..., 4:]
+        case other:
+            raise ValueError(f"homographies have {sorted(PARAMETERS.values())} parameters, got {other}")
+    a, b, c, d = linear.unbind(-1)
+    x, y = shift.unbind(-1)
+    u, v = last.unbind(-1)
+    entries = torch.stack([a, b, x, c, d, y, u, v, torch.zeros_like(x)], -1).view(*x.shape, 3, 3)
+    return identity(*x.shape, like=x) + entries
+
+
+def compose(later: Float[Tensor, "... 3 3"], earlier: Float[Tensor, "... 3 3"]) -> Float[Tensor, "... 3 3"]:
+    """The matrix product later @ earlier: first `earlier` moves the points, then `later`."""
+    return (later.float()[..., :, :, None] * earlier.float()[..., None, :, :]).sum(-2)
+
+
+def compose_over_time(motion: Float[Tensor, "b t k 3 3"]) -> Float[Tensor, "b k 3 3"]:
+    """z_t ... z_2 z_1: the motion through all steps of `motion` (eq. 21); the identity where t = 0."""
+    total = identity(motion.shape[0], motion.shape[2], like=motion)
+    for z in motion.unbind(1):
+        total = compose(z, total)
+    return total
+
+
+def inverse(z: Float[Tensor, "... 3 3"]) -> Float[Tensor, "... 3 3"]:
+    """The inverse matrices, by cross products (the adjugate over the determinant)."""
+    first, second, third = z.float().unbind(-2)
+    cofactors = torch.stack(
+        [
+            torch.linalg.cross(second, third),
+            torch.linalg.cross(third, first),
+            torch.linalg.cross(first, second),
+        ],
+        -1,
+    )
+    determinant = (first * cofactors[..., 0]).sum(-1)
+    return cofactors / determinant[..., None, None]
+
+
+def move_points(z: Float[Tensor, "... 3 3"], points: Float[Tensor, "... 2"]) -> Float[Tensor, "... 2"]:
+    """Where `points` (x, y) are after `z`; leading axes broadcast."""
+    z, points = z.float(), points.float()
+    moved = (z[..., :, :2] * points[..., None, :]).sum(-1) + z[..., :, 2]
+    # Points on or behind the horizon of a projective motion would divide by zero or turn up on the other side.
+    return moved[..., :2] / moved[..., 2:].clamp(min=1e-3)
+
+
+def pixel_centres(height: int, width: int, like: Tensor) -> Float[Tensor, "{height} {width} 2"]:
+    """Coordinates (x, y) of the centres of the pixels."""
+    y = (torch.arange(height, device=like.device) + 0.5) * (2 / height) - 1
+    x = (torch.arange(width, device=like.device) + 0.5) * (2 / width) - 1
+    return torch.stack(torch.meshgrid(x, y, indexing="xy"), -1)
+
+
+def warp(images: Float[Tensor, "*n c h w"], sampling: Float[Tensor, "*n 3 3"]) -> Float[Tensor, "*n c h w"]:
+    """Bilinear sampling: output(p) = input(sampling p), zeros outside the frame.
+
+    To move content by a forward motion z, sample with `inverse(z)`. The result has the dtype of `images`.
+    """
+    *lead, channels, height, width = images.shape
+    flat = images.reshape(-1, channels, height, width)
+    grid = move_points(
+        sampling.reshape(-1, 1, 1, 3, 3),
+        pixel_centres(height, width, like=images).expand(flat.shape[0], -1, -1, -1),
+    )
+    moved = F.grid_sample(flat.float(), grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+    return moved.to(images.dtype).reshape(*lead, channels, height, width)

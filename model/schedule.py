@@ -1,0 +1,37 @@
+"""Annealed values: functions of the training step, so that a resumed run needs no hidden state."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Ramp:
+    """A value that goes linearly from `start` to `end` between the steps `begin` and `begin + steps`.
+
+    Before, it is `start`; afterwards, `end`. With steps = 0 it jumps at `begin`.
+    """
+
+    start: float
+    end: float
+    steps: int = 0
+    begin: int = 0
+
+    def __post_init__(self) -> None:
+        if self.steps < 0 or self.begin < 0:
+            raise ValueError(f"ramp: steps, begin got {self.steps}, {self.begin}, need at least 0")
+
+    def at(self, step: int) -> float:
+        """The value at `step` (optimiser steps done so far)."""
+        if step < self.begin:
+            return self.start
+        share = min(1.0, (step - self.begin) / self.steps) if self.steps else 1.0
+        return self.start + share * (self.end - self.start)
+
+    def require(self, name: str, low: float, high: float = float("inf")) -> None:
+        """Refuse a ramp that leaves [low, high].
+
+        Raises:
+            ValueError: one of its ends is outside; `name` is the field to speak of.
+        """
+        for end in (self.start, self.end):
+            if not low <= end <= high:
+                raise ValueError(f"{name}: got {end:g}, allowed are {low:g} to {high:g}")
