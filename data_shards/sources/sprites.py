@@ -10,7 +10,6 @@ background removes the freedom to claim black pixels at no cost.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from jaxtyping import Float32, Float64, Int64, UInt8
@@ -42,8 +41,8 @@ class Sprites:
     size: int = 64
     frames: int = 11
     objects: int = 3
-    direction: Literal["opposite", "random"] = "opposite"
-    background: Literal["black", "colour", "texture"] = "black"
+    direction: str = "opposite"  # or "random"
+    background: str = "black"  # or "colour", "texture"
     shapes: tuple[str, ...] = SHAPES
     radius_min: float = 8.0  # pixels of a 64-pixel frame: circle radius, half the side of a square,
     radius_max: float = 10.0  # half the base and half the height of a triangle
@@ -93,7 +92,7 @@ class Sprites:
                 grid = solid_grid(np.zeros(3))
             case "colour":
                 grid = solid_grid(spare)
-            case "texture":
+            case _:
                 grid = random_grid(rng)
         masks = rasterise(centres, radii, shape_ids, self.size, 1 if self.hard_edges else SUBSAMPLES)
         frames, visible_ids = composite(masks, ranks, colours, render_background(grid, self.size))
@@ -172,7 +171,7 @@ def rasterise(
                 half[:, i] = np.sqrt(np.maximum(radii[i] ** 2 - below[:, i] ** 2, 0))
             case "square":
                 half[:, i] = radii[i]
-            case "triangle":
+            case _:
                 half[:, i] = (below[:, i] + radii[i]) / 2
     # The first sample inside and the first one beyond, counted from the left edge; none on rows off the shape.
     first = np.ceil((x - half) * samples - 0.5)
