@@ -48,8 +48,8 @@ def train(argv: list[str]) -> int:
         from cluster import training
         from monitoring.run_state import RunState
 
-        result = training.train(config, embedded=embedded)
-    return 130 if result.state is RunState.INTERRUPTED else 0
+        state = training.train(config, embedded=embedded)
+    return 130 if state is RunState.INTERRUPTED else 0
 
 
 if __name__ == "__main__":

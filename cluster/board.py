@@ -85,18 +85,26 @@ class Stopping:
 
 
 class Throttle:
-    """Passes on a line of metrics at most every `seconds`; lines with scores always."""
+    """Passes on a line of metrics at most every `seconds`; lines with scores, and the last one, always."""
 
     def __init__(self, board: Any, seconds: float = 1.0) -> None:
         self._board, self._seconds = board, seconds
         self._next = 0.0
+        self._held: dict[str, Any] | None = None
 
     def __call__(self, line: dict[str, Any]) -> None:
-        """Send a line, or drop it."""
+        """Send a line, or hold it until a later one takes its place."""
         now = time.monotonic()
+        self._held = line
         if now >= self._next or "scores" in line:
             self._next = now + self._seconds
-            self._board.tell.remote(Message("metrics", line))
+            self.flush()
+
+    def flush(self) -> None:
+        """Send the line that is held, if any."""
+        if self._held is not None:
+            self._board.tell.remote(Message("metrics", self._held))
+            self._held = None
 
 
 class Notices(logging.Handler):
@@ -119,11 +127,13 @@ class Losses(UserCallback):
 
     def after_exception(self, run_context: Any, worker_exceptions: dict[int, Exception]) -> None:
         """Called by Ray."""
-        lost = {rank: last_line(error) for rank, error in worker_exceptions.items()}
+        lost = {rank: cause(error) for rank, error in worker_exceptions.items()}
         self._board.tell.remote(Message("lost", lost))
 
 
-def last_line(error: BaseException) -> str:
-    """What an error says in the end: of a worker's traceback that is the error itself."""
+def cause(error: BaseException, longest: int = 160) -> str:
+    """What a worker died of, in at most `longest` characters: the last line of its own traceback."""
+    if isinstance(error, ray.exceptions.RayActorError):
+        return "its process or machine is gone"  # Ray says this in 800 characters
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1] if lines else type(error).__name__
+    return (lines[-1] if lines else type(error).__name__)[:longest]

@@ -27,10 +27,9 @@ from cluster.config import ClusterConfig
 from cluster.machines import cluster_resources, worker_cpus
 from cluster.progress import Progress
 from data_shards.storage import StorageError
+from monitoring.run_state import RunState
 from monitoring.targets import TargetServer
-from trainer import loop
 from trainer.config import RunConfig
-from trainer.loop import Result
 
 _LOOK_S = 0.3  # how often the driver reads the board
 _OURS = ("cluster", "trainer", "data_shards", "monitoring")
@@ -46,8 +45,10 @@ class Assignment:
     folder: str | None
 
 
-def work(assignment: dict[str, Assignment]) -> Result:
+def work(assignment: dict[str, Assignment]) -> RunState:
     """One worker: trainer's loop. An error that another start would repeat is left on the board first."""
+    from trainer import loop  # here, because it imports DeepSpeed, which the driver has no use for
+
     mine = assignment["assignment"]
     rank = ray.train.get_context().get_world_rank()
     if mine.folder is not None:
@@ -57,14 +58,16 @@ def work(assignment: dict[str, Assignment]) -> Result:
         logging.getLogger(name).addHandler(notices)
     mine.board.tell.remote(Message("started", {rank: os.getpid()}))
     stopping = Stopping(mine.board) if rank == 0 else None
+    report = Throttle(mine.board)
     try:
-        return loop.train(mine.config, report=Throttle(mine.board), stopping=stopping)
+        return loop.train(mine.config, report=report, stopping=stopping).state
     except (*_MISTAKES, FloatingPointError) as error:
         code = 2 if isinstance(error, _MISTAKES) else 1
         # Wait: this process may be ended as soon as the error is raised.
         ray.get(mine.board.tell.remote(Message("refused", (code, str(error)))), timeout=10)
         raise
     finally:
+        report.flush()
         if stopping:
             stopping.close()
 
@@ -73,8 +76,8 @@ class Refused(RuntimeError):
     """The run cannot go on, and starting it again would not help; the message is for the user."""
 
 
-def train(config: ClusterConfig, *, embedded: bool) -> Result:
-    """Run on the connected Ray until the last step, an interruption or an error.
+def train(config: ClusterConfig, *, embedded: bool) -> RunState:
+    """Run on the connected Ray; returns how it ended, finished or interrupted.
 
     Args:
         config: the run and its machines.
@@ -105,7 +108,7 @@ class Driver:
         self._board, self._config, self._progress = board, config, progress
         self._waiting_since: float | None = time.monotonic()
         self._restarts = 0
-        self._outcome: Result | BaseException | None = None
+        self._outcome: RunState | BaseException | None = None
         self._previous: dict[int, Any] = {}
         self._stopped = False
 
@@ -119,7 +122,7 @@ class Driver:
             signal.signal(number, handler)
         self._progress.close()
 
-    def watch(self, trainer: TorchTrainer) -> Result:
+    def watch(self, trainer: TorchTrainer) -> RunState:
         """Run `trainer` to its end. It runs in a thread, so that this one can answer signals."""
         thread = Thread(target=self._fit, args=(trainer,), name="ray-train", daemon=True)
         thread.start()
@@ -130,7 +133,7 @@ class Driver:
             self._bound_the_wait()
         for message in ray.get(self._board.take.remote(), timeout=60):
             self._read(message)
-        if isinstance(self._outcome, Result):
+        if isinstance(self._outcome, RunState):
             return self._outcome
         raise Refused(_reason(self._outcome)) from None
 
