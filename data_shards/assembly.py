@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -10,8 +10,6 @@ from data_shards.clip import Batch
 from data_shards.encoding import FIELDS, OBJECT_AXIS, DecodeError, decode_member
 from data_shards.manifest import Manifest
 from data_shards.reader import DamagedSample, Reader
-
-Damage = Literal["error", "replace"]
 
 
 def known_fields(manifest: Manifest, fields: tuple[str, ...] | None, url: str) -> tuple[str, ...]:
@@ -57,7 +55,7 @@ class Assembly:
     reader: Reader
     manifest: Manifest
     fields: tuple[str, ...]
-    damage: Damage = "error"
+    damage: str = "error"
     damaged_samples: int = 0
 
     def batch(self, shards: Iterable[int], samples: Iterable[int]) -> Batch:

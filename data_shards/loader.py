@@ -9,18 +9,18 @@ from collections.abc import Generator, Iterator
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from itertools import count
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import torch
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
-from data_shards.assembly import Assembly, Damage, known_fields
+from data_shards.assembly import Assembly, known_fields
 from data_shards.clip import Batch
 from data_shards.manifest import Manifest, read_manifest, split_shards
 from data_shards.order import Order
 from data_shards.reader import Reader
-from data_shards.storage import open_store
+from data_shards.storage import check_url, open_store
 
 
 @dataclass(frozen=True)
@@ -49,11 +49,11 @@ class DataConfig:
     threads: int = 4
     extent_bytes: int = 1 << 20
     deadline: float = 600.0
-    damage: Damage = "error"
+    damage: str = "error"
     start_method: str = "forkserver"
 
     def __post_init__(self) -> None:
-        open_store(self.url).close()  # refuses other schemes
+        check_url(self.url)
         if self.workers < 0:
             raise ValueError(f"workers {self.workers} must be at least 0")
         for name in ("streams", "block", "ahead", "threads", "extent_bytes"):
@@ -127,7 +127,7 @@ class Loader:
             self._batches = self._in_processes(workers) if workers else self._here()
         return self._batches
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "Loader":
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from jaxtyping import Int64, UInt32
+from jaxtyping import Int64, Shaped, UInt32
 
 from data_shards.storage import NotFound, StorageError, Store, open_store
 
@@ -98,7 +98,7 @@ class Index:
     Offsets are of a member's first byte, sizes in bytes, `crcs` CRC-32 of its bytes.
     """
 
-    keys: np.ndarray[Any, np.dtype[np.str_]]
+    keys: Shaped[np.ndarray, "n"]
     members: tuple[str, ...]
     offsets: Int64[np.ndarray, "n m"]
     sizes: Int64[np.ndarray, "n m"]

@@ -221,6 +221,22 @@ def _sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
+def check_url(url: str) -> tuple[str, str]:
+    """(bucket, prefix) of s3://bucket/prefix, or ("", path) of a plain path or file:///path.
+
+    Raises:
+        ValueError: any other scheme. An allow-list, since 'pipe:' of other readers, for one, runs a shell.
+    """
+    parts = urlsplit(url)
+    if url and "://" not in url and not url.startswith("pipe:"):
+        return "", url
+    if parts.scheme == "file" and parts.netloc in ("", "localhost") and parts.path:
+        return "", unquote(parts.path)
+    if parts.scheme == "s3" and parts.netloc:
+        return parts.netloc, url.removeprefix("s3://").partition("/")[2].strip("/")
+    raise ValueError(f"url {url!r} must be a plain path, file:///path or s3://bucket/prefix")
+
+
 def open_store(url: str, deadline: float = 600.0) -> Store:
     """The store at `url`: a plain path, file:///path or s3://bucket/prefix. Nothing is contacted yet.
 
@@ -231,15 +247,10 @@ def open_store(url: str, deadline: float = 600.0) -> Store:
         url: where.
         deadline: seconds for which requests are repeated while a remote store does not answer.
     """
-    if "://" not in url:
-        return FolderStore(url.rstrip("/") or url, Path(url))
-    parts = urlsplit(url)
-    if parts.scheme == "file" and parts.netloc in ("", "localhost") and parts.path:
-        return FolderStore(url.rstrip("/"), Path(unquote(parts.path)))
-    if parts.scheme == "s3" and parts.netloc:
-        from data_shards.bucket import BucketStore  # s3fs takes 0.5 s to import
+    bucket, path = check_url(url)
+    short = url.rstrip("/") or url
+    if not bucket:
+        return FolderStore(short, Path(path))
+    from data_shards.bucket import BucketStore  # s3fs takes 0.5 s to import
 
-        prefix = url.removeprefix("s3://").partition("/")[2].strip("/")
-        return BucketStore(url.rstrip("/"), parts.netloc, prefix, deadline)
-    # Never anything else: 'pipe:' of other readers, for one, runs a shell.
-    raise ValueError(f"url {url!r} must be a plain path, file:///path or s3://bucket/prefix")
+    return BucketStore(short, bucket, path, deadline)

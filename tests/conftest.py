@@ -2,10 +2,15 @@
 
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
+
+from data_shards.sources.sprites import Sprites
+from data_shards.writer import build
+from tests.ceph import BINARIES, Ceph
 
 
 @pytest.fixture(autouse=True)
@@ -31,3 +36,30 @@ def real_data() -> Path:
     if not root.is_dir():
         pytest.skip(f"no real data at {root} (set COMMONFATE_DATA)")
     return root
+
+
+@pytest.fixture(scope="session")
+def tiny_set(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A folder with a set of small sprite clips: 64 to train on, 16 each to validate and test."""
+    url = str(tmp_path_factory.mktemp("tiny") / "set")
+    build("sprites", Sprites(size=16, frames=4, objects=2), url, {"train": 64, "val": 16, "test": 16}, seed=0)
+    return url
+
+
+@pytest.fixture(scope="session")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ceph]:
+    """A real S3 server for the session; the AWS_* variables lead to it. `s3.bucket()` makes an empty bucket."""
+    require(*BINARIES)
+    server = Ceph(tmp_path_factory.mktemp("ceph"))
+    before = {name: os.environ.get(name) for name in server.environment}
+    try:
+        server.start()
+        os.environ.update(server.environment)
+        yield server
+    finally:
+        server.stop()
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
