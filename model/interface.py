@@ -9,8 +9,9 @@ Time alignment of outputs. `Views.prediction` holds predictions of the *last* p 
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
-from typing import NamedTuple, Protocol, Self
+from typing import NamedTuple, Protocol
 
 import torch
 from jaxtyping import Float, Int
@@ -62,14 +63,10 @@ class Views:
     flow: Float[Tensor, "b f 2 h w"] | None = None  # pixels; f = pairs, last aligned like prediction
     log_weights: Float[Tensor, "b p"] | None = None  # per particle
 
-    def map(self, f: "_TensorMap") -> Self:
+    def map(self, f: Callable[[Tensor], Tensor]) -> "Views":
         """The views with `f` applied to every tensor that is there."""
         present = {x.name: getattr(self, x.name) for x in fields(self)}
         return replace(self, **{name: None if v is None else f(v) for name, v in present.items()})
-
-
-class _TensorMap(Protocol):
-    def __call__(self, tensor: Tensor, /) -> Tensor: ...
 
 
 class ModelOutput(NamedTuple):

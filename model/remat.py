@@ -5,29 +5,26 @@ tuples in the order of time. What stands directly in the plan is run with its in
 inside a tuple is a *checkpoint*: only the state that enters it is kept, and the backward pass runs it again, by the
 same rule. So `((4,), (4,), 4)` is "every four steps, the last four kept", and a block runs 1 + its depth times.
 
-`unroll.py` executes plans; this file only counts. Reading order: `Remat.plan`, `chunks`, `fit`.
+`cost.py` measures what a step costs, `unroll.py` executes plans; this file only counts. Reading order: `Remat.plan`,
+`chunks`, `fit`.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from math import isqrt
-from typing import Literal, NamedTuple, Self, TypeAlias
+from itertools import count
+from math import comb, isqrt
+from typing import Literal, TypeAlias
 
 import torch
+
+from model.cost import Cost
 
 Segment: TypeAlias = "int | tuple[Segment, ...]"
 Plan: TypeAlias = tuple[Segment, ...]
 
+DEEPEST = 64  # checkpoints in checkpoints: each is a dozen Python frames, and Python allows 1000
 UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30}
-
-
-class Cost(NamedTuple):
-    """Bytes that the planner reckons with; `unroll.probe` measures them."""
-
-    step: int  # held per step of a block that is being taped
-    state: int  # one recurrent state: what a checkpoint keeps
-    work: int  # the state being worked on and the temporaries of one step forward and backward
 
 
 @dataclass(frozen=True)
@@ -44,7 +41,7 @@ class Remat:
             )
 
     @classmethod
-    def parse(cls, text: str) -> Self:
+    def parse(cls, text: str) -> "Remat":
         """The policy that `text` names: `none`, `every:8` (steps), `sqrt` or `bytes:256M` (K, M, G are powers of 1024).
 
         Raises:
@@ -101,15 +98,17 @@ def fit(steps: int, cost: Cost, budget: int) -> Plan:
     wait. Takes O(steps^2 states) vectorised operations, once per shape (cached).
 
     Raises:
-        ValueError: not even one step at a time fits; says the least budget that works.
+        ValueError: one step at a time does not fit, or only with each step recomputed more than `DEEPEST` times; says
+            the least budget that works.
     """
     spare = budget - cost.work
     if spare >= steps * cost.step:
         return (steps,)
-    if spare < cost.step + cost.state:
-        least = cost.work + min(cost.step + cost.state, steps * cost.step)
+    slots = next(s for s in count(1) if comb(s + DEEPEST, s) >= steps)
+    if spare < slots * cost.state + cost.step:
+        least = cost.work + min(slots * cost.state + cost.step, steps * cost.step)
         raise ValueError(
-            f"remat: a budget of {budget} bytes is too small, the least that works here is 'bytes:{least}'"
+            f"remat: got a budget of {budget} bytes, the least that works here is 'bytes:{least}'"
         )
     waiting = min((spare - cost.step) // max(cost.state, 1), steps - 1)  # the most states that can ever wait
     longest = torch.tensor([(spare - k * cost.state) // max(cost.step, 1) for k in range(waiting + 1)])

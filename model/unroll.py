@@ -13,7 +13,8 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.utils._pytree import tree_flatten, tree_leaves, tree_map, tree_unflatten
 from torch.utils.checkpoint import checkpoint
 
-from model.remat import Cost, Plan, Remat, blocks
+from model.cost import measure
+from model.remat import Plan, Remat, blocks
 
 State = TypeVar("State")
 Tree = TypeVar("Tree")
@@ -47,7 +48,7 @@ def unroll(
         remat: the policy. A byte budget covers checkpointed states, taped steps and the work of one step; neither
             inputs, parameters, outputs of `finish` nor the gradients of these, nor autograd's own bookkeeping
             (some kilobytes a step).
-            It costs two more forward steps (`probe`), outside autograd and with the generators put back.
+            It costs two more forward steps (`cost.measure`).
         prepare: inputs of a block -> tree for `cell`; None = as they are.
         finish: outputs of `cell` over a block, stacked along axis 1 -> outputs; None = as they are.
 
@@ -60,7 +61,8 @@ def unroll(
     """
     steps = _length(inputs)
     scan = _Scan(cell, prepare or _as_is, finish or _as_is)
-    plan = remat.plan(steps, scan.probe(state, inputs) if remat.kind == "bytes" else None)
+    cost = measure(scan.cell, scan.prepare, scan.finish, state, inputs) if remat.kind == "bytes" else None
+    plan = remat.plan(steps, cost)
     state, outputs = scan.sequence(plan, state, _split(inputs, list(blocks(plan))))
     return state, outputs[0] if len(outputs) == 1 else tree_map(lambda *y: torch.cat(y, 1), *outputs)
 
@@ -76,7 +78,8 @@ def inner_gradient(objective: Callable[[Tree], Tensor], at: Tree) -> Tree:
         at: tree of floating tensors.
     """
     leaves, spec = tree_flatten(at)
-    with torch.enable_grad(), saved_tensors_hooks(_as_is, _as_is):
+    # Detached, for an operation that saves its own result would hold itself, and never be freed.
+    with torch.enable_grad(), saved_tensors_hooks(torch.Tensor.detach, _as_is):
         leaves = [leaf.detach().requires_grad_() for leaf in leaves]
         gradients = torch.autograd.grad(objective(tree_unflatten(leaves, spec)), leaves)
     result: Tree = tree_unflatten([g.detach() for g in gradients], spec)
@@ -120,37 +123,6 @@ class _Scan:
             state, output = self.cell(state, inputs)
             outputs.append(output)
         return state, self.finish(tree_map(lambda *y: torch.stack(y, 1), *outputs))
-
-    def probe(self, state: Any, inputs: Any) -> Cost:
-        """Bytes of a state and a step: what the second of two steps holds that the first did not already hold.
-
-        Parameters and inputs are held by both and so do not count. Prepared inputs and outputs count with
-        what autograd saves: a block holds them while it runs.
-        """
-        first = tree_map(lambda x: x[:, :1].detach(), inputs)
-        held: dict[int, Tensor] = {}
-
-        def hold(tensor: Tensor) -> Tensor:
-            held.setdefault(tensor.untyped_storage().data_ptr(), tensor)
-            return tensor
-
-        def prepare(chunk: Any) -> Any:
-            return tree_map(hold, self.prepare(chunk))
-
-        def cell(state: Any, x: Any) -> tuple[Any, Any]:
-            state, output = self.cell(state, x)
-            return tree_map(hold, state), tree_map(hold, output)
-
-        tree_map(hold, first)
-        devices = sorted({x.device.index for x in tree_leaves(first) if x.is_cuda})
-        measured = _Scan(cell, prepare, self.finish)
-        with torch.random.fork_rng(devices), saved_tensors_hooks(hold, _as_is):
-            state, _ = measured.block(tree_map(torch.Tensor.detach, state), first)
-            before = set(held)
-            state, _ = measured.block(tree_map(torch.Tensor.detach, state), first)
-        step = sum(tensor.untyped_storage().nbytes() for key, tensor in held.items() if key not in before)
-        size = sum(leaf.numel() * leaf.element_size() for leaf in tree_leaves(state))
-        return Cost(step=step, state=size, work=step + size)
 
 
 def _length(inputs: Any) -> int:

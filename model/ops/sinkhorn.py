@@ -21,7 +21,8 @@ def sinkhorn(logits: Float[Tensor, "*b k k"], temperature: float, iterations: in
 
     Rows and columns are normalised in turn, in float32 and in the log domain. The last step normalises the
     columns, so columns sum to 1 exactly and rows approximately. With column = depth rank that is the order
-    that matters: the visible masks then sum to the same in either index, and the background does not depend on the sorting.
+    that matters: the visible masks then sum to the same in either index, and the background does not depend on
+    the sorting.
 
     Raises:
         ValueError: temperature is not positive.
