@@ -61,6 +61,9 @@ class Remat:
             f"remat: got {text!r}, allowed are 'none', 'every:N' (steps), 'sqrt' and 'bytes:N' (K, M, G)"
         )
 
+    def __str__(self) -> str:
+        return f"{self.kind}:{self.amount}" if self.amount else self.kind
+
     def plan(self, steps: int, cost: Cost | None = None) -> Plan:
         """The plan for a recurrence of `steps` steps; only `bytes` needs its `cost`.
 

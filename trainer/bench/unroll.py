@@ -1,0 +1,145 @@
+"""`python -m trainer bench unroll`: memory and time of the rematerialisation policies, next to the binomial optimum."""
+
+import argparse
+import json
+import statistics
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from model.cost import Cost, measure
+from model.layers.conv_lstm import ConvLSTM, ConvLSTMState
+from model.remat import Remat, binomial_optimum, blocks, most_waiting, recomputed_steps
+from model.unroll import unroll
+from trainer.bench.live_bytes import LiveBytes
+
+CHUNKS = ("every:4", "every:8", "every:16", "sqrt")
+SHARES = (0.05, 0.1, 0.15, 0.25, 0.5)  # byte budgets, of the peak without rematerialisation
+
+
+@dataclass(frozen=True)
+class Row:
+    """One policy, measured. Bytes are live activations at their peak, forward or backward; seconds a median."""
+
+    policy: str
+    peak_bytes: int
+    peak_share: float  # of none
+    seconds: float
+    seconds_share: float  # of none
+    recomputed_steps: int  # counted in the run
+    slots: int  # states that the plan holds at once
+    binomial_steps: int  # what Revolve recomputes with these slots, in blocks of the plan's longest
+
+
+class Scan(nn.Module):
+    """A ConvLSTM over random frames, with a convolutional read-out: the smallest model that has all three parts."""
+
+    def __init__(self, steps: int, batch: int, channels: int, size: int, device: str) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.recurrent = ConvLSTM(channels, 2 * channels, kernel=3)
+        self.readout = nn.Conv2d(2 * channels, channels, 1)
+        self.to(device)
+        self.frames = torch.rand(batch, steps, channels, size, size, device=device)
+        self.state = self.recurrent.zero_state(self.frames)
+        self.calls = 0
+        self.gradients = [
+            torch.zeros_like(p) for p in self.parameters()
+        ]  # there before, so that they do not count
+        for parameter, gradient in zip(self.parameters(), self.gradients, strict=True):
+            parameter.grad = gradient
+
+    def cell(self, state: ConvLSTMState, projected: Tensor) -> tuple[ConvLSTMState, Tensor]:
+        """One step, counted."""
+        self.calls += 1
+        state = self.recurrent.step(state, projected)
+        return state, state.hidden
+
+    def finish(self, hidden: Tensor) -> Tensor:
+        """Mean square of the read-out: b t d h w -> b t."""
+        read: Tensor = self.readout(hidden.flatten(0, 1))
+        return read.square().mean((1, 2, 3)).reshape(hidden.shape[:2])
+
+    def cost(self) -> Cost:
+        """What the planner reckons with."""
+        return measure(self.cell, self.recurrent.inputs, self.finish, self.state, self.frames)
+
+    def run(self, remat: Remat) -> float:
+        """Forward and backward; seconds of this process on a CPU (so that others do not count), of the wall on CUDA."""
+        clock = time.perf_counter if self.frames.is_cuda else time.process_time
+        start = clock()
+        _, losses = unroll(
+            self.cell, self.state, self.frames, remat=remat, prepare=self.recurrent.inputs, finish=self.finish
+        )
+        losses.mean().backward()
+        if self.frames.is_cuda:
+            torch.cuda.synchronize()
+        return clock() - start
+
+    def peak(self, remat: Remat) -> int:
+        """Live activation bytes at their peak."""
+        live = LiveBytes()
+        with live:
+            live.exclude(self.frames, *self.state, *self.parameters(), *self.gradients)
+            self.run(remat)
+        return live.peak
+
+
+def compare(scan: Scan, repeat: int) -> list[Row]:
+    """All policies on `scan`: memory once (it does not vary), time `repeat` times in turns, for machines are noisy."""
+    steps = scan.frames.shape[1]
+    none, cost = scan.peak(Remat()), scan.cost()
+    budgets = [
+        int(none * share) for share in SHARES if none * share >= cost.work + cost.step + 2 * cost.state
+    ]
+    policies = [Remat(), *map(Remat.parse, CHUNKS), *(Remat("bytes", budget) for budget in budgets)]
+    peaks, recomputed = [], []
+    for policy in policies:
+        scan.calls = 0
+        peaks.append(scan.peak(policy))
+        recomputed.append(scan.calls - steps - (2 if policy.kind == "bytes" else 0))  # two measured the cost
+    turns = [[scan.run(policy) for policy in policies] for _ in range(repeat)]
+    seconds = [statistics.median(turn) for turn in zip(*turns, strict=True)]
+    rows = []
+    for policy, peak, again, median in zip(policies, peaks, recomputed, seconds, strict=True):
+        plan = policy.plan(steps, cost)
+        assert again == recomputed_steps(plan), (
+            f"{policy}: {again} steps recomputed, planned {recomputed_steps(plan)}"
+        )
+        longest, slots = max(blocks(plan)), most_waiting(plan)
+        optimum = longest * binomial_optimum(-(-steps // longest), slots)
+        rows.append(Row(str(policy), peak, peak / none, median, median / seconds[0], again, slots, optimum))
+    return rows
+
+
+def main(argv: list[str]) -> int:
+    """Print the table; with --json also write it."""
+    parser = argparse.ArgumentParser(prog="trainer bench unroll", description=__doc__)
+    parser.add_argument("--steps", type=int, default=128)
+    parser.add_argument("--batch", type=int, default=4)
+    parser.add_argument("--channels", type=int, default=16, help="of the frames; the state has twice as many")
+    parser.add_argument("--size", type=int, default=32, help="side of the frames in pixels")
+    parser.add_argument("--repeat", type=int, default=3)
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args(argv)
+    scan = Scan(options.steps, options.batch, options.channels, options.size, options.device)
+    rows = compare(scan, options.repeat)
+    heads = ("peak MiB", "of none", "seconds", "of none", "again", "slots", "Revolve")
+    print(f"{'policy':<16}" + "".join(f"{head:>9}" for head in heads))
+    for row in rows:
+        print(
+            f"{row.policy:<16}{row.peak_bytes / 2**20:>9.1f}{row.peak_share:>9.1%}{row.seconds:>9.2f}"
+            f"{row.seconds_share:>9.1%}{row.recomputed_steps:>9}{row.slots:>9}{row.binomial_steps:>9}"
+        )
+    if options.json:
+        settings: dict[str, Any] = {k: v for k, v in vars(options).items() if k != "json"}
+        settings |= {"threads": torch.get_num_threads(), "torch": torch.__version__}
+        options.json.write_text(
+            json.dumps({"settings": settings, "rows": [asdict(r) for r in rows]}, indent=2)
+        )
+    return 0
