@@ -5,6 +5,7 @@ from typing import Protocol
 
 from data_shards.clip import Clip
 from data_shards.sources.sprites import Sprites
+from data_shards.sources.video import Video
 
 
 class Source(Protocol):
@@ -14,4 +15,4 @@ class Source(Protocol):
         """At most `count` clips of `split` in an order that (parameters, seed) fix; ValueError names a bad input."""
 
 
-SOURCES: dict[str, type[Source]] = {"sprites": Sprites}
+SOURCES: dict[str, type[Source]] = {"sprites": Sprites, "video": Video}

@@ -10,6 +10,7 @@ background removes the freedom to claim black pixels at no cost.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Float32, Float64, Int64, UInt8
@@ -41,8 +42,8 @@ class Sprites:
     size: int = 64
     frames: int = 11
     objects: int = 3
-    direction: str = "opposite"  # or "random"
-    background: str = "black"  # or "colour", "texture"
+    direction: Literal["opposite", "random"] = "opposite"
+    background: Literal["black", "colour", "texture"] = "black"
     shapes: tuple[str, ...] = SHAPES
     radius_min: float = 8.0  # pixels of a 64-pixel frame: circle radius, half the side of a square,
     radius_max: float = 10.0  # half the base and half the height of a triangle

@@ -1,0 +1,232 @@
+"""Real video: files cut into clips that never cross a scene cut, in splits that never share a frame."""
+
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+from jaxtyping import UInt8
+
+from data_shards.clip import Clip
+from data_shards.sources.footage import Footage, find_footage
+from data_shards.sources.shots import Damaged, Extent, Fit, Picture, decode, measure
+from data_shards.sources.splits import split_items, split_number, split_times
+
+MOVED = 24  # grey levels (of 255) by which a pixel must change to count as moving: above camera noise
+
+
+@dataclass
+class Findings:
+    """What was met while clips were made."""
+
+    damaged: dict[str, str] = field(default_factory=dict)  # file -> what is wrong
+    cuts: set[tuple[str, int]] = field(default_factory=set)  # file, number of the shot that a cut begins
+    still_clips: int = 0
+
+
+@dataclass(frozen=True)
+class Video:
+    """Parameters of the set. `input` names files, folders and patterns: paths or URLs (see `find_footage`).
+
+    Splits are made of whole files where each gets at least one, else of ranges of time in each file, `gap` seconds
+    apart. Where there are more clips than asked for, each file gives its share, at random places.
+    """
+
+    input: tuple[str, ...]
+    size: int = 64
+    frames: int = 12
+    fps: float | None = None  # None: every frame of the file
+    stride: int | None = None  # frames from the start of a clip to the next; None: `frames`, no overlap
+    fit: Fit = "crop"
+    grey: bool = False
+    cut: float = 0.35  # see `shots.difference`; 2 disables
+    min_motion: float = 0.0  # share of pixels that move in a clip; below, it is left out
+    val_share: float = 0.1
+    test_share: float = 0.1
+    gap: float = 0.5
+    video_encoding: Literal["h264", "lossless"] = "h264"
+
+    def __post_init__(self) -> None:
+        for name, low in (("size", 8), ("frames", 2), ("stride", 1)):
+            if (value := getattr(self, name)) is not None and value < low:
+                raise ValueError(f"{name} {value} must be at least {low}")
+        if self.fps is not None and not 0 < self.fps <= 1000:
+            raise ValueError(
+                f"fps {self.fps} must be above 0, at most 1000; leave it out for the file's own rate"
+            )
+        if self.fit not in ("crop", "stretch"):
+            raise ValueError(f"fit {self.fit!r} must be crop or stretch")
+        if self.video_encoding not in ("h264", "lossless"):
+            raise ValueError(f"video_encoding {self.video_encoding!r} must be h264 or lossless")
+        for name, high in (("cut", 2), ("min_motion", 1), ("val_share", 0.5), ("test_share", 0.5)):
+            if not 0 <= (value := getattr(self, name)) <= high:
+                raise ValueError(f"{name} {value} must be 0 to {high}")
+        if self.val_share + self.test_share >= 1:
+            raise ValueError(f"val_share {self.val_share} + test_share {self.test_share} must be below 1")
+        if self.gap < 0:
+            raise ValueError(f"gap {self.gap} must be at least 0 seconds")
+
+    # Cached, not fields: they are what the parameters lead to.
+    @cached_property
+    def _files(self) -> tuple[tuple[Footage, Extent], ...]:
+        """Every file is opened before the first clip is made, so a bad one costs no work."""
+        files = tuple((footage, measure(footage)) for footage in find_footage(self.input))
+        for footage, extent in files:
+            # A tenth more is a matter of rounding: 29.97 for 30.
+            if self.fps is not None and self.fps > 1.1 * extent.rate:
+                raise ValueError(f"fps {self.fps:g}: {footage} has only {extent.rate:g} frames per second")
+        if all(extent.packets < self._span(extent) for _, extent in files):
+            footage, extent = max(files, key=lambda file: file[1].packets / self._span(file[1]))
+            raise ValueError(
+                f"frames {self.frames}: no input is that long; the longest, {footage}, has {extent.packets} frames at "
+                f"{extent.rate:g} per second"
+            )
+        return files
+
+    @cached_property
+    def _findings(self) -> Findings:
+        return Findings()
+
+    def statistics(self) -> dict[str, object]:
+        """What was met so far: numbers of files, cuts and still clips left out; what is wrong with which file."""
+        return {
+            "files": len(self._files),
+            "cuts": len(self._findings.cuts),
+            "still_clips_left_out": self._findings.still_clips,
+            "damaged_files": dict(self._findings.damaged),
+        }
+
+    def clips(self, split: str, count: int, seed: int) -> Iterator[Clip]:
+        """At most `count` clips of `split`, file after file in an order drawn from `seed`.
+
+        Raises:
+            ValueError: an input is missing or is not a video; names it.
+            StorageError: a store refuses.
+        """
+        rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(split_number(split),)))
+        parts = self._parts(split, seed)
+        parts = [parts[i] for i in rng.permutation(len(parts))]
+        expected = [self._expected(extent, frames) for _, extent, frames in parts]
+        made = 0
+        for number, (footage, extent, frames) in enumerate(parts):
+            rest = sum(expected[number:])
+            quota = int(np.ceil((count - made) * min(1.0, expected[number] / rest))) if rest else 0
+            if quota == 0:
+                continue
+            chosen = _Draw(rng, quota, expected[number] if count - made < rest else 0)
+            for pictures in self._stretches(footage, extent, frames):
+                if not chosen.wanted():
+                    continue
+                images = np.stack([picture.image for picture in pictures])
+                if self.min_motion and moving_share(images) < self.min_motion:
+                    self._findings.still_clips += 1
+                    continue
+                yield Clip(
+                    key=f"{split}-{made:06d}",
+                    frames=images,
+                    facts={
+                        "file": footage.name,
+                        "first_frame": pictures[0].number,
+                        "last_frame": pictures[-1].number,
+                        "time": round(pictures[0].time, 6),
+                        "fps": self.fps or extent.rate,
+                    },
+                )
+                made += 1
+                if chosen.taken():
+                    break
+
+    def _parts(self, split: str, seed: int) -> list[tuple[Footage, Extent, range]]:
+        """The frames that belong to `split`, by file."""
+        shares = (self.val_share, self.test_share)
+        if (dealt := split_items(len(self._files), shares, seed)) is not None:
+            return [(*self._files[i], range(2**62)) for i in sorted(dealt[split])]
+        parts = []
+        for footage, extent in self._files:
+            gap = int(np.ceil(self.gap * extent.rate))
+            frames = split_times(extent.packets, shares, self._span(extent), gap)[split]
+            # The last range of a file is open: packets are an estimate.
+            parts.append(
+                (
+                    footage,
+                    extent,
+                    range(frames.start, 2**62 if frames.stop == extent.packets else frames.stop),
+                )
+            )
+        return [part for part in parts if part[2]]
+
+    def _span(self, extent: Extent) -> int:
+        """Frames of the file from the first to the last of a clip, both included."""
+        step = 1.0 if self.fps is None else extent.rate / self.fps
+        return int(np.ceil((self.frames - 1) * step)) + 1
+
+    def _expected(self, extent: Extent, frames: range) -> int:
+        """Clips to expect of a stretch without cuts."""
+        step = 1.0 if self.fps is None else max(1.0, extent.rate / self.fps)
+        length = min(frames.stop, extent.packets) - frames.start
+        return max(0, int((length - self._span(extent)) / (step * (self.stride or self.frames))) + 1)
+
+    def _stretches(self, footage: Footage, extent: Extent, frames: range) -> Iterator[tuple[Picture, ...]]:
+        """Runs of `self.frames` pictures of one shot within `frames`, `stride` apart."""
+        stride = self.stride or self.frames
+        window: deque[Picture] = deque(maxlen=self.frames)
+        run = 0  # pictures since the shot or the range began
+        pictures = decode(footage, self.size, self.fit, self.grey, self.cut)
+        try:
+            for picture in _sampled(pictures, self.fps, extent.rate):
+                if picture.number >= frames.stop:
+                    break
+                if picture.number < frames.start:
+                    continue
+                if window and picture.shot != window[-1].shot:
+                    window.clear()
+                    run = 0
+                    self._findings.cuts.add((str(footage), picture.shot))
+                window.append(picture)
+                run += 1
+                if run >= self.frames and (run - self.frames) % stride == 0:
+                    yield tuple(window)
+        except Damaged as error:
+            self._findings.damaged[footage.name] = str(error)
+
+
+class _Draw:
+    """Takes `quota` of about `left` items that come one by one, each as likely (Knuth's algorithm S).
+
+    An item that is wanted but turns out unfit is not `taken`, and a later one takes its place.
+    """
+
+    def __init__(self, rng: np.random.Generator, quota: int, left: int) -> None:
+        self._rng, self._quota, self._left = rng, quota, left
+
+    def wanted(self) -> bool:
+        self._left -= 1
+        return self._quota > self._left or self._rng.random() * (self._left + 1) < self._quota
+
+    def taken(self) -> bool:
+        """Count one; whether it was the last."""
+        self._quota -= 1
+        return self._quota == 0
+
+
+def _sampled(pictures: Iterator[Picture], fps: float | None, rate: float) -> Iterator[Picture]:
+    """The pictures nearest to the ticks of a clock of `fps`, which starts anew with each shot."""
+    if fps is None:
+        yield from pictures
+        return
+    shot, start, ticks = -1, 0.0, 0
+    for picture in pictures:
+        if picture.shot != shot:
+            shot, start, ticks = picture.shot, picture.time, 0
+        # Half a frame early is nearer than half a frame late.
+        if picture.time - start + 0.5 / rate >= ticks / fps:
+            yield picture
+            ticks += 1
+
+
+def moving_share(images: UInt8[np.ndarray, "t h w c"]) -> float:
+    """Share of the pixels of which some channel changes by MOVED levels or more within the clip, 0..1."""
+    change = images.max(0) - images.min(0)
+    return float((change.max(-1) >= MOVED).mean())
