@@ -16,6 +16,8 @@ from torch import Tensor
 
 from model.interface import Video, Views
 from trainer.references import copy_last
+from trainer.scores import LAYERS
+from trainer.scores.consistency import over_gap
 from trainer.scores.matching import match
 from trainer.scores.motion import apply_homography, take_motion
 from trainer.scores.segmentation import predicted_ids
@@ -43,6 +45,7 @@ class Strip:
     about: str
     pictures: list[Picture]
     first: int = 1
+    drawn: bool = False  # lines rather than pixels: looks better smoothed than sharp
 
 
 def strips(views: Views, video: Video) -> list[Strip]:
@@ -72,7 +75,30 @@ def strips(views: Views, video: Video) -> list[Strip]:
         )
     if views.motion is not None and views.amodal_masks is not None:
         about = f"where each slot goes within {ARROW_FRAMES} frames; the truth in white"
-        rows.append(Strip("motion", about, arrows(views, video, slots)))
+        rows.append(Strip("motion", about, arrows(views, video, slots), drawn=True))
+    return rows
+
+
+def cycle_strips(views: Views, video: Video, t1: int, t2: int) -> list[Strip]:
+    """Figure 6: the frame at t2 made from the objects found at t1, and the other way round.
+
+    Each row: the frame started from, its masks, what they become, the true frame there. Empty where the model
+    lacks masks, memories, order, motion or background. Frames count from 1, both among the decomposed.
+    """
+    if any(getattr(views, name) is None for name in LAYERS):
+        return []
+    rows = []
+    for origin, target in ((t1, t2), (t2, t1)):
+        made = over_gap(views, t2 - t1, "forward" if target > origin else "backward")[0]
+        at = (
+            target - 1 - (t2 - t1 if target > origin else 0)
+        )  # the first composed frame is number gap + 1, or 1
+        masks = views.amodal_masks[0, origin - 1]  # type: ignore[index]
+        pictures = rgb(video.frames[0, origin - 1 : origin])
+        pictures += [tinted(mask[None], PALETTE[k % len(PALETTE)])[0] for k, mask in enumerate(masks)]
+        pictures += rgb(made[at : at + 1]) + rgb(video.frames[0, target - 1 : target])
+        about = f"frame {origin}, its masks, frame {target} made of them, the true frame {target}"
+        rows.append(Strip(f"{origin} → {target}", about, pictures))
     return rows
 
 
@@ -155,12 +181,12 @@ def object_colours(slots: Int[Tensor, "n"] | None) -> UInt8[np.ndarray, "n 3"]:
     return np.stack([UNMATCHED if k < 0 else PALETTE[k % len(PALETTE)] for k in slots.tolist()])
 
 
-def sheet(rows: list[Strip], columns: int, size: int = 96, margin: int = 170) -> Picture:
-    """Rows of pictures with their labels at the left and frame numbers on top, on white."""
-    gap, top = 3, 22
+def sheet(rows: list[Strip], columns: int, size: int = 96, margin: int = 130, titles: bool = True) -> Picture:
+    """Rows of pictures with their labels at the left and, with `titles`, frame numbers on top, on white."""
+    gap, top = 3, 22 if titles else 0
     canvas = Image.new("RGB", (margin + columns * (size + gap), top + len(rows) * (size + gap)), "white")
     draw, font = ImageDraw.Draw(canvas), ImageFont.load_default(size=14)
-    for column in range(columns):
+    for column in range(columns if titles else 0):
         draw.text(
             (margin + column * (size + gap) + size / 2, 4), f"t = {column + 1}", "black", font, anchor="ma"
         )

@@ -1,0 +1,197 @@
+"""The report's page: what the numbers say, what the model sees, how it learnt, what was run. Data in, HTML out."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from trainer import markup
+from trainer.evaluation import MODEL, Evaluation, label, number
+from trainer.pictures import Strip, gif, side_by_side
+from trainer.plots import line_chart
+from trainer.scores import SCORES
+
+HERO = ("frames", "prediction", "found objects")  # rows that are shown moving
+
+
+@dataclass(frozen=True)
+class Shown:
+    """One clip on the page: its rank among the pool in words, its PSNR in dB, its pictures."""
+
+    key: str
+    rank: str
+    psnr: float | None
+    columns: int
+    slots: int
+    rows: list[Strip]
+    cycle: list[Strip]
+
+
+def build_page(
+    result: Evaluation, shown: list[Shown], facts: dict[str, str], lines: list[dict[str, Any]], config: str
+) -> str:
+    """The whole page as HTML text.
+
+    Args:
+        result: the scores.
+        shown: clips, the best first.
+        facts: what was run, name -> value.
+        lines: of metrics.jsonl; may be empty.
+        config: the resolved config as text.
+    """
+    body = [
+        markup.text("h1", f"{facts.get('model', 'model')} at step {result.step:,}"),
+        markup.text("p", summary(result)),
+    ]
+    body.append(markup.tiles(headline(result)))
+    if shown:
+        moments = side_by_side(shown[0].rows, HERO, scale=4)
+        names = [row.label for name in HERO for row in shown[0].rows if row.label == name]
+        caption = f"Clip {shown[0].key}, left to right: {', '.join(names)}."
+        body.append(markup.animation(gif(moments), caption, caption))
+    body += [
+        markup.text("h2", "What it sees"),
+        markup.text("p", READING),
+        markup.legend(max((s.slots for s in shown), default=0)),
+    ]
+    for clip in shown:
+        value = "" if clip.psnr is None else f", {number(clip.psnr)} dB"
+        body += [
+            markup.text("h3", f"{clip.rank}{value} (clip {clip.key})"),
+            markup.strips(clip.rows, clip.columns),
+        ]
+        if clip.cycle:
+            columns = max(len(row.pictures) for row in clip.cycle)
+            about = "Far frames from one: " + "; ".join(f"{row.label} is {row.about}" for row in clip.cycle)
+            body.append(
+                markup.details(
+                    "Forwards and backwards in time",
+                    markup.text("p", about) + markup.strips(clip.cycle, columns),
+                )
+            )
+    body += [markup.text("h2", "Scores"), markup.text("p", SCORING), score_table(result), per_frame(result)]
+    if result.skipped:
+        reasons = "; ".join(f"{name} (no {why})" for name, why in result.skipped.items())
+        body.append(markup.text("p", f"Not scored: {reasons}.", "faint"))
+    body += [markup.text("h2", "Training"), training(lines)]
+    body += [
+        markup.text("h2", "What was run"),
+        markup.facts(facts),
+        markup.details("Full config", markup.text("pre", config)),
+    ]
+    return markup.document(f"{facts.get('model', 'model')} at step {result.step}", body)
+
+
+READING = (
+    "Columns are frames of a clip, in order. A prediction stands under the frame it foretells; what a slot holds "
+    "stands under the frame it was found in, so the last column has none. Good objects keep one colour from left to "
+    "right, cover one thing each, and stay whole while hidden: compare the true objects, the masks and the "
+    "remembered objects. Clips are picked by the PSNR of their prediction."
+)
+SCORING = (
+    "Every number stands beside two floors and a ceiling. Copy-last repeats the newest frame as one still slot; black "
+    "predicts nothing. The oracle knows the true masks, order, colours and motion, and loses only to the "
+    "interpolation of one sub-pixel shift. Green: better than copying."
+)
+
+
+def summary(result: Evaluation) -> str:
+    """What the scores say, in a sentence or two."""
+    ours, still = result.mean(MODEL, "psnr"), result.mean("copy-last", "psnr")
+    ceiling, grouping = result.mean("oracle ceiling", "psnr"), result.mean(MODEL, "fg_ari_video")
+    parts = []
+    if ours is not None and still is not None:
+        side = "above" if ours >= still else "below"
+        parts.append(
+            f"It foretells the next frame at {ours:.1f} dB, {abs(ours - still):.1f} dB {side} copying the last one"
+        )
+        parts[-1] += f" (the ceiling is {ceiling:.1f} dB)." if ceiling is not None else "."
+    if grouping is not None:
+        parts.append(
+            f"It groups the pixels of objects with an FG-ARI of {grouping:.2f}: 0 is chance, 1 is perfect."
+        )
+    parts.append(f"Scored on {result.clips} clips of the {result.split or 'given'} split.")
+    return " ".join(parts)
+
+
+def headline(result: Evaluation) -> list[tuple[str, str, str]]:
+    """The tiles: value, name, comparison."""
+    names = {
+        "psnr": "PSNR",
+        "ssim": "SSIM",
+        "fg_ari_video": "FG-ARI",
+        "amodal_iou": "amodal IoU",
+        "motion_error": "motion error",
+    }
+    tiles = []
+    for name, title in names.items():
+        if (value := result.mean(MODEL, name)) is None:
+            continue
+        others = {"copying": result.mean("copy-last", name), "ceiling": result.mean("oracle ceiling", name)}
+        beside = ", ".join(f"{who} {number(v)}" for who, v in others.items() if v is not None)
+        tiles.append((f"{number(value)} {SCORES[name].unit}".strip(), title, beside))
+    return tiles
+
+
+def score_table(result: Evaluation) -> str:
+    """All scores beside their references."""
+    contenders = list(result.tables)
+    names = [name for name in SCORES if name in result.tables[MODEL]]
+    rows = [
+        [label(name), *(number(result.mean(c, name)) for c in contenders), SCORES[name].about]
+        for name in names
+    ]
+    return markup.table(["score", *contenders, ""], rows, [_beats_copying(result, name) for name in names])
+
+
+def per_frame(result: Evaluation) -> str:
+    """PSNR, SSIM and amodal IoU over the frames of the clip."""
+    drawings = []
+    for name, title in {
+        "psnr": "PSNR (dB)",
+        "ssim": "SSIM",
+        "amodal_iou": "Amodal IoU",
+        "fg_ari_frame": "FG-ARI",
+    }.items():
+        lines = {}
+        for contender, rows in result.tables.items():
+            if (curve := rows.get(name)) is not None and contender != "black":
+                points = [(curve.first + i, m) for i, m in enumerate(curve.means) if m is not None]
+                lines[contender] = ([float(x) for x, _ in points], [m for _, m in points])
+        if MODEL in lines:
+            alt = f"{title} for each frame: {', '.join(lines)}"
+            drawings.append((line_chart(title, lines, "frame", whole=True), alt, False))
+    return markup.charts(drawings)
+
+
+def training(lines: list[dict[str, Any]]) -> str:
+    """Curves of metrics.jsonl: loss, its terms, the health of the slots, scores during training."""
+    curves: dict[str, tuple[list[float], list[float]]] = {}
+    for line in lines:
+        values = {"loss": line["loss"]} if "loss" in line else {}
+        values |= line.get("terms", {}) | {
+            f"{line.get('split', '')} {k}".strip(): v for k, v in line.get("scores", {}).items()
+        }
+        for name, value in values.items():
+            if isinstance(value, int | float):
+                steps, points = curves.setdefault(name, ([], []))
+                steps.append(line["step"])
+                points.append(value)
+    if not curves:
+        return markup.text("p", "No line of metrics was recorded.", "faint")
+    last = {name: points[-1] for name, (_, points) in curves.items()}
+    return markup.charts(
+        [
+            (
+                line_chart(name, {name: curve}, "step", wide=name == "loss"),
+                f"{name} over training, {number(last[name])} at the end",
+                name == "loss",
+            )
+            for name, curve in curves.items()
+        ]
+    )
+
+
+def _beats_copying(result: Evaluation, name: str) -> bool:
+    ours, still = result.mean(MODEL, name), result.mean("copy-last", name)
+    if ours is None or still is None or ours == still:
+        return False
+    return (ours > still) == SCORES[name].higher_is_better
