@@ -1,5 +1,7 @@
 """Fixtures for every test: seeds, strict torch modes, where the real data and services are."""
 
+import tests.typechecker  # isort: skip  (before any of our packages: pyproject names it as their checker)  # noqa: F401
+
 import os
 import shutil
 from collections.abc import Iterator

@@ -44,7 +44,7 @@ class Checkpoint:
     config: dict[str, Any]
     digest: str
     revision: str
-    progress: dict[str, float]  # what the loop carries over: see loop.Progress
+    progress: dict[str, Any]  # what the loop carries over: see loop.Progress
     files: dict[str, tuple[int, str]] = field(default_factory=dict)
 
     @property
@@ -115,8 +115,8 @@ def restore(
     """
     if checkpoint.zero_stage != config.engine.zero_stage:
         raise ValueError(
-            f"field engine.zero_stage: got {config.engine.zero_stage}, but {store.url}/{checkpoint.folder} was saved at "
-            f"stage {checkpoint.zero_stage}; resume with that stage or start in another output"
+            f"field engine.zero_stage: got {config.engine.zero_stage}, but {store.url}/{checkpoint.folder} was "
+            f"saved at stage {checkpoint.zero_stage}; resume with that stage or start in another output"
         )
     root = Path(tempfile.gettempdir()) / f"commonfate-{group.same(_new_attempt())}"
     universal = checkpoint.zero_stage > 0 and checkpoint.world != group.world
@@ -147,7 +147,7 @@ class Saver:
         self.stall_s = self.total_s = 0.0
         self.size = 0  # bytes this rank uploaded last
 
-    def save(self, engine: Engine, step: int, progress: dict[str, float]) -> None:
+    def save(self, engine: Engine, step: int, progress: dict[str, Any]) -> None:
         """Snapshot the state of all ranks and start the upload. A collective; waits for the previous upload."""
         started = time.perf_counter()
         self.wait()

@@ -4,7 +4,6 @@ import signal
 import threading
 from collections.abc import Callable
 from types import FrameType, TracebackType
-from typing import Self
 
 
 class Interruption:
@@ -23,7 +22,7 @@ class Interruption:
         """Whether this process has been asked to stop."""
         return self._noted or (self._stopping is not None and self._stopping())
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "Interruption":
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGTERM, signal.SIGINT):
                 self._previous[number] = signal.signal(number, self._note)

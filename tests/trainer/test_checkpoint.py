@@ -7,6 +7,7 @@ import torch
 
 from data_shards.storage import FolderStore, Store, open_store
 from trainer.checkpoint import FOLDER, MANIFEST, Saver, load_model, newest, read_checkpoint, steps_on
+from trainer.engine import Engine
 from trainer.overrides import resolve
 from trainer.process_group import ProcessGroup
 
@@ -14,19 +15,19 @@ ALONE = ProcessGroup(0, 1, 0, torch.device("cpu"))
 PROGRESS = {"first_start": 1.0, "seconds": {}, "restarts": 0}
 
 
-class FakeEngine:
+class FakeEngine(Engine):
     """Writes a file as DeepSpeed would; holds the weights of a real model."""
 
     def __init__(self, config) -> None:
         torch.manual_seed(3)
-        self.model = config.model.build()
+        self.net = config.model.build()
 
     def save(self, folder: Path) -> None:
         (folder / "state").mkdir(parents=True)
         (folder / "state" / "mp_rank_00_model_states.pt").write_bytes(b"x" * 100)
 
     def weights(self) -> dict[str, torch.Tensor]:
-        return {name: value.clone() for name, value in self.model.state_dict().items()}
+        return {name: value.clone() for name, value in self.net.state_dict().items()}
 
 
 class FailingStore(FolderStore):
