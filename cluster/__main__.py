@@ -44,11 +44,16 @@ def train(argv: list[str]) -> int:
     if given.address:
         overrides = [*overrides, f"ray.address={given.address}"]
     config = resolve(recipe, overrides, ClusterConfig, file=given.config)
+    config.check()
     with connected(config) as embedded:
-        from cluster import training
+        from cluster import training  # after Ray's settings, which `import ray` reads
         from monitoring.run_state import RunState
 
-        state = training.train(config, embedded=embedded)
+        try:
+            state = training.train(config, embedded=embedded)
+        except training.Refused as error:  # the worker's words; a trace of this process tells nothing
+            print(f"error: {error}", file=sys.stderr)
+            return 1
     return 130 if state is RunState.INTERRUPTED else 0
 
 

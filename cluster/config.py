@@ -1,8 +1,8 @@
 """ClusterConfig: a run and the machines that it runs on."""
 
-from typing import Literal, Self
+from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator
 
 from trainer.config import Frozen, RunConfig
 
@@ -29,15 +29,20 @@ class ScalingConfig(Frozen):
         """The largest number of workers."""
         return self.num_workers if isinstance(self.num_workers, int) else self.num_workers[1]
 
-    @model_validator(mode="after")
-    def _ordered(self) -> Self:
-        if not 1 <= self.least <= self.most:
-            raise ValueError(
-                f"num_workers {self.num_workers}: give a number from 1 up, or [min, max] with 1 <= min <= max"
-            )
-        if taken := {"CPU", "GPU"} & self.resources.keys():
-            raise ValueError(f"resources {sorted(taken)}: use scaling.cpus and scaling.use_gpu for these")
-        return self
+    @field_validator("num_workers")
+    @classmethod
+    def _ordered(cls, number: int | tuple[int, int]) -> int | tuple[int, int]:
+        least, most = (number, number) if isinstance(number, int) else number
+        if not 1 <= least <= most:
+            raise ValueError("give a number from 1 up, or [min, max] with 1 <= min <= max")
+        return number
+
+    @field_validator("resources")
+    @classmethod
+    def _others(cls, resources: dict[str, float]) -> dict[str, float]:
+        if {"CPU", "GPU"} & resources.keys():
+            raise ValueError("use scaling.cpus and scaling.use_gpu for CPU and GPU")
+        return resources
 
 
 class RayConfig(Frozen):
@@ -59,16 +64,15 @@ class ClusterConfig(RunConfig):
     scaling: ScalingConfig = ScalingConfig()
     ray: RayConfig = RayConfig()
 
-    @model_validator(mode="after")
-    def _shared_out(self) -> Self:
+    def check(self) -> None:
+        """Raises ValueError where the global batch cannot be shared out among every allowed number of workers."""
         size, micro = self.batch.size, self.batch.micro or 1
         for workers in range(self.scaling.least, self.scaling.most + 1):
             if size % (workers * micro):
                 raise ValueError(
-                    f"batch.size {size} is no multiple of batch.micro x workers = {micro} x {workers}; "
-                    "change batch.size, batch.micro or scaling.num_workers"
+                    f"field scaling.num_workers: batch.size {size} is no multiple of batch.micro x workers = "
+                    f"{micro} x {workers}; change batch.size, batch.micro or scaling.num_workers"
                 )
-        return self
 
     def run(self) -> RunConfig:
         """What the trainer knows of it: the run without the machines."""

@@ -26,12 +26,14 @@ from cluster.board import Losses, Message, Notices, Stopping, Throttle, open_boa
 from cluster.config import ClusterConfig
 from cluster.machines import cluster_resources, worker_cpus
 from cluster.progress import Progress
+from data_shards.manifest import read_manifest
 from data_shards.storage import StorageError
 from monitoring.run_state import RunState
 from monitoring.targets import TargetServer
 from trainer.config import RunConfig
 
 _LOOK_S = 0.3  # how often the driver reads the board
+_SAME_KEY_S = 1.0  # `timeout`, `make` and others pass on a Ctrl-C that the terminal has sent to all already
 _OURS = ("cluster", "trainer", "data_shards", "monitoring")
 _MISTAKES = (ValueError, StorageError, FileExistsError)
 
@@ -88,6 +90,8 @@ def train(config: ClusterConfig, *, embedded: bool) -> RunState:
         Refused: the run failed; the message is what the worker said.
         KeyboardInterrupt: interrupted a second time.
     """
+    if embedded:
+        read_manifest(config.data.url)  # a typo is told now, not by a worker in half a minute
     board = open_board()
     run = config.run()
     threads = run.engine.threads or worker_cpus(config.scaling, embedded=embedded)
@@ -110,7 +114,7 @@ class Driver:
         self._restarts = 0
         self._outcome: RunState | BaseException | None = None
         self._previous: dict[int, Any] = {}
-        self._stopped = False
+        self._stopped_at: float | None = None
 
     def __enter__(self) -> "Driver":
         for number in (signal.SIGINT, signal.SIGTERM):
@@ -175,9 +179,12 @@ class Driver:
         )
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
-        if self._stopped:
+        now = time.monotonic()
+        if self._stopped_at is not None:
+            if now - self._stopped_at < _SAME_KEY_S:
+                return
             raise KeyboardInterrupt
-        self._stopped = True
+        self._stopped_at = now
         if self._waiting_since is not None:
             raise KeyboardInterrupt  # nothing runs yet that could be saved
         self._progress.say("stopping: the run saves and ends; once more to stop at once")
