@@ -90,8 +90,8 @@ class Config:
                 )
         self.alpha.require("alpha", 1e-3)
         self.temperature.require("temperature", 1e-2)
-        self.sparsity.require("sparsity", 0)
-        self.compactness.require("compactness", 0)
+        self.sparsity.require("sparsity", 0.0)
+        self.compactness.require("compactness", 0.0)
         Remat.parse(self.remat)
 
     @property
