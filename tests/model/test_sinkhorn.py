@@ -7,7 +7,7 @@ from scipy.optimize import linear_sum_assignment
 
 from model.ops.sinkhorn import gumbel_noise, hard_permutation, sinkhorn
 
-# mean of the matrices' greatest row-sum error, and mean of the rows' largest entries, over N(0, 1) + Gumbel logits (measured independently)
+# mean of the matrices' greatest row-sum error, mean of the rows' largest entries, over N(0, 1) + Gumbel logits
 TABLE = [
     (2, 1.0, 20, 5.6e-4, 0.75),
     (2, 0.5, 20, 3.6e-3, 0.84),

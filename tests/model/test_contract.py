@@ -1,0 +1,195 @@
+"""What every model promises, for every row of MODELS: alignment, gradients, determinism, causality, remat, errors."""
+
+import copy
+from dataclasses import fields, replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from model import MODELS
+from model.interface import ModelConfig, ModelOutput, Video, VideoModel, Views
+from model.schedule import Ramp
+
+FRAMES = 7
+
+# A small config per model. A new model adds a line here; the tests below need no change.
+SMALL: dict[str, ModelConfig] = {
+    "object-discovery": MODELS["object-discovery"](  # type: ignore[call-arg]
+        size=16, slots=3, width=4, hidden=4, kernel=3, blocks=1, stem_stride=2, reader_width=4, reader_hidden=8,
+        background_width=4, sparsity=Ramp(0.1, 0.1), compactness=Ramp(0.1, 0.1),
+    ),
+    "copy-last": MODELS["copy-last"](),
+}  # fmt: skip
+
+# Fields of Views with a time axis -> what its end is aligned with.
+LAST = ("prediction", "flow")
+FIRST = (
+    "amodal_masks", "visible_masks", "slot_frames", "background", "depth_order", "motion", "boxes", "presence",
+)  # fmt: skip
+
+
+def clip(batch: int = 2, frames: int = FRAMES) -> Video:
+    return Video(torch.rand(batch, frames, 3, 16, 16))
+
+
+def awake(name: str, **changes: object) -> VideoModel:
+    """The small model with every weight moved, so that layers that start at zero pass gradients on."""
+    model = replace(SMALL[name], **changes).build()  # type: ignore[type-var]
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    return model
+
+
+def backward(model: VideoModel, video: Video, step: int = 5) -> tuple[ModelOutput, list[Tensor]]:
+    torch.manual_seed(3)
+    model.zero_grad()
+    out = model(video, step)
+    if out.loss.requires_grad:
+        out.loss.backward()
+    return out, [p.grad.clone() for p in model.parameters() if p.grad is not None]
+
+
+@pytest.fixture(params=sorted(MODELS))
+def name(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+def test_every_model_has_a_small_config_here() -> None:
+    assert sorted(SMALL) == sorted(MODELS)
+
+
+def test_defaults_build(name: str) -> None:
+    assert isinstance(MODELS[name]().build(), VideoModel)
+
+
+def test_views_are_aligned_detached_and_in_range(name: str) -> None:
+    video = clip()
+    out = awake(name)(video, 0)
+    present = {f.name: getattr(out.views, f.name) for f in fields(Views)}
+    present = {key: value for key, value in present.items() if value is not None}
+    assert present, "a model shows something"
+    for field, value in present.items():
+        assert not value.requires_grad, field
+        assert value.isfinite().all(), field
+        if field in LAST + FIRST:
+            assert 1 <= value.shape[1] <= FRAMES, field
+    if (masks := present.get("visible_masks")) is not None:
+        assert masks.min() >= 0
+        assert masks.sum(2).max() <= 1 + 1e-4
+    if (masks := present.get("amodal_masks")) is not None:
+        assert 0 <= masks.min() <= masks.max() <= 1
+    per_slot = {present[f].shape[1:3] for f in FIRST if f in present and f != "background"}
+    assert len(per_slot) <= 1, "slot views agree on frames and slots"
+
+
+def test_the_prediction_is_aligned_with_the_end(name: str) -> None:
+    """Frames that all look the same from frame 1 on are trivial; what the last prediction is *compared* with is frame T.
+
+    The model's own reconstruction term must be that of (prediction, last p frames) where it is a plain mean.
+    """
+    out = awake(name).eval()(video := clip(), 0)
+    prediction = out.views.prediction
+    if prediction is None or "reconstruction" not in out.terms:
+        pytest.skip("no prediction with a reconstruction term")
+    target = video.frames[:, -prediction.shape[1] :]
+    torch.testing.assert_close(out.terms["reconstruction"], (prediction - target).abs().mean())
+
+
+def test_the_loss_is_a_finite_scalar_and_the_terms_are_detached(name: str) -> None:
+    out = awake(name)(clip(), 3)
+    assert out.loss.shape == ()
+    assert out.loss.isfinite()
+    assert out.terms
+    for term, value in out.terms.items():
+        assert value.shape == (), term
+        assert value.isfinite(), term
+        assert not value.requires_grad, term
+
+
+def test_every_parameter_gets_a_gradient(name: str) -> None:
+    model = awake(name)
+    backward(model, clip())
+    dead = [key for key, p in model.named_parameters() if p.grad is None or not p.grad.any()]
+    assert not dead
+
+
+def test_eval_is_deterministic(name: str) -> None:
+    model, video = awake(name).eval(), clip()
+    torch.manual_seed(1)
+    first = model(video, 5)
+    torch.manual_seed(2)
+    second = model(video, 5)
+    assert torch.equal(first.loss, second.loss)
+
+
+def test_forward_changes_nothing_in_the_model(name: str) -> None:
+    model = awake(name)
+    before = copy.deepcopy(model.state_dict())
+    attributes = set(vars(model))
+    model(clip(), 5)
+    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+    assert set(vars(model)) == attributes
+
+
+@pytest.mark.parametrize("changed", [2, 4, FRAMES - 1])
+def test_a_frame_cannot_change_earlier_predictions(name: str, changed: int) -> None:
+    """Nor that of itself: predictions of frames <= t are made from frames < t."""
+    model, video = awake(name).eval(), clip()
+    other = Video(video.frames.clone())
+    other.frames[:, changed] = torch.rand_like(other.frames[:, changed])
+    a, b = model(video, 5).views, model(other, 5).views
+    if a.prediction is None:
+        pytest.skip("predicts no frames")
+    first = FRAMES - a.prediction.shape[1]
+    upto = changed - first + 1
+    assert torch.equal(a.prediction[:, :upto], b.prediction[:, :upto])
+    if upto < a.prediction.shape[1]:
+        assert not torch.equal(a.prediction[:, upto:], b.prediction[:, upto:])
+
+
+@pytest.mark.parametrize("policy", ["every:2", "every:4", "sqrt"])
+def test_rematerialisation_changes_neither_loss_nor_gradients(name: str, policy: str) -> None:
+    model, video = awake(name), clip()
+    recomputing = replace(SMALL[name], remat=policy).build()  # type: ignore[type-var]
+    recomputing.load_state_dict(model.state_dict())
+    expected, gradients = backward(model, video)
+    actual, recomputed = backward(recomputing, video)
+    assert torch.equal(actual.loss, expected.loss)
+    for mine, theirs in zip(recomputed, gradients, strict=True):
+        torch.testing.assert_close(mine, theirs, atol=1e-6, rtol=1e-5)
+
+
+def test_training_draws_only_from_torchs_generators(name: str) -> None:
+    model, video = awake(name), clip()
+    first, second = backward(model, video)[0].loss, backward(model, video)[0].loss
+    assert torch.equal(first, second)
+
+
+def test_weights_survive_the_round_trip(name: str) -> None:
+    model, video = awake(name).eval(), clip()
+    fresh = SMALL[name].build()
+    fresh.load_state_dict(copy.deepcopy(model.state_dict()))
+    assert torch.equal(fresh.eval()(video, 5).loss, model(video, 5).loss)
+
+
+@pytest.mark.parametrize("horizon", [1, 3])
+def test_a_roll_out_has_the_asked_length_and_starts_with_the_prediction(name: str, horizon: int) -> None:
+    model, video = awake(name).eval(), clip()
+    future = model.predict(Video(video.frames[:, :-1]), horizon)
+    assert future.shape == (2, horizon, 3, 16, 16)
+    assert not future.requires_grad
+    prediction = model(video, 10**9).views.prediction
+    if prediction is not None:
+        torch.testing.assert_close(future[:, 0], prediction[:, -1])
+
+
+def test_bf16_autocast_trains(name: str) -> None:
+    model, video = awake(name), clip()
+    with torch.autocast("cpu", torch.bfloat16):
+        out = model(video, 5)
+    assert out.loss.dtype == torch.float32
+    if out.loss.requires_grad:
+        out.loss.backward()
+        assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
