@@ -5,6 +5,7 @@ Loader processes share out the *slots* of each global batch, as ranks do, so tha
 
 import os
 import signal
+import warnings
 from collections.abc import Generator, Iterator
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
@@ -148,28 +149,36 @@ class Loader:
         if self._part.config.start_method == "forkserver":
             # The server imports once what every process needs.
             torch.multiprocessing.get_context("forkserver").set_forkserver_preload([__name__])
-        answers = iter(
-            DataLoader(
-                self._part,
-                batch_size=None,
-                num_workers=workers,
-                collate_fn=_identity,
-                worker_init_fn=_ignore_interrupts,
-                multiprocessing_context=self._part.config.start_method,
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "This DataLoader will create")  # the user chose the number
+            answers: Any = iter(
+                DataLoader(
+                    self._part,
+                    batch_size=None,
+                    num_workers=workers,
+                    collate_fn=_identity,
+                    worker_init_fn=_ignore_interrupts,
+                    multiprocessing_context=self._part.config.start_method,
+                )
             )
-        )
-        while True:
-            # The DataLoader asks its processes in turn: `workers` answers make one step, in the order of the slots.
-            try:
-                parts = [next(answers) for _ in range(workers)]
-            except RuntimeError as error:
-                raise RuntimeError(f"a loader process of {self._part.config.url} died: {error}") from error
-            for part in parts:
-                if isinstance(part, Exception):
-                    raise part
-            for _, _, counters in parts:
-                self.counters.add(counters)
-            yield _joined(parts)
+        try:
+            while True:
+                # The DataLoader asks its processes in turn: `workers` answers make one step, in the order of the slots.
+                try:
+                    parts = [next(answers) for _ in range(workers)]
+                except (RuntimeError, OSError, EOFError) as error:  # the last two: it died while it answered
+                    raise RuntimeError(
+                        f"a loader process of {self._part.config.url} died: {error}"
+                    ) from error
+                for part in parts:
+                    if isinstance(part, Exception):
+                        raise part
+                for _, _, counters in parts:
+                    self.counters.add(counters)
+                yield _joined(parts)
+        finally:
+            # Left to the garbage collector, which finds the queues first, this waits 5 s for each process.
+            answers._shutdown_workers()
 
 
 @dataclass(frozen=True)
