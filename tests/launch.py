@@ -11,7 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 TINY = (
-    "model.remat=none",
+    "model.size=16",
+    "model.width=8",
+    "model.hidden=8",
+    "model.reader_width=4",
+    "model.reader_hidden=8",
+    "model.background_width=4",
+    "model.sinkhorn_iterations=5",
     "batch.size=4",
     "batch.micro=2",
     "checkpoint.steps=5",
