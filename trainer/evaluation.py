@@ -66,7 +66,7 @@ class Evaluation:
     def text(self) -> str:
         """The tables for a terminal: every score beside its references, then PSNR and SSIM per frame."""
         contenders = list(self.tables)
-        names = [name for name in SCORES if any(name in self.tables[c] for c in contenders)]
+        names = [name for name in SCORES if any(self.mean(c, name) is not None for c in contenders)]
         lines = [
             f"{self.checkpoint or 'model'} at step {self.step} on {self.data or 'data'} {self.split}".rstrip()
         ]
@@ -118,10 +118,10 @@ def _cell(result: Evaluation, score: str) -> str:
 
 
 def number(value: float | None) -> str:
-    """Four significant digits or so; a dash for nothing."""
+    """Two decimals from 1 on, three below; a dash for nothing."""
     if value is None:
         return "-"
-    return f"{value:.2f}" if abs(value) >= 10 else f"{value:.3f}"
+    return f"{value:.2f}" if abs(value) >= 1 else f"{value:.3f}"
 
 
 def label(score: str) -> str:

@@ -29,9 +29,12 @@ def text(tag: str, content: str, kind: str = "") -> str:
     return f"<{tag}{_class(kind)}>{html.escape(content)}</{tag}>"
 
 
-def tiles(entries: Sequence[tuple[str, str, str]]) -> str:
+def tiles(entries: Sequence[tuple[str, str, Sequence[str]]]) -> str:
     """Large numbers: (value, what it is, what to compare it with)."""
-    cells = [text("span", what) + text("b", value) + text("span", beside) for value, what, beside in entries]
+    cells = [
+        text("span", what) + text("b", value) + "".join(text("span", line) for line in beside)
+        for value, what, beside in entries
+    ]
     joined = "".join(f'<div class="tile">{cell}</div>' for cell in cells)
     return f'<div class="tiles">{joined}</div>'
 
@@ -54,12 +57,9 @@ def facts(entries: dict[str, str]) -> str:
     return f'<dl class="facts">{"".join(text("dt", k) + text("dd", v) for k, v in entries.items())}</dl>'
 
 
-def charts(drawings: Sequence[tuple[str, str, bool]]) -> str:
-    """SVG drawings side by side: (drawing, description for those who cannot see it, wide)."""
-    cells = [
-        f'<div{_class("wide" if wide else "")} role="img" aria-label="{html.escape(alt)}">{svg}</div>'
-        for svg, alt, wide in drawings
-    ]
+def charts(drawings: Sequence[tuple[str, str]]) -> str:
+    """SVG drawings side by side: (drawing, description for those who cannot see it)."""
+    cells = [f'<div role="img" aria-label="{html.escape(alt)}">{svg}</div>' for svg, alt in drawings]
     return f'<div class="charts">{"".join(cells)}</div>'
 
 
@@ -75,7 +75,8 @@ def strips(rows: Sequence[Strip], columns: int) -> str:
         f'<div class="strip" title="{html.escape(row.about)}">{text("span", row.label)}{_row_image(row, columns)}</div>'
         for row in rows
     ]
-    return f'<div class="strips">{"".join(lines)}</div>'
+    # Frames of a short clip would grow huge on a wide screen.
+    return f'<div class="strips" style="--columns: {columns}">{"".join(lines)}</div>'
 
 
 def legend(slots: int) -> str:

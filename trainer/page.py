@@ -10,6 +10,15 @@ from trainer.plots import line_chart
 from trainer.scores import SCORES
 
 HERO = ("frames", "prediction", "found objects")  # rows that are shown moving
+FIRST = ("frames", "prediction", "true objects", "found objects", "motion")  # rows that are always open
+
+HEADLINE = {
+    "psnr": "PSNR",
+    "ssim": "SSIM",
+    "fg_ari_video": "FG-ARI",
+    "amodal_iou": "amodal IoU",
+    "motion_error": "motion error",
+}
 
 
 @dataclass(frozen=True)
@@ -23,6 +32,7 @@ class Shown:
     slots: int
     rows: list[Strip]
     cycle: list[Strip]
+    opened: bool = False  # all rows at once
 
 
 def build_page(
@@ -51,22 +61,10 @@ def build_page(
         markup.text("h2", "What it sees"),
         markup.text("p", READING),
         markup.legend(max((s.slots for s in shown), default=0)),
+        *[markup.details("What each row shows", markup.facts(row_meanings(clip.rows))) for clip in shown[:1]],
     ]
     for clip in shown:
-        value = "" if clip.psnr is None else f", {number(clip.psnr)} dB"
-        body += [
-            markup.text("h3", f"{clip.rank}{value} (clip {clip.key})"),
-            markup.strips(clip.rows, clip.columns),
-        ]
-        if clip.cycle:
-            columns = max(len(row.pictures) for row in clip.cycle)
-            about = "Far frames from one: " + "; ".join(f"{row.label} is {row.about}" for row in clip.cycle)
-            body.append(
-                markup.details(
-                    "Forwards and backwards in time",
-                    markup.text("p", about) + markup.strips(clip.cycle, columns),
-                )
-            )
+        body += clip_section(clip)
     body += [markup.text("h2", "Scores"), markup.text("p", SCORING), score_table(result), per_frame(result)]
     if result.skipped:
         reasons = "; ".join(f"{name} (no {why})" for name, why in result.skipped.items())
@@ -80,8 +78,35 @@ def build_page(
     return markup.document(f"{facts.get('model', 'model')} at step {result.step}", body)
 
 
+def clip_section(clip: Shown) -> list[str]:
+    """One clip: the rows that tell most, then the parts of the decomposition, then frames far apart."""
+    value = "" if clip.psnr is None else f", {number(clip.psnr)} dB"
+    parts = [row for row in clip.rows if row.label not in FIRST]
+    section = [
+        markup.text("h3", f"{clip.rank}{value} (clip {clip.key})"),
+        markup.strips([row for name in FIRST for row in clip.rows if row.label == name], clip.columns),
+    ]
+    if parts:
+        summary = ", ".join(dict.fromkeys(row.label.rstrip(" 0123456789") for row in parts)).capitalize()
+        section.append(markup.details(summary, markup.strips(parts, clip.columns), opened=clip.opened))
+    if clip.cycle:
+        columns = max(len(row.pictures) for row in clip.cycle)
+        about = "; ".join(f"{row.label} shows {row.about}" for row in clip.cycle)
+        content = markup.text("p", f"{about}.") + markup.strips(clip.cycle, columns)
+        section.append(markup.details("Far frames made from one another", content))
+    return section
+
+
+def row_meanings(rows: list[Strip]) -> dict[str, str]:
+    """What each kind of row is; rows of slots are named once."""
+    meanings: dict[str, str] = {}
+    for row in rows:
+        meanings.setdefault(row.label.rstrip(" 0123456789"), row.about)
+    return meanings
+
+
 READING = (
-    "Columns are frames of a clip, in order. A prediction stands under the frame it foretells; what a slot holds "
+    "Columns are frames of a clip, in order. A prediction stands under the frame it predicts; what a slot holds "
     "stands under the frame it was found in, so the last column has none. Good objects keep one colour from left to "
     "right, cover one thing each, and stay whole while hidden: compare the true objects, the masks and the "
     "remembered objects. Clips are picked by the PSNR of their prediction."
@@ -101,7 +126,7 @@ def summary(result: Evaluation) -> str:
     if ours is not None and still is not None:
         side = "above" if ours >= still else "below"
         parts.append(
-            f"It foretells the next frame at {ours:.1f} dB, {abs(ours - still):.1f} dB {side} copying the last one"
+            f"It predicts the next frame at {ours:.1f} dB, {abs(ours - still):.1f} dB {side} copying the last one"
         )
         parts[-1] += f" (the ceiling is {ceiling:.1f} dB)." if ceiling is not None else "."
     if grouping is not None:
@@ -112,21 +137,14 @@ def summary(result: Evaluation) -> str:
     return " ".join(parts)
 
 
-def headline(result: Evaluation) -> list[tuple[str, str, str]]:
+def headline(result: Evaluation) -> list[tuple[str, str, list[str]]]:
     """The tiles: value, name, comparison."""
-    names = {
-        "psnr": "PSNR",
-        "ssim": "SSIM",
-        "fg_ari_video": "FG-ARI",
-        "amodal_iou": "amodal IoU",
-        "motion_error": "motion error",
-    }
     tiles = []
-    for name, title in names.items():
+    for name, title in HEADLINE.items():
         if (value := result.mean(MODEL, name)) is None:
             continue
         others = {"copying": result.mean("copy-last", name), "ceiling": result.mean("oracle ceiling", name)}
-        beside = ", ".join(f"{who} {number(v)}" for who, v in others.items() if v is not None)
+        beside = [f"{who} {number(v)}" for who, v in others.items() if v is not None]
         tiles.append((f"{number(value)} {SCORES[name].unit}".strip(), title, beside))
     return tiles
 
@@ -134,7 +152,7 @@ def headline(result: Evaluation) -> list[tuple[str, str, str]]:
 def score_table(result: Evaluation) -> str:
     """All scores beside their references."""
     contenders = list(result.tables)
-    names = [name for name in SCORES if name in result.tables[MODEL]]
+    names = [name for name in SCORES if result.mean(MODEL, name) is not None]
     rows = [
         [label(name), *(number(result.mean(c, name)) for c in contenders), SCORES[name].about]
         for name in names
@@ -143,33 +161,28 @@ def score_table(result: Evaluation) -> str:
 
 
 def per_frame(result: Evaluation) -> str:
-    """PSNR, SSIM and amodal IoU over the frames of the clip."""
+    """Scores over the frames of the clip, beside copying and the ceiling."""
     drawings = []
-    for name, title in {
-        "psnr": "PSNR (dB)",
-        "ssim": "SSIM",
-        "amodal_iou": "Amodal IoU",
-        "fg_ari_frame": "FG-ARI",
-    }.items():
+    for name in ("psnr", "ssim", "fg_ari_frame", "amodal_iou"):
         lines = {}
-        for contender, rows in result.tables.items():
-            if (curve := rows.get(name)) is not None and contender != "black":
-                points = [(curve.first + i, m) for i, m in enumerate(curve.means) if m is not None]
-                lines[contender] = ([float(x) for x, _ in points], [m for _, m in points])
+        for contender in (c for c in result.tables if c != "black" and name in result.tables[c]):
+            curve = result.tables[contender][name]
+            points = [
+                (float(curve.first + i), mean) for i, mean in enumerate(curve.means) if mean is not None
+            ]
+            lines[contender] = ([x for x, _ in points], [y for _, y in points])
         if MODEL in lines:
-            alt = f"{title} for each frame: {', '.join(lines)}"
-            drawings.append((line_chart(title, lines, "frame", whole=True), alt, False))
+            drawing = line_chart(label(name), lines, "frame", whole=True)
+            drawings.append((drawing, f"{name} for each frame of {', '.join(lines)}"))
     return markup.charts(drawings)
 
 
 def training(lines: list[dict[str, Any]]) -> str:
-    """Curves of metrics.jsonl: loss, its terms, the health of the slots, scores during training."""
+    """Curves of metrics.jsonl: the loss, its terms, the health of the slots, the main scores along the way."""
     curves: dict[str, tuple[list[float], list[float]]] = {}
     for line in lines:
-        values = {"loss": line["loss"]} if "loss" in line else {}
-        values |= line.get("terms", {}) | {
-            f"{line.get('split', '')} {k}".strip(): v for k, v in line.get("scores", {}).items()
-        }
+        values = {"loss": line.get("loss")} | line.get("terms", {})
+        values |= {f"{line.get('split')} {k}": v for k, v in line.get("scores", {}).items() if k in HEADLINE}
         for name, value in values.items():
             if isinstance(value, int | float):
                 steps, points = curves.setdefault(name, ([], []))
@@ -177,17 +190,11 @@ def training(lines: list[dict[str, Any]]) -> str:
                 points.append(value)
     if not curves:
         return markup.text("p", "No line of metrics was recorded.", "faint")
-    last = {name: points[-1] for name, (_, points) in curves.items()}
-    return markup.charts(
-        [
-            (
-                line_chart(name, {name: curve}, "step", wide=name == "loss"),
-                f"{name} over training, {number(last[name])} at the end",
-                name == "loss",
-            )
-            for name, curve in curves.items()
-        ]
-    )
+    drawings = []
+    for name, (steps, points) in curves.items():
+        alt = f"{name} over training: {number(points[0])} at step {steps[0]}, {number(points[-1])} at step {steps[-1]}"
+        drawings.append((line_chart(name, {name: (steps, points)}, "step"), alt))
+    return markup.charts(drawings)
 
 
 def _beats_copying(result: Evaluation, name: str) -> bool:

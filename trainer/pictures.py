@@ -22,7 +22,7 @@ from trainer.scores.matching import match
 from trainer.scores.motion import apply_homography, take_motion
 from trainer.scores.segmentation import predicted_ids
 
-Picture = UInt8[np.ndarray, "h w 3"]
+Picture = UInt8[np.ndarray, "_ _ 3"]  # any height and width: some functions change them
 
 PALETTE = np.array(
     [[255, 107, 107], [84, 160, 255], [254, 211, 48], [38, 222, 129],
@@ -149,12 +149,13 @@ def depth(masks: Float[Tensor, "t k h w"], order: Float[Tensor, "t k k"]) -> lis
     return list(picture.round().astype(np.uint8))
 
 
-def arrows(views: Views, video: Video, slots: Int[Tensor, "n"] | None, scale: int = 4) -> list[Picture]:
-    """Frames, enlarged and dimmed, with an arrow for each slot's motion and a white one for each true motion."""
+def arrows(views: Views, video: Video, slots: Int[Tensor, "n"] | None) -> list[Picture]:
+    """Frames, dimmed and enlarged to about 256 pixels, with an arrow for each slot and a white one for each truth."""
     assert views.amodal_masks is not None
     masks = views.amodal_masks[0] > 0.5
     motion = take_motion(views, video)[0]
     height, width = masks.shape[-2:]
+    scale = max(1, round(256 / max(height, width)))
     down, across = torch.meshgrid(torch.arange(height) + 0.5, torch.arange(width) + 0.5, indexing="ij")
     place = torch.stack([across, down], dim=-1).double().to(masks.device)
     pictures = []
@@ -244,7 +245,7 @@ def _predicted(views: Views, video: Video) -> list[Strip]:
     error = (guess - video.frames[0, first:]).abs().mean(1)
     still = (copy_last(video).prediction[0, first - 1 :] - video.frames[0, first:]).abs().mean(1)  # type: ignore[index]
     return [
-        Strip("prediction", "each frame as foretold from the frames before it", rgb(guess), first + 1),
+        Strip("prediction", "each frame as predicted from the frames before it", rgb(guess), first + 1),
         Strip("error", "of the prediction: black is none, white is wrong", heat(error), first + 1),
         Strip("error of copying", "the same, for copying the last frame", heat(still), first + 1),
     ]

@@ -57,16 +57,13 @@ def box_plot(results: list[Evaluation]) -> bytes:
         return file.getvalue()
 
 
-def line_chart(
-    title: str, lines: Mapping[str, Points], x_label: str, *, wide: bool = False, whole: bool = False
-) -> str:
+def line_chart(title: str, lines: Mapping[str, Points], x_label: str, *, whole: bool = False) -> str:
     """An SVG element with one line per entry, in the page's text colour on a transparent ground.
 
     Args:
         title: above the chart.
         lines: name -> (x, y); a line of one point is drawn as a dot. Names make the legend when there are several.
         x_label: below it.
-        wide: twice as wide as high instead of 4:3.
         whole: x counts things (frames): no fractions on the axis.
     """
     style = {
@@ -75,7 +72,7 @@ def line_chart(
         "axes.spines.top": False, "axes.spines.right": False, "axes.formatter.useoffset": False,
     }  # fmt: skip
     with matplotlib.rc_context(style):
-        figure = Figure(figsize=(6.4, 3.0) if wide else (3.6, 2.5), layout="constrained")
+        figure = Figure(figsize=(3.6, 2.5), layout="constrained")
         axes = figure.subplots()
         for i, (name, (x, y)) in enumerate(lines.items()):
             axes.plot(
@@ -92,7 +89,7 @@ def line_chart(
         axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=whole))
         axes.grid(axis="y", color=INK, alpha=0.15)
         if len(lines) > 1:
-            axes.legend(frameon=False, fontsize=8, labelcolor=INK)
+            figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=8, labelcolor=INK)
         FigureCanvasSVG(figure)
         with io.StringIO() as file:
             figure.savefig(file, format="svg", transparent=True, metadata={"Date": None, "Creator": None})

@@ -173,7 +173,7 @@ def _shown(loaded: LoadedModel, quality: float | None, key: str, video: Video, r
     slots, steps = (0, 0) if masks is None else (masks.shape[2], masks.shape[1])
     t1, t2 = 1 + steps // 5, steps - steps // 5  # well apart, as the loss draws them
     cycle = cycle_strips(views, video, t1, t2) if t2 - t1 >= 2 else []
-    return Shown(key, rank, quality, columns, slots, rows, cycle)
+    return Shown(key, rank, quality, columns, slots, rows, cycle, opened=rank.startswith("Best"))
 
 
 def _only(video: Video, index: int) -> Video:

@@ -196,9 +196,9 @@ def test_grid_places_each_checkpoint_and_set() -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "text"), [(None, "-"), (36.456, "36.46"), (0.12345, "0.123"), (-1.5, "-1.500")]
+    ("value", "text"), [(None, "-"), (36.456, "36.46"), (0.12345, "0.123"), (-1.5, "-1.50")]
 )
-def test_numbers_keep_four_digits(value: float | None, text: str) -> None:
+def test_numbers_keep_three_digits_or_so(value: float | None, text: str) -> None:
     assert number(value) == text
 
 

@@ -1,0 +1,176 @@
+import io
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from data_shards.clip import Batch
+from data_shards.sources.sprites import Sprites
+from model.interface import Video, Views
+from trainer.batch import to_video
+from trainer.pictures import (
+    HEAT,
+    PALETTE,
+    UNMATCHED,
+    Strip,
+    arrows,
+    cycle_strips,
+    depth,
+    gif,
+    heat,
+    labelled,
+    object_colours,
+    png,
+    rgb,
+    rollout_strip,
+    sheet,
+    side_by_side,
+    strips,
+    tinted,
+)
+from trainer.references import copy_last, oracle
+from trainer.scores.matching import match
+
+
+def clip(**fields: int) -> Video:
+    sprite = next(iter(Sprites(size=32, frames=6, objects=3, **fields).clips("val", 1, seed=1)))
+    names = ("frames", "visible_ids", "amodal_masks", "depth_ranks", "centres", "velocities", "colours")
+    arrays = {name: getattr(sprite, name)[None] for name in names}
+    return to_video(Batch([sprite.key], **arrays, present=np.ones((1, 3), np.int32)), torch.device("cpu"))
+
+
+def test_frames_survive_the_way_through_floats() -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 5, 7, 3), dtype=np.uint8)
+    frames = torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255
+    np.testing.assert_array_equal(np.stack(rgb(frames)), pixels)
+    grey = rgb(frames[:, :1])
+    np.testing.assert_array_equal(grey[0], pixels[0, :, :, :1].repeat(3, axis=2))
+    np.testing.assert_array_equal(rgb(torch.full((1, 1, 2, 2), 7.0))[0], 255)
+
+
+def test_heat_runs_through_its_colours_and_is_monotone() -> None:
+    quarter = torch.tensor([0, 0.25, 0.5, 0.75, 1.0]).square()  # the root is taken back
+    np.testing.assert_array_equal(heat(quarter.view(1, 1, 5))[0][0], HEAT.astype(np.uint8))
+    brightness = heat(torch.linspace(0, 1, 200).view(1, 1, 200))[0][0].astype(int).sum(axis=1)
+    assert (np.diff(brightness) >= 0).all()
+
+
+def test_labels_and_tints_have_the_colour_of_the_slot() -> None:
+    picture = labelled(torch.tensor([[[0, 1, 2, 9]]]), PALETTE)[0][0]
+    np.testing.assert_array_equal(picture, [[0, 0, 0], PALETTE[0], PALETTE[1], PALETTE[0]])
+    np.testing.assert_array_equal(
+        tinted(torch.tensor([[[0, 1.0]]]), PALETTE[2])[0][0], [[0, 0, 0], PALETTE[2]]
+    )
+
+
+def test_nearest_slot_hides_the_others_in_the_depth_picture() -> None:
+    masks = torch.zeros(1, 2, 1, 3)
+    masks[0, 0, 0, :2] = 1
+    masks[0, 1, 0, 1:] = 1
+    first_in_front = torch.eye(2)[None]
+    left, middle, right = depth(masks, first_in_front)[0][0]
+    np.testing.assert_array_equal(left, middle)
+    left, middle, right = depth(masks, first_in_front.flip(2))[0][0]
+    np.testing.assert_array_equal(middle, right)
+    assert not np.array_equal(left, right)
+
+
+def test_true_objects_wear_the_colours_of_their_slots() -> None:
+    video = clip()
+    views = oracle(video)
+    turned = replace(views, amodal_masks=views.amodal_masks.flip(2))
+    np.testing.assert_array_equal(object_colours(match(turned, video)[0]), PALETTE[[2, 1, 0]])
+    np.testing.assert_array_equal(object_colours(torch.tensor([-1, 0])), [UNMATCHED, PALETTE[0]])
+    rows = {row.label: row for row in strips(turned, video)}
+    true, found = rows["true objects"].pictures, rows["found objects"].pictures
+    assert len(true) == 6
+    assert len(found) == 5
+    found_unturned = {row.label: row for row in strips(views, video)}["found objects"].pictures
+    same = [np.mean(np.all(a == b, axis=2)) for a, b in zip(true, found_unturned, strict=False)]
+    assert max(same) < 1  # the masks were turned, the visible masks were not: colours must differ
+
+
+def test_oracle_gets_every_row_and_true_and_found_objects_agree() -> None:
+    video = clip()
+    rows = {row.label: row for row in strips(oracle(video), video)}
+    assert list(rows) == [
+        "frames", "prediction", "error", "error of copying", "true objects", "found objects", "mask 1", "mask 2",
+        "mask 3", "depth order", "object 1", "object 2", "object 3", "background", "motion",
+    ]  # fmt: skip
+    for row in rows.values():
+        assert row.first + len(row.pictures) - 1 == (6 if row.label in list(rows)[:5] else 5), row.label
+        assert all(p.dtype == np.uint8 and p.ndim == 3 for p in row.pictures)
+    agree = np.mean(rows["true objects"].pictures[0] == rows["found objects"].pictures[0])
+    assert agree > 0.99
+    error, still = (np.stack(rows[n].pictures).astype(int).sum() for n in ("error", "error of copying"))
+    assert error < still / 2
+
+
+def test_rows_need_only_what_the_views_have() -> None:
+    video = Video(clip().frames)
+    assert [row.label for row in strips(Views(), video)] == ["frames"]
+    rows = [row.label for row in strips(copy_last(video), video)]
+    assert "true objects" not in rows
+    assert "motion" in rows
+    assert cycle_strips(Views(prediction=video.frames[:, 1:]), video, 1, 4) == []
+
+
+def test_arrow_points_from_the_mask_along_its_motion() -> None:
+    frames = torch.zeros(1, 2, 3, 32, 32)
+    masks = torch.zeros(1, 1, 1, 32, 32)
+    masks[..., 14:18, 4:8] = 1  # centre (6, 16)
+    motion = torch.eye(3).repeat(1, 1, 1, 1, 1)
+    motion[..., 0, 2] = 2 * 5 / 32  # 5 px to the right
+    picture = arrows(Views(amodal_masks=masks, motion=motion), Video(frames), None)[0]
+    assert picture.shape == (256, 256, 3)
+    ys, xs = np.nonzero(picture.any(axis=2))
+    scale, reach = 8, 3 * 5
+    assert abs(ys.mean() - 16 * scale) < 2
+    assert xs.min() == pytest.approx(6 * scale - 3, abs=2)
+    assert xs.max() == pytest.approx((6 + reach) * scale, abs=2)
+
+
+def test_frames_far_apart_are_made_from_one_another() -> None:
+    video = clip(hard_edges=True)
+    rows = cycle_strips(oracle(video), video, 2, 5)
+    assert [row.label for row in rows] == ["2 → 5", "5 → 2"]
+    for row, target in zip(rows, (5, 2), strict=True):
+        assert len(row.pictures) == 6
+        made, true = (p.astype(int) for p in row.pictures[-2:])
+        np.testing.assert_array_equal(true, rgb(video.frames[0, target - 1 : target])[0])
+        wrong = rgb(video.frames[0, 7 - target - 1 : 7 - target])[0]
+        assert np.abs(made - true).mean() < 0.3 * np.abs(made - wrong).mean()
+
+
+def test_sheet_puts_pictures_under_their_frames() -> None:
+    red, blue = (np.full((4, 4, 3), colour, np.uint8) for colour in ([255, 0, 0], [0, 0, 255]))
+    picture = sheet([Strip("a", "", [red, red]), Strip("b", "", [blue], first=2)], 2, size=20, margin=50)
+    assert picture.shape == (22 + 2 * 23, 50 + 2 * 23, 3)
+    np.testing.assert_array_equal(picture[22 + 23 + 10, 50 + 23 + 10], [0, 0, 255])
+    np.testing.assert_array_equal(picture[22 + 23 + 10, 50 + 10], [255, 255, 255])
+    np.testing.assert_array_equal(picture[22 + 10, 50 + 10], [255, 0, 0])
+
+
+def test_side_by_side_shows_the_frames_that_all_rows_have() -> None:
+    pictures = [np.full((2, 2, 3), i, np.uint8) for i in range(4)]
+    rows = [Strip("x", "", pictures), Strip("y", "", pictures[:2], first=2)]
+    moments = side_by_side(rows, ("y", "x"), scale=2, gap=1)
+    assert [m.shape for m in moments] == [(4, 9, 3)] * 2
+    assert [(m[0, 0, 0], m[0, -1, 0]) for m in moments] == [(0, 1), (1, 2)]
+
+
+def test_png_and_gif_hold_the_pictures() -> None:
+    pictures = [np.full((6, 8, 3), colour, np.uint8) for colour in ([255, 0, 0], [0, 255, 0], [0, 0, 255])]
+    np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(png(pictures[1])))), pictures[1])
+    moving = Image.open(io.BytesIO(gif(pictures)))
+    assert moving.n_frames == 3
+    for i, picture in enumerate(pictures):
+        moving.seek(i)
+        np.testing.assert_array_equal(np.asarray(moving.convert("RGB")), picture)
+
+
+def test_rollout_stands_under_the_frames_it_dreams_of() -> None:
+    row = rollout_strip(torch.zeros(1, 3, 1, 4, 4), 5)
+    assert (row.first, len(row.pictures)) == (6, 3)
