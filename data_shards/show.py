@@ -99,10 +99,8 @@ def describe(manifest: Manifest, split: str, clips: Sequence[Clip]) -> dict[str,
         "channels": c,
         "looked_at": {"split": split, "clips": len(clips)},
     }
-    if rates := sorted(
-        {clip.facts["fps"] for clip in clips if isinstance(clip.facts.get("fps"), int | float)}
-    ):
-        facts["fps"] = rates
+    if rates := {float(rate) for clip in clips if isinstance(rate := clip.facts.get("fps"), int | float)}:
+        facts["fps"] = sorted(rates)
     if files := {clip.facts["file"] for clip in clips if "file" in clip.facts}:
         facts["files"] = len(files)
     facts["brightness"] = _number(np.mean([clip.frames.mean() / 255 for clip in clips]))

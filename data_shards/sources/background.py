@@ -3,7 +3,9 @@
 import numpy as np
 from jaxtyping import Float64, UInt8
 
-GRID = 4  # control points per axis of a texture: patches of a third of the frame, as wide as the largest sprite
+GRID = (
+    4  # control points per axis of a texture: patches of a third of the frame, as wide as the largest sprite
+)
 
 
 def random_grid(rng: np.random.Generator) -> UInt8[np.ndarray, "g g 3"]:

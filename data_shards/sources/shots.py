@@ -17,7 +17,7 @@ BINS = 16  # of the histograms, and places along each side, by which cuts are fo
 
 
 class Damaged(Exception):
-    """The rest of a file cannot be decoded; raised after the last good frame."""
+    """Frames of a file are damaged, or its rest cannot be decoded; raised after the last good frame."""
 
 
 class Picture(NamedTuple):
@@ -69,9 +69,9 @@ def decode(footage: Footage, size: int, fit: Fit, grey: bool, cut: float) -> Ite
     Raises:
         ValueError: not a video, or not one frame of it can be decoded.
         StorageError: the store refuses.
-        Damaged: the rest cannot be decoded.
+        Damaged: some frames were left out, or the rest cannot be decoded. Raised in the end.
     """
-    count, shot, time = 0, 0, -np.inf
+    count, damaged, shot, time = 0, 0, 0, -np.inf
     before: UInt8[np.ndarray, "size size c"] | None = None
     with footage.open() as container:
         stream = container.streams.video[0]
@@ -81,7 +81,7 @@ def decode(footage: Footage, size: int, fit: Fit, grey: bool, cut: float) -> Ite
         try:
             for index, frame in enumerate(container.decode(stream)):
                 if frame.is_corrupt:
-                    before = None
+                    before, damaged = None, damaged + 1
                     continue
                 image = _picture(frame, converter, size, fit, grey)
                 if count and (before is None or difference(before, image) > cut):
@@ -97,6 +97,11 @@ def decode(footage: Footage, size: int, fit: Fit, grey: bool, cut: float) -> Ite
             raise ValueError(f"{footage}: no frame can be decoded ({error})") from error
         if not count:
             raise ValueError(f"{footage}: no frame can be decoded")
+        if damaged:
+            raise Damaged(f"{footage}: {damaged} frames are damaged")
+        # Decoders hide damage, and resume after it in silence. Packed AVI files are one or two frames short anyway.
+        if count < 0.95 * stream.frames - 2:
+            raise Damaged(f"{footage}: has {count} of the {stream.frames} frames that its header says")
 
 
 def difference(a: UInt8[np.ndarray, "h w c"], b: UInt8[np.ndarray, "h w c"]) -> float:

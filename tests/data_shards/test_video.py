@@ -1,0 +1,413 @@
+"""Real video: small files of every format in which each frame carries its number, and the files people have."""
+
+import subprocess
+import sys
+from collections.abc import Iterable
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from data_shards.clip import Clip
+from data_shards.sources.footage import Footage, find_footage
+from data_shards.sources.shots import Damaged, decode, difference, measure
+from data_shards.sources.splits import split_items, split_times
+from data_shards.sources.video import Video, moving_share
+
+NO_CUTS = 2.0
+CODECS = {
+    "avi": ("mpeg4", "yuv420p"),
+    "mp4": ("libx264", "yuv420p"),
+    "webm": ("libvpx", "yuv420p"),
+    "mkv": ("ffv1", "yuv444p"),
+}
+
+
+def write(
+    path: Path, images: Iterable[np.ndarray], rate: int = 20, codec: tuple[str, str] | None = None
+) -> Path:
+    """A video of RGB images by the usual codec of the path's format."""
+    name, pixels = codec or CODECS[path.suffix[1:]]
+    with av.open(str(path), "w") as container:
+        stream = None
+        for number, image in enumerate(images):
+            if stream is None:
+                stream = container.add_stream(
+                    name, rate=rate, options={"qscale": "2", "crf": "10", "b": "2M"}
+                )
+                stream.height, stream.width = image.shape[:2]
+                stream.pix_fmt = pixels
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
+            frame.pts, frame.time_base = number, Fraction(1, rate)
+            container.mux(stream.encode(frame))
+        assert stream is not None
+        container.mux(stream.encode(None))
+    return path
+
+
+def numbered(count: int, height: int = 48, width: int = 64, base: int = 0) -> list[np.ndarray]:
+    """Images of eight fields, white where the number (plus `base`) has a binary 1."""
+    images = []
+    for number in range(base, base + count):
+        bits = [(number >> bit & 1) * 200 + 20 for bit in range(8)]
+        fields = np.array(bits, np.uint8).reshape(2, 4).repeat(height // 2, 0).repeat(width // 4, 1)
+        images.append(np.stack([fields] * 3, -1))
+    return images
+
+
+def numbers(clip: Clip) -> list[int]:
+    """What `numbered` wrote into the frames of a clip of stretched pictures."""
+    _, h, w, _ = clip.frames.shape
+    centres = clip.frames[:, h // 4 :: h // 2, w // 8 :: w // 4, 0] > 120
+    return [int(sum(bit << i for i, bit in enumerate(field.ravel().tolist()))) for field in centres]
+
+
+def noise(count: int, seed: int, level: int = 128) -> list[np.ndarray]:
+    """A still picture of one mean level, different for every seed."""
+    image = np.random.default_rng(seed).integers(level - 40, level + 40, (12, 16, 3)).astype(np.uint8)
+    return [image.repeat(4, 0).repeat(4, 1)] * count
+
+
+def whole(*paths: Path, **parameters: object) -> Video:
+    """A source that puts all clips into the training split and ignores cuts, unless told otherwise."""
+    usual = {"size": 32, "frames": 4, "fit": "stretch", "val_share": 0.0, "test_share": 0.0, "cut": NO_CUTS}
+    return Video(input=tuple(map(str, paths)), **(usual | parameters))
+
+
+@pytest.mark.parametrize("extension", CODECS)
+def test_clips_hold_the_frames_that_their_facts_say(tmp_path: Path, extension: str) -> None:
+    file = write(tmp_path / f"a.{extension}", numbered(30))
+    clips = list(whole(file).clips("train", 100, 0))
+    assert [numbers(clip) for clip in clips] == [list(range(i, i + 4)) for i in range(0, 28, 4)]
+    for clip in clips:
+        assert clip.facts["file"] == f"a.{extension}"
+        assert clip.facts["first_frame"] == numbers(clip)[0]
+        assert clip.facts["last_frame"] == numbers(clip)[-1]
+        assert clip.facts["time"] == pytest.approx(numbers(clip)[0] / 20, abs=0.003)
+        assert clip.facts["fps"] == 20
+
+
+@pytest.mark.parametrize(("stride", "starts"), [(1, range(0, 9)), (3, range(0, 9, 3)), (7, range(0, 9, 7))])
+def test_stride_is_the_distance_of_starts(tmp_path: Path, stride: int, starts: range) -> None:
+    source = whole(write(tmp_path / "a.mkv", numbered(12)), stride=stride)
+    assert [numbers(clip)[0] for clip in source.clips("train", 100, 0)] == list(starts)
+
+
+@pytest.mark.parametrize(
+    ("fps", "expected"), [(5.0, [0, 4, 8, 12]), (20.0, [0, 1, 2, 3]), (8.0, [0, 2, 5, 7])]
+)
+def test_fps_takes_the_nearest_frames(tmp_path: Path, fps: float, expected: list[int]) -> None:
+    clip = next(whole(write(tmp_path / "a.avi", numbered(40)), fps=fps).clips("train", 99, 0))
+    assert all(abs(a - b) <= (fps == 8.0) for a, b in zip(numbers(clip), expected, strict=True))
+    assert clip.facts["fps"] == fps
+
+
+def test_clips_do_not_cross_cuts(tmp_path: Path) -> None:
+    takes = [noise(10, 1, 60), noise(7, 2, 190), noise(3, 3, 60), noise(9, 4, 200)]
+    file = write(tmp_path / "a.mp4", [image for take in takes for image in take])
+    source = whole(file, cut=Video.cut)
+    starts = [clip.facts["first_frame"] for clip in source.clips("train", 100, 0)]
+    assert starts == [0, 4, 10, 20, 24]
+    assert source.statistics()["cuts"] == 3
+    for clip in whole(file, cut=Video.cut, stride=1).clips("train", 100, 0):
+        assert np.ptp(clip.frames.astype(int).mean((1, 2, 3))) < 10
+
+
+def test_motion_and_light_are_no_cuts() -> None:
+    """A bright square a third of the picture large that jumps across it, and a lamp that is dimmed by a fifth."""
+    back = np.random.default_rng(0).integers(60, 120, (64, 64, 3)).astype(np.uint8)
+    left, right = back.copy(), back.copy()
+    left[10:30, 5:25], right[10:30, 30:50] = 220, 220
+    assert difference(left, right) < Video.cut
+    assert difference(back, (back * 0.8).astype(np.uint8)) < 2 * Video.cut
+    assert difference(back, back) == 0
+    assert difference(np.zeros_like(back), np.full_like(back, 255)) == pytest.approx(2)
+
+
+def frames_used(clips: Iterable[Clip]) -> set[tuple[object, int]]:
+    return {
+        (clip.facts["file"], number)
+        for clip in clips
+        for number in range(int(str(clip.facts["first_frame"])), int(str(clip.facts["last_frame"])) + 1)
+    }
+
+
+def test_a_few_files_are_split_by_time_with_a_gap(tmp_path: Path) -> None:
+    for name in "ab":
+        write(tmp_path / f"{name}.mkv", numbered(200), codec=("ffv1", "yuv444p"))
+    source = whole(tmp_path, stride=1, val_share=0.1, test_share=0.2, gap=0.5)
+    used = {split: frames_used(source.clips(split, 10**6, 0)) for split in ("train", "val", "test")}
+    for name in ("a.mkv", "b.mkv"):
+        train, val, test = (
+            [n for file, n in sorted(used[s]) if file == name] for s in ("train", "val", "test")
+        )
+        assert (train[0], train[-1]) == (0, 119)
+        assert (val[0], val[-1]) == (130, 149)
+        assert (test[0], test[-1]) == (160, 199)
+
+
+def test_many_files_are_split_by_file(tmp_path: Path) -> None:
+    for number in range(20):
+        write(tmp_path / f"{number}.avi", numbered(9, base=number), codec=("rawvideo", "yuv420p"))
+    files = {
+        seed: {
+            split: {
+                clip.facts["file"]
+                for clip in whole(tmp_path, val_share=0.1, test_share=0.2).clips(split, 99, seed)
+            }
+            for split in ("train", "val", "test")
+        }
+        for seed in (0, 0, 1)
+    }
+    assert {split: len(names) for split, names in files[0].items()} == {"train": 14, "val": 2, "test": 4}
+    assert len(set.union(*files[0].values())) == 20
+    assert files[0] != files[1]
+
+
+def test_fewer_clips_than_there_are_come_from_everywhere(tmp_path: Path) -> None:
+    for name, length in {"a": 40, "b": 120}.items():
+        write(tmp_path / f"{name}.mkv", numbered(length))
+    chosen = [sorted(frames_used(whole(tmp_path).clips("train", 8, seed))) for seed in (0, 0, 1)]
+    assert chosen[0] == chosen[1] != chosen[2]
+    assert [len([1 for file, _ in chosen[0] if file == name]) for name in ("a.mkv", "b.mkv")] == [8, 24]
+    assert max(number for _, number in chosen[0]) > 60
+
+
+def test_still_clips_can_be_left_out(tmp_path: Path) -> None:
+    file = write(tmp_path / "a.mkv", noise(8, 0) + numbered(8) + noise(8, 0))
+    source = whole(file, min_motion=0.02)
+    assert [clip.facts["first_frame"] for clip in source.clips("train", 9, 0)] == [8, 12]
+    assert source.statistics()["still_clips_left_out"] == 4
+    half = np.zeros((3, 4, 4, 1), np.uint8)
+    half[1, :2] = 24
+    assert moving_share(half) == 0.5
+
+
+def test_crop_takes_the_centre_and_stretch_everything(tmp_path: Path) -> None:
+    image = np.full((48, 96, 3), 30, np.uint8)
+    image[:, 24:72] = (60, 200, 60)
+    file = write(tmp_path / "a.mkv", [image] * 4)
+    cropped = next(whole(file, fit="crop").clips("train", 1, 0)).frames
+    np.testing.assert_allclose(cropped, np.broadcast_to((60, 200, 60), cropped.shape), atol=6)
+    stretched = next(whole(file).clips("train", 1, 0)).frames
+    green = stretched[0, :, :, 1] > 115
+    assert green[:, 9:23].all()
+    assert not green[:, :7].any()
+    grey = next(whole(file, fit="crop", grey=True).clips("train", 1, 0)).frames
+    assert grey.shape == (4, 32, 32, 1)
+    assert abs(grey.astype(int) - round(0.299 * 60 + 0.587 * 200 + 0.114 * 60)).max() < 8
+
+
+def test_reduction_averages_and_enlarging_works(tmp_path: Path) -> None:
+    stripes = np.zeros((64, 64, 3), np.uint8)
+    stripes[:, ::2] = 200
+    frames = next(whole(write(tmp_path / "a.mkv", [stripes] * 4), size=16).clips("train", 1, 0)).frames
+    assert abs(frames.astype(int) - 100).max() < 6
+    larger = next(whole(write(tmp_path / "b.mkv", numbered(4, 16, 16)), size=64).clips("train", 1, 0))
+    assert numbers(larger) == [0, 1, 2, 3]
+
+
+def test_video_that_was_held_sideways_stands_upright(tmp_path: Path) -> None:
+    image = np.full((64, 64, 3), 20, np.uint8)
+    image[:20] = 220  # the top is white
+    file = write(tmp_path / "a.mp4", [image] * 4)
+    data = bytearray(file.read_bytes())
+    matrix = data.index(b"tkhd") + 4 + 40
+    # The display matrix (a b u, c d v, x y w) of a quarter turn clockwise: the stored top is shown on the right.
+    turn = b"".join(
+        n.to_bytes(4, "big", signed=True) for n in (0, 1 << 16, 0, -(1 << 16), 0, 0, 0, 0, 1 << 30)
+    )
+    data[matrix : matrix + 36] = turn
+    file.write_bytes(data)
+    frames = next(whole(file).clips("train", 1, 0)).frames
+    assert frames[:, :, 24:].min() > 150
+    assert frames[:, :, :20].max() < 60
+
+
+def test_names_that_are_not_utf8(tmp_path: Path) -> None:
+    file = tmp_path / "a.avi"
+    with av.open(str(file), "w") as container:
+        container.metadata["title"] = "ZZZZZZZZ"
+        stream = container.add_stream("mpeg4", rate=20)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for image in numbered(8):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        container.mux(stream.encode(None))
+    data = file.read_bytes()
+    assert b"ZZZZZZZZ" in data
+    file.write_bytes(data.replace(b"ZZZZZZZZ", b"\xff\xfe\xe9\xe8ZZZZ"))
+    with pytest.raises(UnicodeDecodeError):
+        av.open(str(file)).close()
+    assert len(list(whole(file).clips("train", 9, 0))) == 2
+
+
+@pytest.mark.parametrize("codec", [("mjpeg", "yuvj420p"), ("png", "rgb24"), ("mpeg4", "yuv420p")])
+@pytest.mark.parametrize("damage", ["zeros", "cut short"])
+def test_what_was_decoded_before_damage_counts(tmp_path: Path, codec: tuple[str, str], damage: str) -> None:
+    images = list(np.random.default_rng(0).integers(0, 255, (40, 32, 32, 3)).astype(np.uint8))
+    file = write(tmp_path / "a.avi", images, codec=codec)
+    sound = write(tmp_path / "b.avi", numbered(20))
+    data = bytearray(file.read_bytes())
+    middle = len(data) // 2
+    if damage == "zeros":
+        data[middle : middle + len(data) // 8] = bytes(len(data) // 8)
+    else:
+        del data[middle:]
+    file.write_bytes(data)
+    good = []
+    with pytest.raises(Damaged, match=r"a\.avi"):
+        good.extend(decode(Footage(str(tmp_path), "a.avi"), 32, "stretch", False, NO_CUTS))
+    assert 4 <= len(good) < 40
+    source = whole(file, sound)
+    made = [clip.facts["file"] for clip in source.clips("train", 99, 0)]
+    assert made.count("a.avi") == len(good) // 4
+    assert made.count("b.avi") == 5
+    damaged = source.statistics()["damaged_files"]
+    assert isinstance(damaged, dict)
+    assert list(damaged) == ["a.avi"]
+
+
+def test_inputs_are_files_folders_and_patterns(tmp_path: Path) -> None:
+    for name in ("x/one.avi", "x/deep/two.MP4", "y/three.webm", "y/notes.txt", "four.mkv"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"1")
+
+    def names(*places: str) -> list[str]:
+        return [file.name for file in find_footage(tuple(places))]
+
+    assert names(str(tmp_path)) == ["four.mkv", "x/deep/two.MP4", "x/one.avi", "y/three.webm"]
+    assert names(f"{tmp_path}/x/") == ["deep/two.MP4", "one.avi"]
+    assert names(f"{tmp_path}/*/one.*") == ["x/one.avi"]
+    assert names(f"file://{tmp_path}/y", f"{tmp_path}/four.mkv") == ["three.webm", "four.mkv"]
+    assert names(f"{tmp_path}/four.mkv", f"{tmp_path}/four.mkv") == ["four.mkv"]
+    for nothing in (f"{tmp_path}/missing.avi", f"{tmp_path}/*.mp3", f"{tmp_path}/nowhere"):
+        with pytest.raises(ValueError, match="no video file"):
+            names(nothing)
+    with pytest.raises(ValueError, match="input is empty"):
+        names()
+    with pytest.raises(ValueError, match="https://"):
+        names("https://example.org/a.mp4")
+
+
+@pytest.mark.parametrize("content", [b"", b"This is no video.\n" * 100, b"RIFF\x00\x01\x00\x00AVI LIST"])
+def test_what_is_not_video_is_named_before_any_clip_is_made(tmp_path: Path, content: bytes) -> None:
+    write(tmp_path / "a.avi", numbered(20))
+    (tmp_path / "bad.avi").write_bytes(content)
+    with pytest.raises(ValueError, match=r"bad\.avi"):
+        next(whole(tmp_path).clips("train", 1, 0))
+
+
+def test_sound_alone_is_not_video(tmp_path: Path) -> None:
+    with av.open(str(tmp_path / "a.mkv"), "w") as container:
+        stream = container.add_stream("pcm_s16le", rate=8000, layout="mono")
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 800), np.int16), format="s16", layout="mono")
+        frame.sample_rate = 8000
+        container.mux(stream.encode(frame))
+    with pytest.raises(ValueError, match=r"a\.mkv: has no video"):
+        measure(Footage(str(tmp_path), "a.mkv"))
+
+
+def test_too_short_and_too_slow_files_are_named(tmp_path: Path) -> None:
+    file = write(tmp_path / "a.avi", numbered(12))
+    with pytest.raises(
+        ValueError, match=r"frames 13: no input is that long; the longest, .*a\.avi, has 12 frames"
+    ):
+        next(whole(file, frames=13).clips("train", 1, 0))
+    with pytest.raises(ValueError, match=r"fps 25: .*a\.avi has only 20"):
+        next(whole(file, fps=25.0).clips("train", 1, 0))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("size", 4),
+        ("frames", 1),
+        ("stride", 0),
+        ("fps", 0.0),
+        ("cut", 3.0),
+        ("min_motion", 1.5),
+        ("val_share", -0.1),
+        ("test_share", 0.6),
+        ("gap", -1.0),
+    ],
+)
+def test_bad_parameters_are_named(name: str, value: float) -> None:
+    with pytest.raises(ValueError, match=f"{name} {value}"):
+        Video(input=("x",), **{name: value})
+
+
+def test_split_ranges_fit_clips_or_give_all_to_training() -> None:
+    for length in range(1, 300):
+        parts = split_times(length, (0.1, 0.1), 12, 15)
+        train, val, test = parts["train"], parts["val"], parts["test"]
+        if not val:
+            assert train == range(length)
+            assert length < 3 * 12 + 2 * 15
+            continue
+        assert min(len(train), len(val), len(test)) >= 12
+        assert val.start - train.stop == test.start - val.stop == 15
+        assert test.stop == length
+    assert split_times(100, (0.0, 0.2), 10, 5) == {
+        "train": range(75),
+        "val": range(80, 80),
+        "test": range(80, 100),
+    }
+    assert split_items(9, (0.1, 0.1), 0) is None
+    dealt = split_items(10, (0.1, 0.1), 0)
+    assert dealt is not None
+    assert sorted([*dealt["train"], *dealt["val"], *dealt["test"]]) == list(range(10))
+
+
+@pytest.mark.service
+def test_files_on_a_store(tmp_path: Path, s3: object) -> None:
+    from data_shards.storage import open_store
+
+    url = f"{s3.bucket()}/videos"  # type: ignore[attr-defined]
+    for name in ("a.mp4", "b.avi"):
+        open_store(url).put(f"in/{name}", write(tmp_path / name, numbered(20)))
+    here, there = whole(tmp_path), whole(Path(url))
+    there = Video(**(vars(here) | {"input": (url,)}))
+    for clip, other in zip(here.clips("train", 99, 0), there.clips("train", 99, 0), strict=True):
+        np.testing.assert_array_equal(clip.frames, other.frames)
+    assert [file.name for file in find_footage((f"{url}/in/*.avi", f"{url}/in/a.mp4"))] == ["b.avi", "a.mp4"]
+
+
+def test_real_files(real_data: Path) -> None:
+    """Packed bitstreams, wrong counts, times that run backwards, a hard cut: see what each file is known to have."""
+    folder = real_data / "videos"
+    decoded = {}
+    for file in find_footage((f"{folder}/*wave*", f"{folder}/*demo_48x48.avi")):
+        pictures = list(decode(file, 32, "crop", False, Video.cut))
+        times = [picture.time for picture in pictures]
+        assert times == sorted(set(times)), file
+        decoded[file.name.partition("_")[0]] = len(pictures), pictures[-1].shot
+    assert decoded == {
+        "RATRACE": (72, 0),
+        "SchoolRules" + "HowTheyHelpUs": (74, 0),
+        "TrumanShow": (48, 1),
+        "bgslibrary": (51, 0),
+    }
+
+    film = str(next(folder.glob("TrumanShow*")))
+    source = Video(input=(film,), size=32, frames=8, stride=1, val_share=0.0, test_share=0.0)
+    clips = list(source.clips("train", 99, 0))
+    starts = [clip.facts["first_frame"] for clip in clips]
+    assert starts == [*range(0, 12), *range(19, 41)]  # the cut is before frame 19
+    assert source.statistics()["cuts"] == 1
+
+
+def test_decoding_says_nothing(tmp_path: Path) -> None:
+    """The decoder's own warnings about old files would bury the progress of a build."""
+    file = write(tmp_path / "a.avi", numbered(8))
+    source = f"SOURCES['video'](input=({str(file)!r},), frames=4)"
+    code = f"from data_shards import SOURCES; list({source}.clips('train', 9, 0))"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        cwd=Path(__file__).parents[2],
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
