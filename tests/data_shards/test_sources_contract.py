@@ -1,0 +1,124 @@
+"""What every source of SOURCES must do, with small parameters; a new one is covered without an edit here."""
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, fields, is_dataclass
+from itertools import islice
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from data_shards import SOURCES, Source
+from data_shards.clip import Clip
+from data_shards.encoding import FIELDS, decode, encode
+from data_shards.sources.splits import SPLITS
+
+Make = Callable[[], Source]
+
+
+@pytest.fixture(scope="module")
+def footage(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of one video: a square that goes round in noise, so that no two frames are equal."""
+    folder = tmp_path_factory.mktemp("footage")
+    rng = np.random.default_rng(0)
+    with av.open(str(folder / "round.mkv"), "w") as container:
+        stream = container.add_stream("ffv1", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 40, 32, "yuv444p"
+        for number in range(150):
+            image = rng.integers(0, 30, (32, 40, 3)).astype(np.uint8)
+            x, y = 16 + 10 * np.cos(number / 5), 12 + 8 * np.sin(number / 5)
+            image[int(y) : int(y) + 8, int(x) : int(x) + 8] = 200
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        container.mux(stream.encode(None))
+    return folder
+
+
+@pytest.fixture(params=SOURCES)
+def make(request: pytest.FixtureRequest, footage: Path) -> Make:
+    """Makes the source anew with small parameters, of those that it has."""
+    small = {"size": 16, "frames": 5, "input": (str(footage),)}
+    source = SOURCES[request.param]
+    names = {parameter.name for parameter in fields(source)}
+    return lambda: source(**{name: value for name, value in small.items() if name in names})
+
+
+def some(source: Source, split: str, count: int = 3, seed: int = 0) -> list[Clip]:
+    return list(islice(source.clips(split, count, seed), 10))
+
+
+def test_is_a_frozen_dataclass_of_plain_parameters(make: Make) -> None:
+    source = make()
+    assert is_dataclass(source)
+    with pytest.raises(AttributeError):
+        source.size = 3
+    assert source == make()
+    assert json.loads(json.dumps(asdict(source)))
+    assert (type(source).__doc__ or "").strip()
+
+
+def test_clips_are_whole_and_alike(make: Make) -> None:
+    clips = [clip for split in SPLITS for clip in some(make(), split)]
+    assert len(clips) >= 3
+    assert len({clip.key for clip in clips}) == len(clips)
+    assert len({(clip.frames.shape, clip.frames.dtype) for clip in clips}) == 1
+    present = {tuple(name for name in FIELDS if getattr(clip, name) is not None) for clip in clips}
+    assert len(present) == 1
+    for clip in clips:
+        assert clip.frames.shape[:3] == (5, 16, 16)
+        assert clip.frames.shape[3] in (1, 3)
+        assert set(clip.key) <= set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_")
+        stored = decode(clip.key, encode(clip))
+        assert stored.facts == clip.facts
+        for name in FIELDS:
+            np.testing.assert_array_equal(getattr(stored, name), getattr(clip, name))
+
+
+def test_the_same_parameters_and_seed_give_the_same_clips(make: Make) -> None:
+    for one, other in zip(some(make(), "train", 3, 5), some(make(), "train", 3, 5), strict=True):
+        assert one.key == other.key
+        np.testing.assert_array_equal(one.frames, other.frames)
+
+
+def test_splits_share_no_frame(make: Make) -> None:
+    frames = {
+        split: {f.tobytes() for clip in some(make(), split, 10) for f in clip.frames} for split in SPLITS
+    }
+    assert all(frames.values())
+    assert sum(map(len, frames.values())) == len(set.union(*frames.values()))
+
+
+def test_count_is_the_most_that_comes(make: Make) -> None:
+    assert some(make(), "train", 0) == []
+    assert len(some(make(), "train", 2)) == 2
+
+
+def test_unknown_splits_are_named(make: Make) -> None:
+    with pytest.raises(ValueError, match="split 'dev' is unknown; use one of train, val, test"):
+        some(make(), "dev")
+
+
+def test_truth_fits_the_frames(make: Make) -> None:
+    for clip in some(make(), "val"):
+        t, h, w, c = clip.frames.shape
+        n = 0 if clip.depth_ranks is None else len(clip.depth_ranks)
+        shapes = {
+            "visible_ids": (t, h, w),
+            "amodal_masks": (t, n, h, w),
+            "centres": (t, n, 2),
+            "velocities": (t, n, 2),
+            "colours": (n, c),
+        }
+        for name, shape in shapes.items():
+            if (array := getattr(clip, name)) is not None:
+                assert array.shape == shape, name
+        if clip.visible_ids is not None:
+            assert clip.visible_ids.max() <= n
+        if clip.depth_ranks is not None:
+            assert sorted(clip.depth_ranks) == list(range(n))
+        if clip.visible_ids is not None and clip.amodal_masks is not None:
+            shown = np.take_along_axis(
+                clip.amodal_masks, np.maximum(clip.visible_ids.astype(int), 1)[:, None] - 1, 1
+            )
+            assert (shown[:, 0][clip.visible_ids > 0] > 0).all()
