@@ -1,4 +1,4 @@
-"""The run-time type checker of the tests: beartype, taking an int where a float is asked for, as PEP 484 and mypy do."""
+"""The run-time type checker of the tests: beartype, with an int allowed for a float, as PEP 484 and mypy do."""
 
 from beartype import BeartypeConf, beartype
 

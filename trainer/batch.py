@@ -45,4 +45,4 @@ def first_clips(video: Video, count: int) -> Video:
 
 def split_video(video: Video, size: int) -> list[Video]:
     """Micro-batches of `size` clips in order, without truth: training never sees labels."""
-    return [Video(part) for part in video.frames.split(size)]
+    return [Video(part) for part in torch.split(video.frames, size)]

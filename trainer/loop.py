@@ -213,7 +213,8 @@ class Run:
         """Write a line of means over ranks; returns the loss. A collective."""
         names = sorted(outcome.terms)
         mine = torch.stack([outcome.loss.double(), *(outcome.terms[n].double() for n in names)]).cpu()
-        loss, *terms = (self.group.total(mine) / self.group.world).tolist()
+        means: list[float] = (self.group.total(mine) / self.group.world).tolist()
+        loss, *terms = means
         if not math.isfinite(loss):
             raise FloatingPointError(f"loss is {loss} at step {step}; lower optim.lr or set optim.clip_norm")
         line: dict[str, Any] = {

@@ -15,7 +15,10 @@ C = TypeVar("C", bound=RunConfig)
 
 
 def resolve(
-    recipe: str | None, overrides: Sequence[str] = (), cls: type[C] = RunConfig, file: str | None = None
+    recipe: str | None,
+    overrides: Sequence[str] = (),
+    cls: type[C] = RunConfig,  # type: ignore[assignment]  # type variables with defaults need Python 3.13
+    file: str | None = None,
 ) -> C:
     """The config of a recipe (or of a saved config file) with the overrides applied.
 

@@ -45,11 +45,8 @@ class Telemetry:
         self._told = Counters()
         monitoring = config.monitoring
         port = monitoring.port + group.rank if monitoring.port else monitoring.port
-        targets: Path | str | None = monitoring.targets
-        if targets is None:
-            targets = local_folder(config.output) / "targets"
-        elif "://" not in targets:
-            targets = Path(targets)
+        given = monitoring.targets or str(local_folder(config.output) / "targets")
+        targets = given if "://" in given else Path(given)
         name = config.output.rstrip("/").split("/")[-1]
         self._exporter = Exporter(name, group.rank, port, targets, host=monitoring.host)
         self.observe = self._exporter.observe

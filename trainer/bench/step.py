@@ -58,7 +58,7 @@ def bare(config: RunConfig) -> list[float]:
     return readings[1:]
 
 
-def through(package: str, words: list[str], config: RunConfig) -> list[float]:
+def through(package: str, words: list[str]) -> list[float]:
     """Seconds a step of `python -m PACKAGE train`, read from its metrics.jsonl."""
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", package, "train", *words, f"output={folder}/run"]
@@ -85,7 +85,7 @@ def main(argv: list[str]) -> int:
         "evaluation.steps=0",
     ]
     words = [given.recipe, *given.overrides, *fixed]
-    config = resolve(words[0], words[1:])
+    config: RunConfig = resolve(words[0], words[1:])
     if given.bare:
         print(json.dumps(bare(config)))
         return 0
@@ -93,7 +93,7 @@ def main(argv: list[str]) -> int:
     readings: dict[str, list[list[float]]] = {kind: [] for kind in kinds}
     for _ in range(given.rounds):
         for kind in kinds:
-            readings[kind].append(_bare_process(words) if kind == "bare" else through(kind, words, config))
+            readings[kind].append(_bare_process(words) if kind == "bare" else through(kind, words))
     result = {
         kind: {
             "step_s": statistics.median(x for round_ in rounds for x in round_),
