@@ -8,12 +8,13 @@ import asyncio
 import contextlib
 import hashlib
 import logging
+import os
 import random
 import threading
 import time
 from base64 import b64encode
 from collections.abc import Awaitable, Callable, Iterator
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -69,10 +70,8 @@ class BucketStore(Store):
         self.url = url
         self.deadline = deadline
         self._bucket, self._prefix = bucket, f"{prefix}/" if prefix else ""
-        # use_listings_cache and the instance cache would show a world of the past.
-        self._fs = s3fs.S3FileSystem(
-            config_kwargs=CLIENT, cache_regions=False, skip_instance_cache=True, use_listings_cache=False
-        )
+        environment = tuple(sorted((k, v) for k, v in os.environ.items() if k.startswith("AWS_")))
+        self._fs = _filesystem(os.getpid(), environment)
         self._closed = threading.Event()
 
     def close(self) -> None:
@@ -249,6 +248,15 @@ class BucketStore(Store):
         if status >= 500 or status in (408, 429):
             return Outage(f"{status} {code}")
         return StorageError(address, f"{error.operation_name} refused: {status} {code}")
+
+
+@lru_cache(maxsize=4)
+def _filesystem(process: int, environment: tuple[tuple[str, str], ...]) -> Any:
+    """The client of this process and these AWS_* variables: it takes 0.3 s to make and does not survive a fork."""
+    # Without listings and instances of the past; the keys are read from the environment by botocore.
+    return s3fs.S3FileSystem(
+        config_kwargs=CLIENT, cache_regions=False, skip_instance_cache=True, use_listings_cache=False
+    )
 
 
 async def _upload_part(client: Any, part: dict[str, Any], data: bytes) -> Any:
