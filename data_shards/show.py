@@ -20,7 +20,7 @@ from data_shards.storage import open_store
 
 LOOKED_AT = 200  # clips that statistics are taken of, spread over the split
 TILE = 128  # pixels of one frame in the picture, about
-MARGIN, HEADER, GAP = 150, 18, 2
+MARGIN, HEADER, GAP = 160, 18, 2
 PAPER, INK = (24, 24, 24), (225, 225, 225)
 OUTLINES = np.array(
     [(255, 255, 255), (255, 64, 200), (0, 220, 255), (255, 230, 0), (80, 255, 80), (255, 140, 0)], np.uint8
@@ -85,7 +85,9 @@ def describe(manifest: Manifest, split: str, clips: Sequence[Clip]) -> dict[str,
     """Statistics of a set and of `clips`, JSON-able. Shares are of 1; what there is no truth for is left out.
 
     `psnr_of_last_frame` is the mean PSNR (dB) of showing each frame once more instead of the next; `moving` the share
-    of pixels that change by 24 levels or more in a clip; `hidden` the share of an object's pixels that others cover.
+    of pixels that change by 24 levels or more in a clip; `repeated` that of frames within 2 levels of the one before
+    (films shown at a higher rate than they were shot at have many: choose a lower `fps`); `hidden` the share of an
+    object's pixels that others cover.
     """
     t, h, w, c = manifest.shape
     facts: dict[str, Any] = {
@@ -105,6 +107,7 @@ def describe(manifest: Manifest, split: str, clips: Sequence[Clip]) -> dict[str,
         facts["files"] = len(files)
     facts["brightness"] = _number(np.mean([clip.frames.mean() / 255 for clip in clips]))
     facts["moving"] = _percentiles([moving_share(clip.frames) for clip in clips])
+    facts["repeated"] = _number(np.mean([_repeats(clip) for clip in clips]))
     facts["psnr_of_last_frame"] = _number(np.mean([_copy_decibels(clip) for clip in clips]))
     if covered := [(clip.visible_ids > 0).mean() for clip in clips if clip.visible_ids is not None]:
         facts["covered"] = _percentiles(covered)
@@ -149,6 +152,7 @@ def as_text(facts: dict[str, Any]) -> str:
         "speed": "speed of objects, pixels per frame",
         "hidden": "mean hidden share of an object",
         "clips_with_an_object_over_0.8_hidden": "clips in which an object is over 80 % hidden at some time",
+        "repeated": "share of frames that repeat the one before",
         "psnr_of_last_frame": "PSNR of repeating the last frame, dB",
     }
     for name, text in texts.items():
@@ -172,6 +176,11 @@ def _number(value: Any) -> float:
     return round(float(value), 4)
 
 
+def _repeats(clip: Clip) -> float:
+    change = np.abs(np.diff(clip.frames.astype(np.int16), axis=0)).max((1, 2, 3))
+    return float((change <= 2).mean())
+
+
 def _copy_decibels(clip: Clip) -> float:
     frames = clip.frames.astype(np.float32) / 255
     errors = ((frames[1:] - frames[:-1]) ** 2).mean((1, 2, 3))
@@ -190,7 +199,7 @@ def contact_sheet(clips: Sequence[Clip]) -> UInt8[np.ndarray, "h w 3"]:
     for row, clip in enumerate(clips):
         top = HEADER + row * tall
         for line, text in enumerate(_caption(clip)):
-            pen.text((4, top + 4 + 14 * line), text[:24], INK, font)
+            pen.text((4, top + 4 + 14 * line), text if len(text) < 25 else f"{text[:23]}…", INK, font)
         for column in range(t):
             sheet.paste(Image.fromarray(_tile(clip, column, scale)), (MARGIN + column * wide, top))
     return np.asarray(sheet)

@@ -10,8 +10,9 @@ from PIL import Image
 
 from data_shards.clip import Clip
 from data_shards.manifest import read_manifest
-from data_shards.show import contact_sheet, hidden_shares, main, outline, spread_clips
+from data_shards.show import contact_sheet, describe, hidden_shares, main, outline, spread_clips
 from data_shards.sources.sprites import Sprites
+from data_shards.writer import build
 
 
 def test_statistics_of_sprites(tiny_set: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -35,6 +36,7 @@ def test_statistics_of_sprites(tiny_set: str, tmp_path: Path, capsys: pytest.Cap
     assert facts["brightness"] == pytest.approx(np.mean([clip.frames for clip in clips]) / 255, abs=1e-4)
     errors = [((c.frames[t] / 255 - c.frames[t - 1] / 255) ** 2).mean() for c in clips for t in (1, 2, 3)]
     assert facts["psnr_of_last_frame"] == pytest.approx(np.mean(-10 * np.log10(errors)), abs=1e-3)
+    assert facts["repeated"] == 0
     # 4 columns and 5 rows of 16 pixels enlarged 8 times.
     with Image.open(out) as picture:
         assert picture.width > 4 * 128
@@ -54,6 +56,13 @@ def test_clips_are_spread_over_the_split(tiny_set: str) -> None:
     np.testing.assert_array_equal(clips[1].frames, Sprites(16, 4, 2).clip("train", 24, 0).frames)
     assert clips[1].facts["shapes"] == Sprites(16, 4, 2).clip("train", 24, 0).facts["shapes"]
     assert len(spread_clips(tiny_set, read_manifest(tiny_set), "val", 99)) == 16
+
+
+def test_repeated_frames_are_counted(tmp_path: Path) -> None:
+    clip = Sprites(16, 5, 1).clip("train", 0, 0)
+    twice = replace(clip, frames=clip.frames[[0, 0, 1, 1, 2]])
+    manifest = build("sprites", Sprites(16, 5, 1), str(tmp_path / "set"), {"train": 1}, seed=0)
+    assert describe(manifest, "train", [twice])["repeated"] == 0.5
 
 
 def test_the_picture_has_frames_and_outlines() -> None:
