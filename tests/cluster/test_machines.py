@@ -1,0 +1,98 @@
+import socket
+
+import pytest
+
+from cluster import machines, ray_settings
+from cluster.config import ClusterConfig, RayConfig, ScalingConfig
+from trainer.overrides import resolve
+
+
+@pytest.fixture(autouse=True)
+def _four_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machines, "cores", lambda: 4)
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+
+
+def cluster(*words: str) -> ClusterConfig:
+    return resolve("demo", words, ClusterConfig)
+
+
+@pytest.mark.parametrize(
+    ("scaling", "embedded", "expected"),
+    [
+        (ScalingConfig(), True, 4),
+        (ScalingConfig(num_workers=2), True, 2),
+        (ScalingConfig(num_workers=(1, 4)), True, 1),
+        (ScalingConfig(num_workers=9), True, 1),  # a laptop may rehearse more workers than it has cores
+        (ScalingConfig(num_workers=9, cpus=3), True, 3),
+        (ScalingConfig(num_workers=2), False, 1),
+        (ScalingConfig(num_workers=2, cpus=8), False, 8),
+    ],
+)
+def test_cores_are_shared_out_on_this_machine_only(
+    scaling: ScalingConfig, embedded: bool, expected: int
+) -> None:
+    assert machines.worker_cpus(scaling, embedded=embedded) == expected
+
+
+def test_the_address_given_wins_over_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert machines.given_address(cluster()) is None
+    monkeypatch.setenv("RAY_ADDRESS", "a:1")  # as inside `ray job submit`
+    assert machines.given_address(cluster()) == "a:1"
+    assert machines.given_address(cluster("ray.address=b:2")) == "b:2"
+
+
+def refused(*words: str) -> str:
+    with pytest.raises(ValueError) as error, machines.connected(cluster(*words)):
+        pass
+    return str(error.value)
+
+
+def test_too_little_here_is_said_before_ray_starts() -> None:
+    assert "this machine has 4" in refused("scaling.num_workers=2", "scaling.cpus=3")
+    assert "exist only on a cluster" in refused('scaling.resources={"fast_disk":1}')
+
+
+def test_an_address_where_nothing_answers_is_said_at_once() -> None:
+    with socket.socket() as taken:  # bound, not listening: nobody answers, and nobody else can take it
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+        assert f"127.0.0.1:{port}: nothing answers" in refused(f"ray.address=127.0.0.1:{port}")
+
+
+@pytest.mark.parametrize(("word", "field"), [("data.url=some/set", "data.url"), ("output=runs/x", "output")])
+def test_relative_paths_are_refused_on_a_cluster(word: str, field: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"ray.address=127.0.0.1:{server.getsockname()[1]}"
+        said = refused("data.url=s3://b/set", "output=s3://b/run", address, word)
+    assert said.startswith(f"field {field}: got ")
+    assert "s3://bucket/prefix" in said
+
+
+def test_settings_come_with_a_reason_and_yield_to_the_user(monkeypatch: pytest.MonkeyPatch) -> None:
+    every = (*ray_settings.ALWAYS, *ray_settings.EMBEDDED)
+    assert all(setting.reason for setting in every)
+    environment: dict[str, str] = {"RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "9"}
+    monkeypatch.setattr(ray_settings.os, "environ", environment)
+    ray_settings.apply(RayConfig(start_timeout_s=20), embedded=True)
+    assert environment["RAY_TRAIN_HEALTH_CHECK_INTERVAL_S"] == "9"
+    assert environment["RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S"] == "20.0"
+    assert environment["RAY_AUTH_MODE"] == "token"
+    assert len(environment["RAY_AUTH_TOKEN"]) == 64
+    assert environment["GLOO_SOCKET_IFNAME"] in [name for _, name in socket.if_nameindex()]
+
+
+def test_a_given_ray_keeps_its_own_authentication(monkeypatch: pytest.MonkeyPatch) -> None:
+    environment: dict[str, str] = {}
+    monkeypatch.setattr(ray_settings.os, "environ", environment)
+    ray_settings.apply(RayConfig(), embedded=False)
+    assert not [name for name in environment if "AUTH" in name or "GLOO" in name]
+
+
+def test_an_embedded_ray_joins_no_other_and_listens_here_only() -> None:
+    arguments = ray_settings.init_arguments(RayConfig(), None, cpus=2)
+    assert arguments["address"] == "local"
+    assert arguments["_node_ip_address"] == "127.0.0.1"
+    assert arguments["include_dashboard"] is True
+    given = ray_settings.init_arguments(RayConfig(verbose=True), "h:1", cpus=2)
+    assert given == {"address": "h:1", "logging_level": "info", "log_to_driver": True}
