@@ -10,7 +10,7 @@ from PIL import Image
 
 from data_shards.clip import Clip
 from data_shards.manifest import read_manifest
-from data_shards.show import contact_sheet, describe, hidden_shares, main, outline, spread_clips
+from data_shards.show import as_text, contact_sheet, describe, hidden_shares, main, outline, spread_clips
 from data_shards.sources.sprites import Sprites
 from data_shards.writer import build
 
@@ -63,6 +63,20 @@ def test_repeated_frames_are_counted(tmp_path: Path) -> None:
     twice = replace(clip, frames=clip.frames[[0, 0, 1, 1, 2]])
     manifest = build("sprites", Sprites(16, 5, 1), str(tmp_path / "set"), {"train": 1}, seed=0)
     assert describe(manifest, "train", [twice])["repeated"] == 0.5
+
+
+def test_real_video_tells_rates_and_files(tmp_path: Path) -> None:
+    manifest = build("sprites", Sprites(16, 5, 1), str(tmp_path / "set"), {"train": 1}, seed=0)
+    frames = np.zeros((5, 16, 16, 3), np.uint8)
+    clips = [
+        Clip(f"a-{n}", frames, facts={"file": f"{n}.avi", "fps": fps, "time": 1.5})
+        for n, fps in enumerate((25, 12.5))
+    ]
+    facts = describe(manifest, "train", clips)
+    assert (facts["fps"], facts["files"]) == ([12.5, 25.0], 2)
+    assert not {"objects", "covered", "speed", "hidden"} & set(facts)
+    assert "12.5, 25 frames per second" in as_text(facts)
+    assert (contact_sheet(clips)[:, :160] > 200).any()  # the caption
 
 
 def test_the_picture_has_frames_and_outlines() -> None:
