@@ -104,6 +104,24 @@ def decode(footage: Footage, size: int, fit: Fit, grey: bool, cut: float) -> Ite
             raise Damaged(f"{footage}: has {count} of the {stream.frames} frames that its header says")
 
 
+def at_rate(pictures: Iterator[Picture], fps: float | None, rate: float) -> Iterator[Picture]:
+    """The pictures nearest to the ticks of a clock of `fps` that starts anew with each shot; None = all of them.
+
+    Args:
+        pictures: of a file, in order.
+        fps: ticks per second, at most about `rate`.
+        rate: of the file, frames per second.
+    """
+    shot, start, ticks = -1, 0.0, 0
+    for picture in pictures:
+        if picture.shot != shot:
+            shot, start, ticks = picture.shot, picture.time, 0
+        # Half a frame early is nearer than half a frame late.
+        if fps is None or picture.time - start + 0.5 / rate >= ticks / fps:
+            yield picture
+            ticks += 1
+
+
 def difference(a: UInt8[np.ndarray, "h w c"], b: UInt8[np.ndarray, "h w c"]) -> float:
     """How unlike two neighbouring frames are, 0..2: mean difference of coarse pictures + distance of histograms.
 

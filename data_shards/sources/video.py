@@ -11,7 +11,7 @@ from jaxtyping import UInt8
 
 from data_shards.clip import Clip
 from data_shards.sources.footage import Footage, find_footage
-from data_shards.sources.shots import Damaged, Extent, Fit, Picture, decode, measure
+from data_shards.sources.shots import Damaged, Extent, Fit, Picture, at_rate, decode, measure
 from data_shards.sources.splits import split_items, split_number, split_times
 
 MOVED = 24  # grey levels (of 255) by which a pixel must change to count as moving: above camera noise
@@ -175,7 +175,7 @@ class Video:
         run = 0  # pictures since the shot or the range began
         pictures = decode(footage, self.size, self.fit, self.grey, self.cut)
         try:
-            for picture in _sampled(pictures, self.fps, extent.rate):
+            for picture in at_rate(pictures, self.fps, extent.rate):
                 if picture.number >= frames.stop:
                     break
                 if picture.number < frames.start:
@@ -209,21 +209,6 @@ class _Draw:
         """Count one; whether it was the last."""
         self._quota -= 1
         return self._quota == 0
-
-
-def _sampled(pictures: Iterator[Picture], fps: float | None, rate: float) -> Iterator[Picture]:
-    """The pictures nearest to the ticks of a clock of `fps`, which starts anew with each shot."""
-    if fps is None:
-        yield from pictures
-        return
-    shot, start, ticks = -1, 0.0, 0
-    for picture in pictures:
-        if picture.shot != shot:
-            shot, start, ticks = picture.shot, picture.time, 0
-        # Half a frame early is nearer than half a frame late.
-        if picture.time - start + 0.5 / rate >= ticks / fps:
-            yield picture
-            ticks += 1
 
 
 def moving_share(images: UInt8[np.ndarray, "t h w c"]) -> float:
