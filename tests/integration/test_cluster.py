@@ -1,0 +1,190 @@
+"""The main job, through an embedded Ray, as a user starts it: the same curve as one process, whatever happens."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from data_shards.storage import open_store
+from tests.launch import TINY, lines, losses, start
+from trainer.checkpoint import newest
+
+pytestmark = [pytest.mark.service, pytest.mark.slow, pytest.mark.timeout(600)]
+STEPS = 40
+
+
+class Job:
+    """One `python -m cluster train`. A context manager: nothing of it is left behind."""
+
+    def __init__(self, run: Path, words: Sequence[str]) -> None:
+        self.run = run
+        run.parent.mkdir(parents=True, exist_ok=True)
+        self._log = run.parent / f"{run.name}.err"
+        command = [sys.executable, "-m", "cluster", "train", "demo", *TINY, f"output={run}", *words]
+        given = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+        with self._log.open("wb") as err:
+            self.process = subprocess.Popen(
+                command,
+                stdout=subprocess.DEVNULL,
+                stderr=err,
+                env=given
+                | {"TORCH_EXTENSIONS_DIR": str(run.parent / "extensions"), "CUDA_VISIBLE_DEVICES": ""},
+            )
+
+    def __enter__(self) -> "Job":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        family = descendants(self.process.pid)
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait()
+        deadline = time.monotonic() + 15  # Ray's processes end by themselves when their driver is gone
+        while any(alive(pid) for pid in family) and time.monotonic() < deadline:
+            time.sleep(0.2)
+        for pid in filter(alive, family):
+            os.kill(pid, signal.SIGKILL)
+
+    def wait(self, timeout: float = 240) -> int:
+        """The exit code."""
+        return self.process.wait(timeout)
+
+    def wait_for_step(self, step: int, timeout: float = 180) -> None:
+        """Until metrics.jsonl has a line of `step` or later."""
+        deadline = time.monotonic() + timeout
+        while not any(int(str(line["step"])) >= step for line in lines(self.run)):
+            assert self.process.poll() is None, f"ended early\n{self.said()}"
+            assert time.monotonic() < deadline, f"step {step} not reached\n{self.said()}"
+            time.sleep(0.05)
+
+    def workers(self) -> list[int]:
+        """Process ids of the ranks."""
+        return [pid for pid in descendants(self.process.pid) if "RayTrainWorker" in command_line(pid)]
+
+    def said(self) -> str:
+        """What went to stderr."""
+        return self._log.read_text()
+
+
+def command_line(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")
+    except OSError:
+        return ""
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def descendants(pid: int) -> list[int]:
+    """All processes below `pid`."""
+    children: dict[int, list[int]] = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = stat.read_text().rsplit(")", 1)[1].split()
+        except OSError:
+            continue
+        children.setdefault(int(fields[1]), []).append(int(stat.parent.name))
+    found, ahead = [], [pid]
+    while ahead:
+        below = children.get(ahead.pop(), [])
+        found += below
+        ahead += below
+    return found
+
+
+@pytest.fixture(scope="module")
+def words(tiny_set: str) -> list[str]:
+    # A small rate: sums taken in another order differ in the last bit, and training amplifies that.
+    return [f"data.url={tiny_set}", f"steps={STEPS}", "checkpoint.steps=10", "optim.lr=1e-4"]
+
+
+@pytest.fixture(scope="module")
+def alone(words: list[str], tmp_path_factory: pytest.TempPathFactory) -> dict[int, float]:
+    """Losses of `python -m trainer train` in one process."""
+    run = tmp_path_factory.mktemp("alone") / "run"
+    start(run, 1, words).wait()
+    return losses(run)
+
+
+@pytest.fixture(scope="module")
+def pair(words: list[str], tmp_path_factory: pytest.TempPathFactory) -> dict[int, float]:
+    """Losses of two workers on Ray that nobody disturbed."""
+    with Job(tmp_path_factory.mktemp("pair") / "run", [*words, "scaling.num_workers=2"]) as job:
+        assert job.wait() == 0, job.said()
+    assert "worker lost" not in job.said()
+    return losses(job.run)
+
+
+def test_two_workers_draw_the_curve_of_one_process(alone: dict[int, float], pair: dict[int, float]) -> None:
+    assert list(pair) == list(range(1, STEPS + 1))
+    assert pair == pytest.approx(alone, rel=1e-5)
+
+
+def test_a_killed_worker_costs_time_and_nothing_else(
+    pair: dict[int, float], words: list[str], tmp_path: Path
+) -> None:
+    with Job(tmp_path / "run", [*words, "scaling.num_workers=2"]) as job:
+        job.wait_for_step(13)
+        os.kill(job.workers()[0], signal.SIGKILL)
+        assert job.wait() == 0, job.said()
+    assert job.said().count("worker lost") == 1
+    assert "Traceback" not in job.said()
+    assert losses(job.run) == pair  # to the bit
+    assert [line["step"] for line in lines(job.run)] == list(range(1, STEPS + 1))
+
+
+def test_ctrl_c_saves_and_another_start_goes_on(
+    alone: dict[int, float], words: list[str], tmp_path: Path
+) -> None:
+    with Job(tmp_path / "run", words) as job:
+        job.wait_for_step(13)
+        job.process.send_signal(signal.SIGINT)
+        job.process.send_signal(signal.SIGINT)  # as `make` and `timeout` do: one key, two signals
+        assert job.wait() == 130, job.said()
+    saved = newest(open_store(str(job.run)))
+    assert saved is not None
+    assert saved.step == max(losses(job.run))  # nothing that was done is lost
+    assert 13 <= saved.step < STEPS
+    with Job(tmp_path / "run", words) as again:
+        assert again.wait() == 0, again.said()
+    assert losses(again.run) == alone
+
+
+@pytest.mark.parametrize(
+    ("mistake", "sentence"),
+    [
+        (["data.url=/nowhere/set"], "error: /nowhere/set: no data set here"),  # found by the driver
+        (["evaluation.steps=1", "evaluation.split=none"], "error: split 'none'"),  # found by a worker
+        (
+            ["scaling.use_gpu=true", "ray.start_timeout_s=15"],
+            "error: field scaling.num_workers: no room for 1",
+        ),
+    ],
+)
+def test_a_mistake_is_one_sentence_and_exit_2(
+    words: list[str], tmp_path: Path, mistake: list[str], sentence: str
+) -> None:
+    with Job(tmp_path / "run", [*words, *mistake]) as job:
+        assert job.wait() == 2, job.said()
+    told = [line for line in job.said().splitlines() if line.startswith("error: ")]
+    assert len(told) == 1
+    assert told[0].startswith(sentence)
+    assert "Traceback" not in job.said()
+
+
+def test_a_loss_that_is_not_finite_is_not_tried_again(words: list[str], tmp_path: Path) -> None:
+    with Job(tmp_path / "run", [*words, "optim.lr=1e30", "scaling.num_workers=2"]) as job:
+        assert job.wait() == 1, job.said()
+    assert "error: loss is nan at step" in job.said()
+    assert "worker lost" not in job.said()
+    assert "Traceback" not in job.said()
