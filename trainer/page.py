@@ -186,13 +186,14 @@ def training(lines: list[dict[str, Any]]) -> str:
         for name, value in values.items():
             if isinstance(value, int | float):
                 steps, points = curves.setdefault(name, ([], []))
-                steps.append(line["step"])
-                points.append(value)
+                steps.append(float(line["step"]))
+                points.append(float(value))
     if not curves:
         return markup.text("p", "No line of metrics was recorded.", "faint")
     drawings = []
     for name, (steps, points) in curves.items():
-        alt = f"{name} over training: {number(points[0])} at step {steps[0]}, {number(points[-1])} at step {steps[-1]}"
+        start, end = (f"{number(points[i])} at step {steps[i]:g}" for i in (0, -1))
+        alt = f"{name} over training: {start}, {end}"
         drawings.append((line_chart(name, {name: (steps, points)}, "step"), alt))
     return markup.charts(drawings)
 

@@ -97,4 +97,7 @@ def line_chart(title: str, lines: Mapping[str, Points], x_label: str, *, whole: 
     drawing = text[text.index("<svg") :].replace(INK, "currentColor")
     # The page sets the size, and already has what these blocks say.
     drawing = re.sub(r"<metadata>.*?</metadata>", "", drawing, flags=re.DOTALL)
+    drawing = re.sub(
+        r'<g id="[^"]*"', "<g", drawing
+    )  # the same names in every drawing; nothing refers to them
     return re.sub(r' (width|height)="[\d.]+pt"', "", drawing, count=2)

@@ -1,18 +1,23 @@
+import json
 import threading
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from jaxtyping import Float
+from PIL import Image
 from torch import Tensor
 
 from data_shards.clip import Batch
 from data_shards.sources.sprites import Sprites
+from data_shards.writer import build
 from model.interface import ModelOutput, Video, VideoModel, Views
+from tests.saved_run import save_run
 from trainer.batch import to_video
-from trainer.evaluate import evaluate, first
+from trainer.evaluate import evaluate, first, main
 from trainer.evaluation import Evaluation, aligned, count, grid_text, number
 from trainer.plots import box_plot
 from trainer.references import copy_last, oracle, true_order
@@ -146,6 +151,13 @@ def test_videos_without_truth_are_scored_on_prediction_alone() -> None:
     assert "skipped fg_ari_video: no truth.visible_ids" in result.text()
 
 
+def test_frames_too_small_for_ssim_have_none() -> None:
+    frames = sprites(2).frames[..., :8, :8]
+    result = evaluate(Halves(), [Video(frames)], 0, CPU)
+    assert result.tables["model"]["ssim"].mean is None
+    assert result.scores.keys() == {"psnr"}
+
+
 def test_model_is_back_in_its_mode_and_references_can_be_left_out() -> None:
     model = Halves().train()
     result = evaluate(model, [sprites(2)], 0, CPU, references={})
@@ -200,6 +212,62 @@ def test_grid_places_each_checkpoint_and_set() -> None:
 )
 def test_numbers_keep_three_digits_or_so(value: float | None, text: str) -> None:
     assert number(value) == text
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory, tiny_set: str) -> str:
+    return save_run(tmp_path_factory.mktemp("evaluate") / "run", tiny_set, steps=(3, 7))
+
+
+def test_command_scores_the_newest_checkpoint_and_keeps_the_result(
+    run: str, tiny_set: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert (
+        main([run, "--split", "val", "--limit", "10", "--batch", "4", "--json", str(tmp_path / "out.json")])
+        == 0
+    )
+    stored = Evaluation.from_json((Path(run) / "evaluation" / "val.json").read_text())
+    assert (stored.clips, stored.step, stored.data, stored.split) == (10, 7, tiny_set, "val")
+    assert stored.checkpoint == f"{run}/checkpoints/step-00000007"
+    assert json.loads((tmp_path / "out.json").read_text()) == [json.loads(stored.to_json())]
+    printed = capsys.readouterr().out
+    assert stored.text() in printed
+    assert "oracle ceiling" in printed
+    assert stored.skipped == {}  # the object-discovery model has all that scores ask for
+
+
+def test_command_evaluates_the_checkpoint_it_is_given(run: str) -> None:
+    assert main([f"{run}/checkpoints/step-00000003", "--split", "test"]) == 0
+    stored = Evaluation.from_json((Path(run) / "evaluation" / "test.json").read_text())
+    assert (stored.clips, stored.step) == (16, 3)
+
+
+def test_command_prints_the_grid_of_checkpoints_and_sets(
+    run: str, tiny_set: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = str(tmp_path / "three")
+    build("sprites", Sprites(size=16, frames=4, objects=3), other, {"val": 4}, seed=0)
+    checkpoints = [f"{run}/checkpoints/step-{step:08d}" for step in (3, 7)]
+    plot = tmp_path / "grid.png"
+    assert main([*checkpoints, "--data", tiny_set, other, "--limit", "4", "--plot", str(plot)]) == 0
+    printed = capsys.readouterr().out
+    assert f"K_d=2 {tiny_set}" in printed
+    assert f"K_d=3 {other}" in printed
+    with Image.open(plot) as picture:
+        assert picture.size[0] > 500
+    assert (Path(run) / "evaluation" / "three-val.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--limit", "0"], "--limit: got 0, must be at least 1"),
+        (["--split", "holdout"], "split 'holdout' must be one of"),
+    ],
+)
+def test_mistakes_of_the_user_are_named(run: str, arguments: list[str], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        main([run, *arguments])
 
 
 def test_counts_and_columns() -> None:

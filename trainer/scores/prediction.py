@@ -58,8 +58,10 @@ def psnr(views: Views, video: Video) -> Float[Tensor, "b p"]:
 
 
 def ssim(views: Views, video: Video) -> Float[Tensor, "b p"]:
-    """SSIM of each predicted frame."""
+    """SSIM of each predicted frame; undefined for frames smaller than its window."""
     assert views.prediction is not None
+    if min(views.prediction.shape[-2:]) <= 2 * RADIUS:
+        return views.prediction.new_full(views.prediction.shape[:2], torch.nan)
     return structural_similarity(views.prediction, predicted_frames(views, video))
 
 
