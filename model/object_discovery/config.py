@@ -31,7 +31,10 @@ class Config:
     blocks: int = 2
     stem_stride: int = 1
     mask_bias: float = 0.0  # logit at which every mask starts
-    frame_difference: bool = False  # departure: f_t - f_{t-1} is a further input of F1
+    frame_difference: bool = False  # departure: f_t - f_{t-1} is a further input of F1 and F3
+    tracking: bool = (
+        False  # departure: slots start in places of their own, and F1 sees where masks are expected
+    )
 
     # S: alpha anneals from soft to nearly binary.
     alpha: Ramp = field(default=Ramp(4.0, 12.0, 10_000))

@@ -9,8 +9,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from model.object_discovery.motion import centres_of_mass
+from model.object_discovery.slots import Slots
 from model.ops.composition import compose, to_identities, to_ranks, visible
-from model.ops.spatial_transformer import pixel_centres, warp
+from model.ops.spatial_transformer import compose_over_time, inverse, pixel_centres, warp
 
 NOTICEABLE = 0.02  # a pixel changes where a channel differs by more: five of 255 levels
 
@@ -67,3 +68,42 @@ def reproject(
     moved = warp(torch.cat([colours, supports[:, :, None]], 2), sampling)
     weights = to_identities(order, visible(to_ranks(order, moved[:, :, -1])))
     return compose(weights, moved[:, :, :-1], background)
+
+
+def pair_of_frames(steps: int, draw: bool) -> tuple[int, int] | None:
+    """t1 and t2 of the cycle, from 0, among the `steps` = T - 1 decomposed frames; None where there is but one.
+
+    t1 is drawn from the first half of 1..T and t2 from the rest up to T - 1 (section 3.2 includes T, which Algorithm 1
+    never decomposes). Without `draw` they are the middles of their ranges.
+    """
+    half = (steps + 1) // 2
+    if half >= steps:
+        return None
+    if draw:
+        return int(torch.randint(0, half, ())), int(torch.randint(half, steps, ()))
+    return half // 2, (half + steps) // 2
+
+
+def consistency(
+    slots: Slots, frames: Float[Tensor, "b t c h w"], pair: tuple[int, int] | None, change_weight: float
+) -> Float[Tensor, ""]:
+    """L_c: frame t2 from the slots of t1, and t1 from those of t2, the motion in between composed (eq. 21 to 25).
+
+    The order is that of the frame next to the target on the side one comes from (section 3.2); moving back, it is
+    the printed P_{t1+1}. 0 where there is no pair.
+    """
+    if pair is None:
+        return frames.new_zeros(())
+    first, second = pair
+    path = compose_over_time(slots.motion[:, first:second])
+    there = reproject(
+        inverse(path), slots.order[:, second - 1],
+        slots.supports[:, first], slots.colours[:, first], slots.background[:, first],
+    )  # fmt: skip
+    back = reproject(  # inv(path) moves back, so sampling takes the path itself
+        path, slots.order[:, first + 1],
+        slots.supports[:, second], slots.colours[:, second], slots.background[:, second],
+    )  # fmt: skip
+    weights = change_weights(frames[:, first], frames[:, second], change_weight)
+    forward = absolute_error(there, frames[:, second], weights)
+    return (forward + absolute_error(back, frames[:, first], weights)) / 2

@@ -10,13 +10,16 @@ from torch import Tensor, nn
 from model.layers.conv import ResidualBlock
 from model.layers.conv_lstm import ConvLSTM, ConvLSTMState
 from model.layers.position import sinusoidal_positions
+from model.ops.spatial_transformer import pixel_centres
+
+FAVOUR = 1.0  # logits that a slot's expected place adds or takes away at the start of training
 
 
 class Encoded(NamedTuple):
     """What F1 takes from frames without knowing the past."""
 
-    projected: Float[Tensor, "b t g h2 w2"]  # input half of the ConvLSTM's gates
-    detail: Float[Tensor, "b t e h w"]  # full-resolution features that the masks' edges follow
+    projected: Float[Tensor, "b *t g h2 w2"]  # input half of the ConvLSTM's gates
+    detail: Float[Tensor, "b *t e h w"]  # full-resolution features that the masks' edges follow
 
 
 class MaskNet(nn.Module):
@@ -35,6 +38,7 @@ class MaskNet(nn.Module):
         blocks: residual blocks.
         stride: of the first convolution; the recurrence runs at size / stride.
         bias: logit at which every mask starts.
+        tracking: the head also sees where each mask is expected (`step`).
     """
 
     def __init__(
@@ -48,6 +52,7 @@ class MaskNet(nn.Module):
         blocks: int,
         stride: int,
         bias: float,
+        tracking: bool,
     ) -> None:
         super().__init__()
         edges = 8
@@ -56,9 +61,14 @@ class MaskNet(nn.Module):
         self.lstm = ConvLSTM(width, hidden, kernel)
         self.detail = nn.Conv2d(channels, edges, 3, padding=1)
         self.spread = nn.Sequential(nn.Conv2d(hidden, edges * stride**2, 1), nn.PixelShuffle(stride))
-        self.head = nn.Conv2d(2 * edges, slots, 3, padding=1)
-        assert self.head.bias is not None
-        nn.init.constant_(self.head.bias, bias)
+        self.head = nn.Conv2d(2 * edges + tracking * slots, slots, 3, padding=1)
+        self.tracking = tracking
+        with torch.no_grad():
+            assert self.head.bias is not None
+            self.head.bias.fill_(bias)
+            if tracking:  # a slot starts by favouring its own place: the first thing that makes slots differ
+                self.head.weight[:, 2 * edges :] = 0
+                self.head.weight[:, 2 * edges :, 1, 1] = FAVOUR * torch.eye(slots)
 
     def encode(self, x: Float[Tensor, "b t c h w"]) -> Encoded:
         """The part of F1 that is batched over time."""
@@ -78,13 +88,26 @@ class MaskNet(nn.Module):
     def step(
         self,
         state: ConvLSTMState,
-        projected: Float[Tensor, "b g h2 w2"],
-        detail: Float[Tensor, "b e h w"],
+        encoded: Encoded,
+        expected: Float[Tensor, "b k h w"],
     ) -> tuple[ConvLSTMState, Float[Tensor, "b k h w"]]:
-        """The next state, and the masks m_t in [0, 1], float32, identity order, occluded parts included."""
-        state = self.lstm.step(state, projected)
-        logits = self.head(F.relu(torch.cat([self.spread(state.hidden), detail], 1)))
+        """The next state, and the masks m_t in [0, 1], float32, identity order, occluded parts included.
+
+        `expected`: where the masks of the frame before should be now, in [0, 1]; used when tracking.
+        """
+        state = self.lstm.step(state, encoded.projected)
+        seen = [F.relu(self.spread(state.hidden)), F.relu(encoded.detail)]
+        logits = self.head(torch.cat([*seen, 2 * expected - 1] if self.tracking else seen, 1))
         return state, torch.sigmoid(logits.float())
+
+
+def places(slots: int, like: Float[Tensor, "b c h w"]) -> Float[Tensor, "b {slots} h w"]:
+    """Where a slot looks first when tracking: half-planes that face evenly around the centre of the frame, soft."""
+    height, width = like.shape[-2:]
+    angle = (torch.arange(slots, device=like.device) + 0.25) * (2 * torch.pi / slots)
+    direction = torch.stack([angle.cos(), angle.sin()], -1)
+    facing = (pixel_centres(height, width, like=like)[:, :, None] * direction).sum(-1).permute(2, 0, 1)
+    return torch.sigmoid(4 * facing).expand(like.shape[0], -1, -1, -1)
 
 
 def binarise(masks: Tensor, alpha: float, beta: float) -> Tensor:

@@ -14,16 +14,18 @@ from model.object_discovery.losses import (
     absolute_error,
     change_weights,
     compactness,
-    reproject,
+    consistency,
+    pair_of_frames,
     sparsity,
 )
-from model.object_discovery.masks import MaskNet, binarise
+from model.object_discovery.masks import Encoded, MaskNet, binarise, places
 from model.object_discovery.memory import BackgroundNet, seen_by_slots, update_colours
 from model.object_discovery.motion import MotionNet
 from model.object_discovery.ordering import OrderNet
+from model.object_discovery.slots import Slots
 from model.ops.composition import compose, to_identities, to_ranks, visible
 from model.ops.sinkhorn import gumbel_noise, hard_permutation, sinkhorn
-from model.ops.spatial_transformer import compose_over_time, identity, inverse, warp
+from model.ops.spatial_transformer import identity, inverse, warp
 from model.remat import Remat
 from model.unroll import unroll
 
@@ -35,20 +37,10 @@ class State(NamedTuple):
     masks: Float[Tensor, "b k h w"]  # m_t
     motion: Float[Tensor, "b k 3 3"]  # z_t, from t to t + 1
     colours: Float[Tensor, "b k c h w"]  # x-hat_{t+1}: memories moved to t + 1
+    supports: Float[Tensor, "b k h w"]  # S(m) moved to t + 1; before the first frame, the slots' places
     expected: Float[Tensor, "b k h w"]  # Gamma-hat_{t+1}, back in identity order
     background: Float[Tensor, "b c h w"]
     started: Float[Tensor, "b"]  # 0 before the first frame, else 1
-
-
-class Slots(NamedTuple):
-    """One frame, decomposed; with a time axis after the batch, many. Identity order throughout."""
-
-    masks: Float[Tensor, "b *t k h w"]  # m, raw
-    visible: Float[Tensor, "b *t k h w"]  # P Gamma
-    order: Float[Tensor, "b *t k k"]  # P
-    motion: Float[Tensor, "b *t k 3 3"]  # z
-    colours: Float[Tensor, "b *t k c h w"]  # x-tilde
-    background: Float[Tensor, "b *t c h w"]
 
 
 class Moved(NamedTuple):
@@ -73,7 +65,7 @@ class ObjectDiscovery(VideoModel):
         super().__init__()
         self.config = config
         inputs = config.channels * (2 if config.frame_difference else 1)
-        readers = {"channels": config.channels, "size": config.size, "hidden": config.reader_hidden}
+        readers = {"size": config.size, "hidden": config.reader_hidden}
         widths = (config.reader_width // 2 or 1,) + (config.reader_width,) * (config.halvings - 1)
         self.masks = MaskNet(
             channels=inputs,
@@ -84,9 +76,11 @@ class ObjectDiscovery(VideoModel):
             blocks=config.blocks,
             stride=config.stem_stride,
             bias=config.mask_bias,
+            tracking=config.tracking,
         )
-        self.order = OrderNet(slots=config.slots, widths=widths, **readers)
+        self.order = OrderNet(channels=config.channels, slots=config.slots, widths=widths, **readers)
         self.motion = MotionNet(
+            channels=inputs,
             kind=config.motion,
             widths=widths,
             shift_bound=config.shift_bound,
@@ -106,11 +100,11 @@ class ObjectDiscovery(VideoModel):
         anneal = Annealed(config.alpha.at(step), config.temperature.at(step), self.training)
         past, following = frames[:, :-1], frames[:, 1:]
         _, slots, prediction = self._decompose(self._start(frames), past, frames[:, :1], anneal)
-        supports = binarise(slots.masks, anneal.alpha, config.beta)
+        pair = pair_of_frames(frames.shape[1] - 1, draw=self.training)
         weights = change_weights(past, following, config.change_weight)
         terms = {
             "reconstruction": absolute_error(prediction, following, weights),
-            "consistency": self._consistency(slots, supports, frames),
+            "consistency": consistency(slots, frames, pair, config.change_weight),
             "sparsity": sparsity(slots.masks),
             "compactness": compactness(slots.masks),
         }
@@ -120,10 +114,10 @@ class ObjectDiscovery(VideoModel):
             + config.sparsity.at(step) * terms["sparsity"]
             + config.compactness.at(step) * terms["compactness"]
         )
-        terms |= slot_health(supports, slots.order, slots.motion)
+        terms |= slot_health(slots.supports, slots.order, slots.motion)
         views = Views(
             prediction=prediction,
-            amodal_masks=supports,
+            amodal_masks=slots.supports,
             visible_masks=slots.visible,
             slot_frames=slots.colours,
             background=slots.background,
@@ -175,6 +169,7 @@ class ObjectDiscovery(VideoModel):
             masks=empty,
             motion=identity(batch, slots, like=frames),
             colours=frames.new_zeros(batch, slots, channels, height, width),
+            supports=places(slots, like=frames[:, 0]),
             expected=empty,
             background=frames.new_zeros(batch, channels, height, width),
             started=frames.new_zeros(batch),
@@ -194,12 +189,13 @@ class ObjectDiscovery(VideoModel):
         noise = (
             self.config.noise * gumbel_noise(shape, like=frames) if anneal.draw else frames.new_zeros(shape)
         )
-        difference = frames - torch.cat([before, frames[:, :-1]], 1)
+        seen = frames
+        if self.config.frame_difference:
+            seen = torch.cat([frames, frames - torch.cat([before, frames[:, :-1]], 1)], 2)
 
         def prepare(x: Any) -> Any:
-            frames, difference, noise = x
-            inputs = torch.cat([frames, difference], 2) if self.config.frame_difference else frames
-            return frames, self.masks.encode(inputs), noise
+            seen, noise = x
+            return seen, self.masks.encode(seen), noise
 
         def cell(state: State, x: Any) -> tuple[State, tuple[Slots, Moved]]:
             return self._step(state, *x, anneal=anneal)
@@ -211,7 +207,7 @@ class ObjectDiscovery(VideoModel):
         state, (slots, prediction) = unroll(
             cell,
             state,
-            (frames, difference, noise),
+            (seen, noise),
             remat=Remat.parse(self.config.remat),
             prepare=prepare,
             finish=finish,
@@ -219,15 +215,22 @@ class ObjectDiscovery(VideoModel):
         return state, slots, prediction
 
     def _step(
-        self, state: State, frame: Float[Tensor, "b c h w"], encoded: Any, noise: Tensor, *, anneal: Annealed
+        self,
+        state: State,
+        seen: Float[Tensor, "b c2 h w"],
+        encoded: Encoded,
+        noise: Tensor,
+        *,
+        anneal: Annealed,
     ) -> tuple[State, tuple[Slots, Moved]]:
+        frame = seen[:, : self.config.channels]
         started = state.started[:, None, None, None] > 0
-        lstm, masks = self.masks.step(state.lstm, *encoded)  # eq. 1
+        lstm, masks = self.masks.step(state.lstm, encoded, state.supports.detach())  # eq. 1
         supports = binarise(masks, anneal.alpha, self.config.beta)  # eq. 2, 3
 
-        # The first frame is expected as its masks lie, unsorted (Algorithm 1, line 4). Detached: an expectation is
-        # evidence for the order, not something to be changed for its sake.
-        expected = torch.where(started, state.expected, visible(supports)).detach()
+        # The first frame is expected as its masks lie. Algorithm 1, line 4, applies gamma to them unsorted, which would
+        # favour slots by number. Detached: an expectation is evidence, not something to change for the order's sake.
+        expected = torch.where(started, state.expected, supports).detach()
         logits = self.order(supports, expected, frame)
         if anneal.draw:
             order = sinkhorn(logits + noise, anneal.temperature, self.config.sinkhorn_iterations)
@@ -239,45 +242,20 @@ class ObjectDiscovery(VideoModel):
         background = self.background(frame, shown, state.background)  # eq. 11
 
         before = torch.where(started, state.masks, masks)  # m_0 := m_1; Algorithm 1 is garbled there
-        motion = self.motion(frame, masks, before, state.motion)  # eq. 7
+        motion = self.motion(seen, masks, before, state.motion)  # eq. 7
         moved = warp(torch.cat([colours, supports[:, :, None]], 2), inverse(motion))  # eq. 12, 13
         moved_colours, moved_supports = moved[:, :, :-1], moved[:, :, -1]
         weights = to_identities(order, visible(to_ranks(order, moved_supports)))  # eq. 13
 
-        state = State(lstm, masks, motion, moved_colours, weights, background, torch.ones_like(state.started))
-        slots = Slots(masks, shown, order, motion, colours, background)
-        return state, (slots, Moved(moved_colours, weights))
-
-    def _consistency(
-        self, slots: Slots, supports: Float[Tensor, "b s k h w"], frames: Float[Tensor, "b t c h w"]
-    ) -> Float[Tensor, ""]:
-        """L_c: frame t2 from the slots of t1, and back, with the motion in between composed (eq. 21 to 25).
-
-        t1 is drawn from 1..T/2 and t2 from T/2+1..T-1 (the paper includes T, where Algorithm 1 has no slots); in
-        eval they are the middles of their ranges. The order is that of the frame next to the target on the side one
-        comes from. Clips of two frames have no such pair and a loss of 0.
-        """
-        steps = supports.shape[1]  # T - 1
-        half = (steps + 1) // 2
-        if half >= steps:
-            return frames.new_zeros(())
-        if self.training:
-            first = int(torch.randint(0, half, ()))
-            second = int(torch.randint(half, steps, ()))
-        else:
-            first, second = half // 2, (half + steps) // 2
-        path = compose_over_time(slots.motion[:, first:second])
-        there = reproject(
-            inverse(path), slots.order[:, second - 1],
-            supports[:, first], slots.colours[:, first], slots.background[:, first],
-        )  # fmt: skip
-        back = reproject(  # inv(path) moves back, so sampling needs the path itself
-            path, slots.order[:, first + 1],
-            supports[:, second], slots.colours[:, second], slots.background[:, second],
-        )  # fmt: skip
-        weights = change_weights(frames[:, first], frames[:, second], self.config.change_weight)
-        errors = (
-            absolute_error(there, frames[:, second], weights),
-            absolute_error(back, frames[:, first], weights),
+        state = State(
+            lstm,
+            masks,
+            motion,
+            moved_colours,
+            moved_supports,
+            weights,
+            background,
+            torch.ones_like(state.started),
         )
-        return (errors[0] + errors[1]) / 2
+        slots = Slots(masks, supports, shown, order, motion, colours, background)
+        return state, (slots, Moved(moved_colours, weights))

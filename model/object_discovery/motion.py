@@ -19,7 +19,7 @@ class MotionNet(nn.Module):
     the same inputs, so eq. 7 holds.
 
     Args:
-        channels: of the frame.
+        channels: of the frame (and the frame difference where that is used).
         size: side of the frame in pixels.
         kind: translation, affine or projective.
         widths: channels of the CNN, each halving the size.
