@@ -70,12 +70,16 @@ class Ranks:
         )
 
 
-def start(run: Path, world: int, words: Sequence[str]) -> Ranks:
-    """`python -m trainer train demo` on `world` ranks with the overrides `words` after TINY."""
+def start(run: Path, world: int, words: Sequence[str], output: str | None = None) -> Ranks:
+    """`python -m trainer train demo` on `world` ranks with the overrides `words` after TINY.
+
+    `run` is the folder of metrics.jsonl. With `output` on object storage the processes start in run's parent, and
+    `run` must be runs/NAME there, where such a run writes.
+    """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [sys.executable, "-m", "trainer", "train", "demo", *TINY, *words, f"output={run}"]
+    command = [sys.executable, "-m", "trainer", "train", "demo", *TINY, *words, f"output={output or run}"]
     processes = []
     run.parent.mkdir(parents=True, exist_ok=True)
     for rank in range(world):
@@ -89,8 +93,13 @@ def start(run: Path, world: int, words: Sequence[str]) -> Ranks:
         extra = {"OMP_NUM_THREADS": 1, "TORCH_EXTENSIONS_DIR": run.parent / "extensions"}
         env = os.environ | {name: str(value) for name, value in (place | extra).items()}
         with (run.parent / f"{run.name}.rank{rank}.log").open("ab") as log:
-            processes.append(subprocess.Popen(command, stdout=log, stderr=log, env=env))
+            processes.append(subprocess.Popen(command, stdout=log, stderr=log, env=env, cwd=place_of(run, output)))
     return Ranks(processes, run)
+
+
+def place_of(run: Path, output: str | None) -> Path | None:
+    """Where the processes start: a run on object storage writes to runs/ there."""
+    return run.parent.parent if output else None
 
 
 def lines(run: Path) -> list[dict[str, object]]:

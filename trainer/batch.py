@@ -1,5 +1,6 @@
 """Where the two clip types meet: Batch (uint8, CPU, data_shards) to Video (float in [0, 1], device, model)."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -41,6 +42,17 @@ def first_clips(video: Video, count: int) -> Video:
             **{name: None if value is None else value[:count] for name, value in vars(truth).items()}
         )
     return Video(video.frames[:count], truth)
+
+
+def limited(videos: Iterator[Video], clips: int | None) -> Iterator[Video]:
+    """The first `clips` clips (None = all), in batches as they come."""
+    for video in videos:
+        size = video.frames.shape[0]
+        yield video if clips is None or size <= clips else first_clips(video, clips)
+        if clips is not None:
+            clips -= size
+            if clips <= 0:
+                return
 
 
 def split_video(video: Video, size: int) -> list[Video]:

@@ -5,15 +5,12 @@ Each step takes the clips that (seed, step) name, whatever the number of ranks; 
 run that was killed, resumed or moved to other machines draws the same curve.
 """
 
-import importlib.metadata
 import json
 import math
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -25,7 +22,7 @@ from data_shards.storage import open_store
 from model.interface import Video
 from monitoring.run_state import RunState, Timeline
 from trainer import checkpoint as checkpoints
-from trainer.batch import first_clips, split_video, to_video
+from trainer.batch import limited, split_video, to_video
 from trainer.config import RunConfig
 from trainer.engine import Engine, micro_batch, private_extensions, start_processes
 from trainer.evaluate import evaluate
@@ -33,6 +30,7 @@ from trainer.flops import forward_flops, peak_flops
 from trainer.interruption import Interruption
 from trainer.optim import learning_rate
 from trainer.process_group import ProcessGroup, seed_draws
+from trainer.revision import code_revision
 from trainer.telemetry import Report, Telemetry
 
 
@@ -287,24 +285,3 @@ class Clock:
         if self._device.type == "cuda":
             torch.cuda.synchronize(self._device)
         self.seconds[phase] = self.seconds.get(phase, 0.0) + time.perf_counter() - started
-
-
-def limited(videos: Iterator[Video], clips: int | None) -> Iterator[Video]:
-    """The first `clips` clips (None = all), in batches as they come."""
-    for video in videos:
-        size = video.frames.shape[0]
-        yield video if clips is None or size <= clips else first_clips(video, clips)
-        if clips is not None:
-            clips -= size
-            if clips <= 0:
-                return
-
-
-def code_revision() -> str:
-    """The code that runs: git's description of the checkout, or the installed version."""
-    command = ["git", "-C", str(Path(__file__).parents[1]), "describe", "--always", "--dirty"]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
-    except OSError:
-        return importlib.metadata.version("commonfate")
-    return done.stdout.strip() or importlib.metadata.version("commonfate")
