@@ -36,12 +36,14 @@ def measure(
 
     The generators are put back and nothing stays attached: a run draws the same with and without.
     """
-    first = tree_map(lambda x: x[:, :1].detach(), inputs)
+    first = tree_map(lambda x: x[:, :1].detach().requires_grad_(x.requires_grad), inputs)
     seen = []
     devices = sorted({x.device.index for x in tree_leaves((first, state)) if x.is_cuda})
     with torch.random.fork_rng(devices):
         for _ in range(2):
-            state = tree_map(lambda x: x.detach(), state)
+            state = tree_map(
+                lambda x: x.detach().requires_grad_(x.is_floating_point()), state
+            )  # as in mid-scan
             step = _Storages()
             with saved_tensors_hooks(step.save, lambda x: x):
                 step.hold((first, state))

@@ -14,14 +14,13 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import count
 from math import comb, isqrt
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import torch
 
 from model.cost import Cost
 
-Segment: TypeAlias = "int | tuple[Segment, ...]"
-Plan: TypeAlias = tuple[Segment, ...]
+Plan: TypeAlias = tuple[Any, ...]  # of `int | Plan`: beartype follows recursive aliases only so deep
 
 DEEPEST = 64  # checkpoints in checkpoints: each is a dozen Python frames, and Python allows 1000
 UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30}
@@ -113,12 +112,14 @@ def fit(steps: int, cost: Cost, budget: int) -> Plan:
         raise ValueError(
             f"remat: got a budget of {budget} bytes, the least that works here is 'bytes:{least}'"
         )
-    waiting = min((spare - cost.step) // max(cost.state, 1), steps - 1)  # the most states that can ever wait
+    waiting = steps - 1  # the most states that can ever wait
+    if cost.state:
+        waiting = min(waiting, (spare - cost.step) // cost.state)
     longest = torch.tensor([(spare - k * cost.state) // max(cost.step, 1) for k in range(waiting + 1)])
     least_work = torch.zeros(waiting + 1, steps + 1)  # [k, l]; exact in float32 below 2^24 steps
     split = torch.zeros(waiting + 1, steps + 1, dtype=torch.long)
     for length in range(2, steps + 1):
-        m = torch.arange(1, length)
+        m = torch.arange(length - 1, 0, -1)  # of equally good cuts the first wins: fewer, longer blocks
         work, best = (m + least_work[1:, length - m] + least_work[:-1, m]).min(dim=1)
         least_work[:-1, length], split[:-1, length] = work, m[best]
         least_work[-1, length] = torch.inf
@@ -128,7 +129,7 @@ def fit(steps: int, cost: Cost, budget: int) -> Plan:
 
 
 def _sequence(split: list[list[int]], length: int, waiting: int) -> Plan:
-    segments: list[Segment] = []
+    segments: list[int | Plan] = []
     while first := split[waiting][length]:
         segments.append(_sequence(split, first, waiting))
         length, waiting = length - first, waiting + 1

@@ -38,8 +38,9 @@ def unroll(
     losses): they see a block of time at once, and are recomputed with it, so that batching them does not hold
     T times their activations. Time is axis 1 of every leaf of `inputs`, of `prepare`'s and `finish`'s trees;
     `cell` sees leaves without it. The length of a block is the policy's choice, so `prepare` and `finish`
-    must treat time steps alike. All three may use submodules and draw from torch's default generators
-    (replayed exactly), and must have no other effect.
+    must treat time steps alike. All three may use submodules and draw from torch's default generators, which is
+    replayed exactly, and must have no other effect. Draws in `cell` are the same under every policy; draws in
+    `prepare` and `finish` interleave with them block by block.
 
     Args:
         cell: one step. The state keeps its structure.

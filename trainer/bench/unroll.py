@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from model.cost import Cost, measure
 from model.layers.conv_lstm import ConvLSTM, ConvLSTMState
-from model.remat import Remat, binomial_optimum, blocks, most_waiting, recomputed_steps
+from model.remat import Remat, binomial_optimum, most_waiting, peak_bytes, recomputed_steps
 from model.unroll import unroll
 from trainer.bench.live_bytes import LiveBytes
 
@@ -32,7 +32,9 @@ class Row:
     seconds_share: float  # of none
     recomputed_steps: int  # counted in the run
     slots: int  # states that the plan holds at once
-    binomial_steps: int  # what Revolve recomputes with these slots, in blocks of the plan's longest
+    binomial_steps: (
+        int  # what Revolve recomputes within the plan's bytes, in blocks of the best single length
+    )
 
 
 class Scan(nn.Module):
@@ -89,6 +91,16 @@ class Scan(nn.Module):
         return live.peak
 
 
+def revolve(steps: int, cost: Cost, budget: int) -> int:
+    """The binomial optimum over all lengths n of its blocks: room for what n taped steps leave of the budget."""
+    fewest = [0] if steps * cost.step + cost.work <= budget else []
+    for n in range(1, steps):
+        slots = (budget - cost.work - n * cost.step) // cost.state
+        if slots > 0:
+            fewest.append(n * binomial_optimum(-(-steps // n), slots) - (-steps % n))
+    return min(fewest)
+
+
 def compare(scan: Scan, repeat: int) -> list[Row]:
     """All policies on `scan`: memory once (it does not vary), time `repeat` times in turns, for machines are noisy."""
     steps = scan.frames.shape[1]
@@ -110,9 +122,10 @@ def compare(scan: Scan, repeat: int) -> list[Row]:
         assert again == recomputed_steps(plan), (
             f"{policy}: {again} steps recomputed, planned {recomputed_steps(plan)}"
         )
-        longest, slots = max(blocks(plan)), most_waiting(plan)
-        optimum = longest * binomial_optimum(-(-steps // longest), slots)
-        rows.append(Row(str(policy), peak, peak / none, median, median / seconds[0], again, slots, optimum))
+        limit = revolve(steps, cost, peak_bytes(plan, cost))
+        rows.append(
+            Row(str(policy), peak, peak / none, median, median / seconds[0], again, most_waiting(plan), limit)
+        )
     return rows
 
 

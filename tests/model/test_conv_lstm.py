@@ -1,0 +1,90 @@
+"""The ConvLSTM against a loop over its equations in double precision."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from model.layers.conv_lstm import ConvLSTM, ConvLSTMState
+from model.remat import Remat
+from model.unroll import unroll
+
+
+def written_out(layer: ConvLSTM, x: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Shi et al. 2015, eq. 3 without peepholes, one gate and one frame at a time, from the layer's weights."""
+    wx, wh, b = layer.input_conv.weight, layer.hidden_conv.weight, layer.input_conv.bias
+    assert b is not None
+    d, pad, hiddens = h.shape[1], wx.shape[-1] // 2, []
+    for t in range(x.shape[1]):
+        i, f, o, g = (
+            F.conv2d(x[:, t], wx[n * d : (n + 1) * d], b[n * d : (n + 1) * d], padding=pad)
+            + F.conv2d(h, wh[n * d : (n + 1) * d], padding=pad)
+            for n in range(4)
+        )
+        c = 1 / (1 + torch.exp(-f)) * c + 1 / (1 + torch.exp(-i)) * torch.tanh(g)
+        h = 1 / (1 + torch.exp(-o)) * torch.tanh(c)
+        hiddens.append(h)
+    return torch.stack(hiddens, 1), h, c
+
+
+@pytest.mark.parametrize("kernel", [1, 3, 5])
+@pytest.mark.parametrize("remat", ["none", "every:3"])
+def test_agrees_with_the_equations(kernel: int, remat: str) -> None:
+    layer = ConvLSTM(2, 3, kernel)
+    x = torch.randn(2, 7, 2, 6, 5)
+    state = ConvLSTMState(torch.rand(2, 3, 6, 5) - 0.5, torch.randn(2, 3, 6, 5))
+
+    def outcome(double: bool) -> list[Tensor]:
+        dtype = torch.float64 if double else torch.float32
+        layer.to(dtype).zero_grad()
+        leaves = [v.detach().to(dtype, copy=True).requires_grad_() for v in (x, *state)]
+        if double:
+            y, h, c = written_out(layer, *leaves)
+        else:
+            (h, c), y = unroll(
+                lambda s, p: ((n := layer.step(s, p)), n.hidden),
+                ConvLSTMState(*leaves[1:]),
+                leaves[0],
+                remat=Remat.parse(remat),
+                prepare=layer.inputs,
+            )
+        (y.square().mean() + h.mean() + c.square().mean()).backward()
+        grads = [v.grad for v in (*leaves, *layer.parameters())]
+        assert all(g is not None for g in grads)
+        return [y.detach(), h.detach(), c.detach(), *(g.clone() for g in grads if g is not None)]
+
+    for single, double in zip(outcome(False), outcome(True), strict=True):
+        torch.testing.assert_close(single.double(), double, atol=1e-6, rtol=0)
+
+
+def test_starts_with_one_bias_set_and_an_open_forget_gate() -> None:
+    layer = ConvLSTM(16, 64, 7, forget_bias=1.5)
+    bias = layer.input_conv.bias
+    assert bias is not None
+    assert sum(p.numel() for p in layer.parameters()) == 4 * (16 * 64 * 49 + 64 * 64 * 49 + 64)
+    assert bias[64:128].tolist() == [1.5] * 64
+    assert bias[:64].abs().max() == 0
+    assert bias[128:].abs().max() == 0
+    # No input and no hidden map: the cell decays by sigmoid of the forget bias.
+    with torch.no_grad():
+        layer.input_conv.weight.zero_()
+        layer.hidden_conv.weight.zero_()
+    state = ConvLSTMState(torch.zeros(1, 64, 4, 4), torch.ones(1, 64, 4, 4))
+    after = layer.step(state, layer.inputs(torch.rand(1, 1, 16, 4, 4))[:, 0])
+    torch.testing.assert_close(after.cell, torch.full_like(after.cell, 0.8175744))
+
+
+def test_zero_state_follows_the_input() -> None:
+    state = ConvLSTM(2, 5, 3).zero_state(torch.rand(3, 4, 2, 6, 7, dtype=torch.float64))
+    assert state.hidden.shape == state.cell.shape == (3, 5, 6, 7)
+    assert state.hidden.dtype == torch.float64
+    assert not state.hidden.any()
+
+
+@pytest.mark.parametrize(
+    ("field", "fields"),
+    [("kernel", (2, 3, 4)), ("kernel", (2, 3, 0)), ("hidden", (2, 0, 3)), ("in_channels", (0, 3, 3))],
+)
+def test_refuses(field: str, fields: tuple[int, int, int]) -> None:
+    with pytest.raises(ValueError, match=field):
+        ConvLSTM(*fields)
