@@ -20,7 +20,9 @@ from data_shards.storage import open_store
 from model.interface import Video, VideoModel, Views
 from trainer.batch import to_video
 from trainer.checkpoint import LoadedModel, load_model
-from trainer.evaluation import MODEL, Curve, Evaluation, grid_text
+from trainer.evaluation import MODEL, Curve, Evaluation
+from trainer.grid import Cell, grid_text, objects_grid
+from trainer.pictures import png
 from trainer.plots import box_plot
 from trainer.references import REFERENCES
 from trainer.scores import SCORES
@@ -124,7 +126,7 @@ def main(argv: list[str]) -> int:
     if given.limit is not None and given.limit < 1:
         raise ValueError(f"--limit: got {given.limit}, must be at least 1; leave it out for all clips")
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    results = []
+    results, cells = [], []
     for url in given.checkpoints:
         loaded = load_model(url)
         loaded.model.to(device)
@@ -133,10 +135,15 @@ def main(argv: list[str]) -> int:
             store_beside_run(result, own_data=data == loaded.config.data.url)
             print(result.text(), end="\n\n")
             results.append(result)
+            with torch.no_grad():
+                clip = next(videos(loaded, data, given.split, device, 1, 1))
+                cells.append(Cell(result, loaded.model(Video(clip.frames), loaded.step).views, clip))
     if len(results) > 1:
         print(grid_text(results))
         given.plot.write_bytes(box_plot(results))
-        print(f"\nbox plot: {given.plot}")
+        objects = given.plot.with_stem(f"{given.plot.stem}-objects")
+        objects.write_bytes(png(objects_grid(cells)))
+        print(f"\nbox plot: {given.plot}, found objects: {objects}")
     if given.json:
         given.json.write_text("[" + ",\n".join(result.to_json() for result in results) + "]\n")
     return 0
@@ -164,20 +171,20 @@ def videos(
     with closing(scan(replace(loaded.config.data, url=data), split, size)) as batches:  # type: ignore[type-var]
         for clips in batches:
             video = to_video(clips, device)
-            yield video if left is None else first(video, left)
+            yield video if left is None else some_clips(video, slice(left))
             if left is not None:
                 left -= len(video.frames)
                 if left <= 0:
                     return
 
 
-def first(video: Video, count: int) -> Video:
-    """The first `count` clips of a batch, with their truth."""
+def some_clips(video: Video, which: slice) -> Video:
+    """Some clips of a batch, with their truth."""
     truth = video.truth
     if truth is not None:
-        kept = {f.name: getattr(truth, f.name) for f in fields(truth)}
-        truth = replace(truth, **{name: None if v is None else v[:count] for name, v in kept.items()})
-    return Video(video.frames[:count], truth)
+        labels = {entry.name: getattr(truth, entry.name) for entry in fields(truth)}
+        truth = replace(truth, **{name: None if v is None else v[which] for name, v in labels.items()})
+    return Video(video.frames[which], truth)
 
 
 def evaluation_name(split: str, data: str | None = None) -> str:

@@ -90,33 +90,6 @@ class Evaluation:
         return None if curve is None else curve.mean
 
 
-def grid_text(results: list[Evaluation]) -> str:
-    """K_m x K_d: a row for each checkpoint, a column for each data set; PSNR and SSIM with their range over time.
-
-    A cell reads mean [least, most] of the per-frame means, then copy-last in round brackets.
-    """
-    checkpoints = list(dict.fromkeys(r.checkpoint for r in results))
-    sets = list(dict.fromkeys((r.data, r.split) for r in results))
-    cells = {(r.checkpoint, (r.data, r.split)): r for r in results}
-    lines = []
-    for name in ("psnr", "ssim"):
-        rows = [[name, *(f"K_d={count(cells[checkpoints[0], s].objects)} {s[0]}" for s in sets)]]
-        for checkpoint in checkpoints:
-            row = [cells[checkpoint, s] for s in sets]
-            rows.append([f"K_m={row[0].slots} {checkpoint}", *(_cell(result, name) for result in row)])
-        lines += [*aligned(rows), ""]
-    return "\n".join(lines).rstrip()
-
-
-def _cell(result: Evaluation, score: str) -> str:
-    curve = result.tables[MODEL].get(score)
-    means = [m for m in curve.means if m is not None] if curve else []
-    if curve is None or not means:
-        return "-"
-    spread = f"[{number(min(means))}, {number(max(means))}]"
-    return f"{number(curve.mean)} {spread} ({number(result.mean('copy-last', score))})"
-
-
 def number(value: float | None) -> str:
     """Two decimals from 1 on, three below; a dash for nothing."""
     if value is None:

@@ -15,7 +15,6 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from model.interface import Video, Views
-from trainer.references import copy_last
 from trainer.scores import LAYERS
 from trainer.scores.consistency import over_gap
 from trainer.scores.matching import match
@@ -243,11 +242,12 @@ def _predicted(views: Views, video: Video) -> list[Strip]:
     guess = views.prediction[0]
     first = len(video.frames[0]) - len(guess)
     error = (guess - video.frames[0, first:]).abs().mean(1)
-    still = (copy_last(video).prediction[0, first - 1 :] - video.frames[0, first:]).abs().mean(1)  # type: ignore[index]
+    moving = max(first, 1)  # before the first frame there is none to copy
+    still = (video.frames[0, moving:] - video.frames[0, moving - 1 : -1]).abs().mean(1)
     return [
         Strip("prediction", "each frame as predicted from the frames before it", rgb(guess), first + 1),
         Strip("error", "of the prediction: black is none, white is wrong", heat(error), first + 1),
-        Strip("error of copying", "the same, for copying the last frame", heat(still), first + 1),
+        Strip("error of copying", "the same, for copying the last frame", heat(still), moving + 1),
     ]
 
 

@@ -15,7 +15,7 @@ from data_shards.storage import Store, open_store
 from model.interface import Video, Views
 from trainer.batch import to_video
 from trainer.checkpoint import LoadedModel, load_model, read_checkpoint
-from trainer.evaluate import evaluate_on, evaluation_name, store_beside_run
+from trainer.evaluate import evaluate_on, evaluation_name, some_clips, store_beside_run
 from trainer.evaluation import Evaluation
 from trainer.journal import LINES
 from trainer.page import HERO, Shown, build_page
@@ -80,7 +80,8 @@ def chosen_clips(
                 [None] * len(batch.keys) if views.prediction is None else psnr(views, video).mean(1).tolist()
             )
             pool += [
-                (v, key, _only(video, i)) for i, (v, key) in enumerate(zip(values, batch.keys, strict=True))
+                (v, key, some_clips(video, slice(i, i + 1)))
+                for i, (v, key) in enumerate(zip(values, batch.keys, strict=True))
             ]
     pool.sort(key=lambda entry: -(entry[0] or 0))
     places = spread(len(pool), number_of)
@@ -166,21 +167,12 @@ def write_pictures(shown: list[Shown], folder: Path) -> None:
 def _shown(loaded: LoadedModel, quality: float | None, key: str, video: Video, rank: str) -> Shown:
     views: Views = loaded.model(Video(video.frames), loaded.step).views
     columns = video.frames.shape[1]
-    seen = columns // 2
-    dream = loaded.model.predict(Video(video.frames[:, :seen]), columns - seen)
-    rows = [*strips(views, video), rollout_strip(dream, seen)]
+    rows = strips(views, video)
+    seen = max(2, columns // 2)  # motion cannot be seen in fewer
+    if seen < columns:
+        rows.append(rollout_strip(loaded.model.predict(Video(video.frames[:, :seen]), columns - seen), seen))
     masks = views.visible_masks if views.amodal_masks is None else views.amodal_masks
     slots, steps = (0, 0) if masks is None else (masks.shape[2], masks.shape[1])
     t1, t2 = 1 + steps // 5, steps - steps // 5  # well apart, as the loss draws them
     cycle = cycle_strips(views, video, t1, t2) if t2 - t1 >= 2 else []
     return Shown(key, rank, quality, columns, slots, rows, cycle, opened=rank.startswith("Best"))
-
-
-def _only(video: Video, index: int) -> Video:
-    """Clip `index` of a batch, as a batch of one."""
-    truth = video.truth
-    if truth is not None:
-        truth = type(truth)(
-            **{name: None if v is None else v[index : index + 1] for name, v in vars(truth).items()}
-        )
-    return Video(video.frames[index : index + 1], truth)

@@ -17,8 +17,9 @@ from data_shards.writer import build
 from model.interface import ModelOutput, Video, VideoModel, Views
 from tests.saved_run import save_run
 from trainer.batch import to_video
-from trainer.evaluate import evaluate, first, main
-from trainer.evaluation import Evaluation, aligned, count, grid_text, number
+from trainer.evaluate import evaluate, main, some_clips
+from trainer.evaluation import Evaluation, aligned, count, number
+from trainer.grid import Cell, grid_text, objects_grid
 from trainer.plots import box_plot
 from trainer.references import copy_last, oracle, true_order
 from trainer.scores import SCORES
@@ -45,6 +46,13 @@ class Halves(VideoModel):
         return video.frames[:, -1:].expand(-1, horizon, -1, -1, -1)
 
 
+class Still(Halves):
+    """Copies the last frame; on any device."""
+
+    def forward(self, video: Video, step: int) -> ModelOutput:
+        return ModelOutput(torch.zeros(()), {}, copy_last(video))
+
+
 class Diverged(Halves):
     """Has lost its numbers."""
 
@@ -61,12 +69,8 @@ def sprites(count: int = 7, **fields: int) -> Video:
 
 
 def batches(video: Video, sizes: list[int]) -> list[Video]:
-    parts = []
-    for size in sizes:
-        parts.append(first(video, size))
-        truth = type(video.truth)(**{k: v[size:] for k, v in vars(video.truth).items()})
-        video = Video(video.frames[size:], truth)
-    return parts
+    ends = np.cumsum(sizes).tolist()
+    return [some_clips(video, slice(end - size, end)) for size, end in zip(sizes, ends, strict=True)]
 
 
 def test_means_are_those_of_all_values_at_once() -> None:
@@ -165,6 +169,20 @@ def test_model_is_back_in_its_mode_and_references_can_be_left_out() -> None:
     assert list(result.tables) == ["model"]
 
 
+@pytest.mark.gpu
+def test_a_gpu_gives_the_same_numbers() -> None:
+    video = sprites(objects=3)
+    truth = replace(video.truth, **{name: value.cuda() for name, value in vars(video.truth).items()})
+    there = evaluate(Still(), [Video(video.frames.cuda(), truth)], 0, torch.device("cuda"))
+    here = evaluate(Still(), [video], 0, CPU)
+    for contender, rows in here.tables.items():
+        for name, curve in rows.items():
+            assert there.tables[contender][name].mean == pytest.approx(curve.mean, rel=1e-5), (
+                contender,
+                name,
+            )
+
+
 def test_a_diverged_model_is_an_error_not_a_missing_value() -> None:
     with pytest.raises(FloatingPointError, match=r"views.prediction of the model is not finite at step 40"):
         evaluate(Diverged(), [sprites(2)], 40, CPU)
@@ -205,6 +223,12 @@ def test_grid_places_each_checkpoint_and_set() -> None:
     assert text[1].startswith("K_m=2 one")
     assert number(results[3].mean("model", "psnr")) in text[2].split()
     assert box_plot(results).startswith(b"\x89PNG")
+    clips = [sprites(1, objects=k) for k in (2, 3, 2, 3)]
+    cells = [Cell(result, oracle(clip), clip) for result, clip in zip(results, clips, strict=True)]
+    picture = objects_grid(cells)
+    one = 22 + 67 * 4  # frame numbers, frames, at most three objects
+    assert picture.shape == (2 * one, 2 * (80 + 6 * 67), 3)
+    assert (picture[one - 67 : one, : 80 + 6 * 67] == 255).all()  # no third object where there are two
 
 
 @pytest.mark.parametrize(

@@ -117,6 +117,17 @@ def test_rows_need_only_what_the_views_have() -> None:
     assert cycle_strips(Views(prediction=video.frames[:, 1:]), video, 1, 4) == []
 
 
+@pytest.mark.parametrize(("predicted", "first"), [(6, 1), (5, 2), (2, 5)])
+def test_predictions_stand_under_their_frames(predicted: int, first: int) -> None:
+    """Models may predict the last frames only, or reconstruct all of them: then nothing could be copied at first."""
+    video = Video(clip().frames)
+    rows = {row.label: row for row in strips(Views(prediction=video.frames[:, -predicted:]), video)}
+    assert (rows["prediction"].first, rows["error"].first) == (first, first)
+    assert rows["error of copying"].first == max(first, 2)
+    assert all(len(row.pictures) == 7 - row.first for row in rows.values())
+    assert not np.stack(rows["error"].pictures).any()
+
+
 def test_arrow_points_from_the_mask_along_its_motion() -> None:
     frames = torch.zeros(1, 2, 3, 32, 32)
     masks = torch.zeros(1, 1, 1, 32, 32)
