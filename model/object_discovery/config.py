@@ -52,7 +52,7 @@ class Config:
 
     # F4 and F5.
     memory: str = "own"  # which pixels refresh a slot's colours: own, unoccluded (see memory.py)
-    background_width: int = 16
+    background_width: int = 16  # channels of F5; 0 = no network, holes keep what was seen there last
 
     # Eq. 17; lambda_5 is the optimiser's weight decay (2 * lambda_5).
     reconstruction: float = 1.0
@@ -66,7 +66,7 @@ class Config:
     def __post_init__(self) -> None:
         for name, least in (
             ("channels", 1), ("slots", 1), ("hidden", 1), ("blocks", 0), ("sinkhorn_iterations", 1),
-            ("reader_width", 1), ("reader_hidden", 1), ("background_width", 1), ("noise", 0),
+            ("reader_width", 1), ("reader_hidden", 1), ("background_width", 0), ("noise", 0),
             ("reconstruction", 0), ("consistency", 0), ("change_weight", 1),
         ):  # fmt: skip
             if getattr(self, name) < least:

@@ -12,7 +12,7 @@ from model.layers.conv_lstm import ConvLSTM, ConvLSTMState
 from model.layers.position import sinusoidal_positions
 from model.ops.spatial_transformer import pixel_centres
 
-FAVOUR = 1.0  # logits that a slot's expected place adds or takes away at the start of training
+FAVOUR = 3.0  # logits that a slot's expected place adds or takes away at the start of training
 
 
 class Encoded(NamedTuple):

@@ -41,18 +41,24 @@ class BackgroundNet(nn.Module):
     batch. Its inputs are the visible background, the memory, and the hole itself (black and hidden look alike).
     The result is used in holes only, where it corrects the memory by a residual that starts at zero; without that
     gate the network could carry the whole frame and objects would never be needed. It runs at t = 1 as well, on an
-    empty memory, where Algorithm 1 leaves holes black.
+    empty memory, where Algorithm 1 leaves holes black. The gate is soft, unlike F4's, so that a mask is rewarded for
+    taking what moves out of the background.
+
+    Args:
+        width: channels of the network; 0 = none, holes keep what was seen there last.
     """
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.layers = nn.Sequential(
-            nn.Conv2d(3, width, 3, padding=1), nn.ReLU(),
-            nn.Conv2d(width, width, 3, padding=1), nn.ReLU(),
-        )  # fmt: skip
-        self.last = nn.Conv2d(width, 1, 3, padding=1)
-        for parameter in self.last.parameters():
-            nn.init.zeros_(parameter)
+        self.width = width
+        if width:
+            self.layers = nn.Sequential(
+                nn.Conv2d(3, width, 3, padding=1), nn.ReLU(),
+                nn.Conv2d(width, width, 3, padding=1), nn.ReLU(),
+            )  # fmt: skip
+            self.last = nn.Conv2d(width, 1, 3, padding=1)
+            for parameter in self.last.parameters():
+                nn.init.zeros_(parameter)
 
     def forward(
         self,
@@ -63,8 +69,10 @@ class BackgroundNet(nn.Module):
         """The new memory in [0, 1]: the frame where no slot holds the pixel, the network's guess in holes."""
         batch, channels, height, width = frame.shape
         free = (1 - visible.sum(1, keepdim=True)).expand(-1, channels, -1, -1)
-        stacked = torch.stack([frame * free, memory, free], 2).flatten(0, 1)
-        residual = self.last(self.layers(stacked)).view(batch, channels, height, width)
-        guess = (memory + residual.to(memory.dtype)).clamp(0, 1)
+        guess = memory
+        if self.width:
+            stacked = torch.stack([frame * free, memory, free], 2).flatten(0, 1)
+            residual = self.last(self.layers(stacked)).view(batch, channels, height, width)
+            guess = (memory + residual.to(memory.dtype)).clamp(0, 1)
         updated: Tensor = free * frame + (1 - free) * guess
         return updated
