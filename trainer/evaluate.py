@@ -18,7 +18,7 @@ from torch import Tensor
 from data_shards.loader import scan
 from data_shards.storage import open_store
 from model.interface import Video, VideoModel, Views
-from trainer.batch import to_video
+from trainer.batch import limited, to_video
 from trainer.checkpoint import LoadedModel, load_model
 from trainer.evaluation import MODEL, Curve, Evaluation
 from trainer.grid import Cell, grid_text, objects_grid
@@ -166,16 +166,9 @@ def videos(
     loaded: LoadedModel, data: str, split: str, device: torch.device, limit: int | None, batch: int
 ) -> Iterator[Video]:
     """The first `limit` clips of a split, in the set's order, in batches of at most `batch`."""
-    left = limit
-    size = batch if left is None else min(batch, left)
-    with closing(scan(replace(loaded.config.data, url=data), split, size)) as batches:  # type: ignore[type-var]
-        for clips in batches:
-            video = to_video(clips, device)
-            yield video if left is None else some_clips(video, slice(left))
-            if left is not None:
-                left -= len(video.frames)
-                if left <= 0:
-                    return
+    config = replace(loaded.config.data, url=data)
+    with closing(scan(config, split, batch if limit is None else min(batch, limit))) as batches:  # type: ignore[type-var]
+        yield from limited((to_video(clips, device) for clips in batches), limit)
 
 
 def some_clips(video: Video, which: slice) -> Video:
