@@ -40,6 +40,14 @@ def shapes(manifest: Manifest) -> dict[str, tuple[int, ...]]:
     }
 
 
+def fits(field: str, shape: tuple[int, ...], wanted: tuple[int, ...]) -> bool:
+    """Whether an array of a clip has the shape that the manifest says; its objects may be fewer."""
+    axis = OBJECT_AXIS.get(field)
+    return len(shape) == len(wanted) and all(
+        a == b or (place == axis and a < b) for place, (a, b) in enumerate(zip(shape, wanted, strict=True))
+    )
+
+
 @dataclass
 class Assembly:
     """Makes batches of the samples of one split.
@@ -67,11 +75,7 @@ class Assembly:
 
     def _empty(self, size: int) -> dict[str, Any]:
         wanted = shapes(self.manifest)
-        # Where objects are padded zeros must be there before the truth is.
-        arrays: dict[str, Any] = {
-            name: (np.zeros if name in OBJECT_AXIS else np.empty)((size, *wanted[name]), FIELDS[name])
-            for name in self.fields
-        }
+        arrays: dict[str, Any] = {name: np.empty((size, *wanted[name]), FIELDS[name]) for name in self.fields}
         if any(name in OBJECT_AXIS for name in self.fields):
             arrays["present"] = np.zeros((size, self.manifest.objects), np.int32)
         return arrays
@@ -96,21 +100,21 @@ class Assembly:
             try:
                 field, value = decode_member(name, data)
                 target = arrays[field]
+                if not fits(field, value.shape, target.shape[1:]):
+                    raise DecodeError(
+                        f"{name}: has shape {value.shape}, the manifest says {target.shape[1:]}"
+                    )
                 if field not in OBJECT_AXIS:
-                    if value.shape != target.shape[1:]:
-                        raise DecodeError(
-                            f"{name}: has shape {value.shape}, the manifest says {target.shape[1:]}"
-                        )
                     target[row] = value
                     continue
-                axis = OBJECT_AXIS[field]
-                objects = value.shape[axis]
-                if axis == 0:
+                objects = value.shape[OBJECT_AXIS[field]]
+                # Zeros behind the objects: a damaged sample may have been here before.
+                if OBJECT_AXIS[field] == 0:
                     target[row, :objects], target[row, objects:] = value, 0
                 else:
                     target[row, :, :objects], target[row, :, objects:] = value, 0
-                arrays["present"][row] = np.arange(target.shape[axis + 1]) < objects
-            except (DecodeError, ValueError, IndexError) as error:
+                arrays["present"][row] = np.arange(self.manifest.objects) < objects
+            except DecodeError as error:
                 address = self.reader.store.address(self.reader.shards[shard].name)
                 raise DamagedSample(address, f"sample {found.key}: {error}") from error
         return found.key

@@ -9,7 +9,7 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from data_shards.assembly import shapes
+from data_shards.assembly import fits, shapes
 from data_shards.encoding import DecodeError, decode
 from data_shards.manifest import Index, Manifest, Shard, read_manifest
 from data_shards.storage import StorageError, Store, open_store
@@ -113,18 +113,13 @@ def _samples(store: Store, shard: Shard, data: bytes, manifest: Manifest) -> Ite
         wrong = [
             name
             for name in manifest.fields
-            if getattr(clip, name) is None or not fits(getattr(clip, name).shape, wanted[name])
+            if getattr(clip, name) is None or not fits(name, getattr(clip, name).shape, wanted[name])
         ]
         yield (
             key,
             hashlib.sha256(clip.frames.tobytes()).digest(),
             f"wrong shape of {', '.join(wrong)}" if wrong else "",
         )
-
-
-def fits(shape: tuple[int, ...], wanted: tuple[int, ...]) -> bool:
-    """Whether an array of a clip has the shape that the manifest says; objects may be fewer."""
-    return len(shape) == len(wanted) and all(a <= b for a, b in zip(shape, wanted, strict=True))
 
 
 def main(argv: list[str]) -> int:

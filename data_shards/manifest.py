@@ -131,5 +131,5 @@ class Index:
             with np.load(io.BytesIO(data), allow_pickle=False) as file:
                 members = tuple(str(name) for name in file["members"])
                 return cls(file["keys"], members, file["offsets"], file["sizes"], file["crcs"])
-        except (ValueError, KeyError, OSError, zipfile.BadZipFile) as error:
+        except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
             raise ValueError(f"not an index: {error}") from error

@@ -175,9 +175,9 @@ class FolderStore(Store):
             finally:
                 partial.unlink(missing_ok=True)
             _sync_folder(target.parent)
-        except FileExistsError as error:
-            raise FileExistsError(f"{self.address(name)} exists already") from error
         except OSError as error:
+            if isinstance(error, FileExistsError) and if_absent and target.is_file():
+                raise FileExistsError(f"{self.address(name)} exists already") from error
             raise self._failure(name, error) from error
 
     def list(self, prefix: str = "") -> dict[str, int]:

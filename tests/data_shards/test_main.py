@@ -1,0 +1,154 @@
+"""The commands: options from the sources' fields, exit codes, one sentence for a mistake."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Literal
+
+import pytest
+
+from data_shards import SOURCES
+from data_shards import __main__ as commands
+from data_shards.loader import DataConfig, scan
+from data_shards.manifest import read_manifest
+from tests.clips import Numbered
+
+SMALL = ["--train", "12", "--val", "4", "--test", "0"]
+
+
+def test_build_and_check(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    url = str(tmp_path / "set")
+    options = ["--size", "16", "--frames", "3", "--objects", "2", "--seed", "3"]
+    assert commands.main(["build", "sprites", "--out", url, *options, *SMALL]) == 0
+    printed = capsys.readouterr().out
+    assert "train: 12 clips of 3 frames 16x16x3 in 1 shards" in printed
+    assert f"{url}: complete, 16 clips" in printed
+    manifest = read_manifest(url)
+    assert (manifest.source, manifest.seed, list(manifest.splits)) == ("sprites", 3, ["train", "val"])
+    assert (manifest.parameters["size"], manifest.parameters["objects"]) == (16, 2)
+    assert commands.main(["check", url]) == 0
+    assert sum(len(batch.keys) for batch in scan(DataConfig(url), "train", 5)) == 12
+    capsys.readouterr()
+    assert commands.main(["build", "sprites", "--out", url, *SMALL]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"{url}: a data set exists here already")
+
+
+@dataclass(frozen=True)
+class Everything(Numbered):
+    """One field of each kind that a source may have."""
+
+    input: str = "x"
+    fps: float | None = None
+    stride: int = 1
+    shapes: tuple[str, ...] = ("a", "b")
+    sizes: tuple[int, ...] = ()
+    mode: Literal["one", "two"] = "one"
+    grey: bool = False
+    loud: bool = True
+
+    def __post_init__(self) -> None:
+        if self.stride < 1:
+            raise ValueError(f"stride {self.stride} must be at least 1")
+
+
+def parameters(tmp_path: Path, *options: str) -> dict[str, object]:
+    url = str(tmp_path / "set")
+    assert commands.main(["build", "everything", "--out", url, *SMALL, *options]) == 0
+    return read_manifest(url).parameters
+
+
+@pytest.fixture
+def everything(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(SOURCES, "everything", Everything)
+
+
+@pytest.mark.usefixtures("everything")
+def test_options_are_the_fields_of_the_source(tmp_path: Path) -> None:
+    assert parameters(tmp_path) == json.loads(json.dumps(vars(Everything())))
+
+
+@pytest.mark.usefixtures("everything")
+def test_every_kind_of_option(tmp_path: Path) -> None:
+    line = "--input a/b --fps 12.5 --stride 3 --shapes c --sizes 1 2 --mode two --grey --no-loud"
+    wanted = {"input": "a/b", "fps": 12.5, "stride": 3, "shapes": ["c"], "sizes": [1, 2], "mode": "two"}
+    assert parameters(tmp_path, *line.split(" ")) == vars(Numbered()) | wanted | {"grey": True, "loud": False}
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_every_source_has_options(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        commands.main(["build", name, "--help"])
+    printed = capsys.readouterr().out
+    for parameter in fields(SOURCES[name]):
+        assert f"--{parameter.name.replace('_', '-')}" in printed
+
+
+@pytest.mark.usefixtures("everything")
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["build", "everything", "--out", "OUT", "--stride", "0"], "stride 0 must be at least 1"),
+        (["build", "everything", "--out", "OUT", "--train", "-1"], "must be at least 0"),
+        (
+            ["build", "everything", "--out", "OUT", "--train", "0", "--val", "0", "--test", "0"],
+            "gave no clips",
+        ),
+        (
+            ["build", "everything", "--out", "gs://x/y"],
+            "must be a plain path, file:///path or s3://bucket/prefix",
+        ),
+        (["check", "OUT"], "no data set here"),
+        (["check", "pipe:ls"], "must be a plain path"),
+    ],
+)
+def test_mistakes_are_one_sentence_and_exit_code_2(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], sentence: str
+) -> None:
+    assert commands.main([str(tmp_path / "out") if a == "OUT" else a for a in arguments]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert sentence in line
+
+
+@pytest.mark.parametrize("arguments", [[], ["destroy"], ["build", "nonsense"], ["build", "sprites"]])
+def test_wrong_usage_exits_with_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    try:
+        code: object = commands.main(arguments)
+    except SystemExit as error:
+        code = error.code
+    assert code == 2
+    assert "usage" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGKILL, -9)])
+def test_an_interrupted_build_leaves_no_set_and_can_be_repeated(
+    tmp_path: Path, sent: signal.Signals, code: int
+) -> None:
+    url = str(tmp_path / "set")
+    command = [sys.executable, "-m", "data_shards", "build", "sprites", "--out", url, "--size", "16"]
+    options = ["--frames", "3", "--shard-bytes", "50000", "--val", "0", "--test", "0"]
+    process = subprocess.Popen([*command, *options, "--train", "100000"], stderr=subprocess.PIPE, text=True)
+    try:
+        end = time.monotonic() + 60
+        while not list(Path(url).glob("*.tar")) and time.monotonic() < end:
+            time.sleep(0.02)
+        process.send_signal(sent)
+        errors = process.communicate(timeout=30)[1]
+    finally:
+        process.kill()
+    assert process.returncode == code
+    assert "Traceback" not in errors
+    assert not os.path.exists(f"{url}/manifest.json")
+    assert commands.main([*command[3:], *options, "--train", "100"]) == 0
+    assert commands.main(["check", url]) == 0
+
+
+def test_an_option_that_is_no_field_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        commands.main(["build", "sprites", "--out", "x", "--colour", "red"])
+    assert "--colour" in capsys.readouterr().err
