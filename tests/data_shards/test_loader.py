@@ -270,7 +270,7 @@ def test_a_dead_worker_is_an_error_not_a_hang(url: str) -> None:
         victim = multiprocessing.active_children()[0]
         assert victim.pid is not None
         os.kill(victim.pid, signal.SIGKILL)
-        with pytest.raises(RuntimeError, match="loader process|DataLoader worker"):
+        with pytest.raises(RuntimeError, match=r"loader process|DataLoader worker"):
             for _ in islice(batches, 100):
                 pass
 
