@@ -1,6 +1,5 @@
 """The scan: the same gradients under every policy, exactly the planned work, within the memory budgeted."""
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import pytest
@@ -8,10 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from model.cost import measure
-from model.layers.conv_lstm import ConvLSTM, ConvLSTMState
-from model.remat import Remat, peak_bytes, recomputed_steps
-from model.unroll import inner_gradient, unroll
-from trainer.bench.live_bytes import LiveBytes
+from model.remat import Remat, recomputed_steps
+from model.unroll import unroll
 
 POLICIES = ["every:1", "every:4", "every:5", "sqrt", "every:100"]
 
@@ -186,139 +183,3 @@ def test_refuses_inputs_of_no_or_unequal_length() -> None:
 def test_too_small_a_budget_is_refused() -> None:
     with pytest.raises(ValueError, match="the least that works here is 'bytes:"):
         Drawing().run("bytes:10", 13)
-
-
-class Network(nn.Module):
-    """ConvLSTM, encoder before and decoder behind, wide or narrow."""
-
-    def __init__(self, encoder: int, decoder: int) -> None:
-        super().__init__()
-        self.encoder = nn.Sequential(nn.Conv2d(3, encoder, 3, padding=1), nn.ELU(), nn.Conv2d(encoder, 4, 1))
-        self.recurrent = ConvLSTM(4, 8, 3)
-        self.decoder = nn.Sequential(nn.Conv2d(8, decoder, 3, padding=1), nn.ELU(), nn.Conv2d(decoder, 3, 1))
-        for p in self.parameters():
-            p.grad = torch.zeros_like(p)
-
-    def prepare(self, x: Tensor) -> Tensor:
-        return self.recurrent.inputs(self.encoder(x.flatten(0, 1)).unflatten(0, x.shape[:2]))
-
-    def cell(self, state: ConvLSTMState, x: Tensor) -> tuple[ConvLSTMState, Tensor]:
-        state = self.recurrent.step(state, x)
-        return state, state.hidden
-
-    def finish(self, hidden: Tensor) -> Tensor:
-        return self.decoder(hidden.flatten(0, 1)).square().mean((1, 2, 3)).unflatten(0, hidden.shape[:2])
-
-    def peak(self, remat: Remat, frames: Tensor) -> int:
-        state = self.recurrent.zero_state(frames.new_zeros(*frames.shape[:2], 4, *frames.shape[3:]))
-        live = LiveBytes()
-        with live:
-            live.exclude(
-                frames, *state, *self.parameters(), *(p.grad for p in self.parameters() if p.grad is not None)
-            )
-            last, losses = unroll(
-                self.cell, state, frames, remat=remat, prepare=self.prepare, finish=self.finish
-            )
-            losses.mean().backward()
-        del last, losses
-        assert live.now < 1000, "something outlives the backward pass"
-        return live.peak
-
-
-@pytest.mark.parametrize(("encoder", "decoder"), [(1, 1), (16, 1), (1, 16), (64, 64)])
-@pytest.mark.parametrize("share", [0.15, 0.3, 0.6])
-def test_measured_peak_stays_within_the_budget(encoder: int, decoder: int, share: float) -> None:
-    network, frames = Network(encoder, decoder), torch.rand(2, 40, 3, 12, 12)
-    none = network.peak(Remat(), frames)
-    budget = int(none * share)
-    peak = network.peak(Remat("bytes", budget), frames)
-    assert peak <= 1.05 * budget
-    assert peak >= 0.5 * budget  # it is made use of
-
-
-def test_memory_of_a_long_scan_is_a_small_share() -> None:
-    network, frames = Network(1, 1), torch.rand(1, 128, 3, 12, 12)
-    none = network.peak(Remat(), frames)
-    assert network.peak(Remat("sqrt"), frames) <= 0.15 * none
-    assert network.peak(Remat("bytes", none // 20), frames) <= 0.05 * none
-
-
-def test_the_reckoned_cost_is_the_measured_one() -> None:
-    """Counted by hand; inputs and parameters are free."""
-    layer = nn.Linear(8, 8)
-    cost = measure(
-        lambda s, x: (torch.tanh(layer(s * torch.exp(x))),) * 2,
-        lambda x: x,
-        lambda y: (),
-        torch.zeros(4, 8),
-        torch.rand(4, 3, 8),
-    )
-    unit = 4 * 8 * 4
-    # Per step: exp(x), s exp(x), tanh, and the stacked output, once more for the widest that `finish` may make of it.
-    assert cost.state == unit
-    assert cost.step == 5 * unit
-    assert peak_bytes((2, 3), cost) == 3 * cost.step + cost.work
-
-
-class Refining(nn.Module):
-    """Iterative inference in small: the cell sees the gradient of an energy at its own state."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.energy = nn.Sequential(nn.Linear(4, 16), nn.Tanh(), nn.Linear(16, 1))
-        self.update = nn.Linear(8, 4)
-        self.calls = 0
-
-    def run(
-        self, remat: str, gradient: Callable[[Callable[[Tensor], Tensor], Tensor], Tensor]
-    ) -> list[Tensor]:
-        self.zero_grad()
-        self.calls = 0
-
-        def cell(state: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
-            self.calls += 1
-            slope = gradient(lambda at: self.energy(at + x).sum(), state)
-            state = state + torch.tanh(self.update(torch.cat([state, slope], -1)))
-            return state, self.energy(state + x)
-
-        torch.manual_seed(3)
-        x = torch.randn(2, 12, 4)
-        _, energies = unroll(cell, torch.zeros(2, 4), x, remat=Remat.parse(remat))
-        energies.mean().backward()
-        return [p.grad.clone() for p in self.parameters() if p.grad is not None]
-
-
-def plainly(objective: Callable[[Tensor], Tensor], at: Tensor) -> Tensor:
-    with torch.enable_grad():
-        at = at.detach().requires_grad_()
-        return torch.autograd.grad(objective(at), at)[0]
-
-
-@pytest.mark.parametrize("length", [1, 3, 6, 12])
-def test_inner_gradient_does_not_recompute_the_block(length: int) -> None:
-    model = Refining()
-    expected = model.run("none", plainly)
-    assert model.calls == 12
-    gradients = model.run(f"every:{length}", inner_gradient)
-    assert model.calls == 12 + 12 - length
-    torch.testing.assert_close(gradients, expected, atol=1e-7, rtol=0)
-
-
-def test_inner_gradient_of_a_tree_is_detached_and_leaves_parameters_alone() -> None:
-    weight = torch.tensor(3.0, requires_grad=True)
-    at = {"a": torch.tensor([1.0, 2.0], requires_grad=True), "b": (torch.tensor(4.0),)}
-    with torch.no_grad():  # also where evaluation switched gradients off
-        slope = inner_gradient(lambda v: weight * (v["a"].square().sum() + v["b"][0] ** 3), at)
-    torch.testing.assert_close(slope, {"a": torch.tensor([6.0, 12.0]), "b": (torch.tensor(144.0),)})
-    assert weight.grad is None
-    assert at["a"].grad is None
-    assert not slope["a"].requires_grad
-
-
-def test_inner_gradient_leaves_nothing_behind() -> None:
-    """Also not what the objective's side branches saved."""
-    at, side = torch.rand(50), torch.rand(50, requires_grad=True)
-    live = LiveBytes()
-    with live:
-        inner_gradient(lambda v: (v * 2).sum() + torch.tanh(torch.exp(side)).sum(), at)
-    assert live.now == 0
