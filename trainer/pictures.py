@@ -254,9 +254,7 @@ def _predicted(views: Views, video: Video) -> list[Strip]:
 def _masks(views: Views, masks: Float[Tensor, "t k h w"]) -> list[Strip]:
     """Full-support masks of each slot and their depth order."""
     rows = [
-        Strip(
-            f"mask {k + 1}", f"full support of slot {k + 1}, hidden parts included", tinted(m, PALETTE[k % 8])
-        )
+        Strip(f"mask {k + 1}", "full support of this slot, hidden parts included", tinted(m, PALETTE[k % 8]))
         for k, m in enumerate(masks.unbind(1))
     ]
     if views.depth_order is not None and masks.shape[1] > 1:
@@ -271,7 +269,7 @@ def _memories(views: Views, colours: Float[Tensor, "t k c h w"]) -> list[Strip]:
     rows = []
     for k, memory in enumerate(colours.unbind(1)):
         inside = memory if views.amodal_masks is None else memory * views.amodal_masks[0, :, k, None]
-        about = f"what slot {k + 1} remembers of its object, hidden parts included"
+        about = "what this slot remembers of its object, hidden parts included"
         rows.append(Strip(f"object {k + 1}", about, rgb(inside)))
     return rows
 

@@ -41,6 +41,8 @@ def box_plot(results: list[Evaluation]) -> bytes:
                 medianprops={"color": "black"},
             )
             box["boxes"][0].set_facecolor(COLOURS[which % len(COLOURS)])
+            if (still := result.mean("copy-last", name)) is not None:
+                axes.axhline(still, color=COLOURS[which % len(COLOURS)], linestyle=":", linewidth=1)
         slots = [next(r.slots for r in results if r.checkpoint == m) for m in models]
         axes.set_xticks(range(len(models)), [f"$K_m$ = {k}" for k in slots])
         axes.set_xlim(-0.5, len(models) - 0.5)
