@@ -12,6 +12,9 @@ from typing import Any, Literal
 
 import ray
 from ray.train import UserCallback
+
+# The only way to the controller's handle; Ray promises that callbacks of its own kinds may be given.
+from ray.train.v2._internal.execution.callback import ControllerCallback
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 _POLL_S = 1.0  # how often rank 0 asks whether to stop
@@ -22,8 +25,8 @@ _ANSWER_S = 10.0
 class Message:
     """What a worker or the controller tells the driver."""
 
-    kind: Literal["started", "metrics", "notice", "refused", "lost"]
-    content: Any  # {rank: pid}, a line, text for the user, (exit code, sentence), {rank: what it died of}
+    kind: Literal["controller", "started", "metrics", "notice", "refused", "lost"]
+    content: Any  # an actor, {rank: pid}, a line, text for the user, (exit code, sentence), {rank: its cause}
 
 
 class Board:
@@ -129,6 +132,22 @@ class Losses(UserCallback):
         """Called by Ray."""
         lost = {rank: cause(error) for rank, error in worker_exceptions.items()}
         self._board.tell.remote(Message("lost", lost))
+
+
+class Introduction(ControllerCallback):
+    """Runs in Ray's controller: gives the driver a handle to end it with.
+
+    A controller that is killed leaves its claim on the cluster's cores behind, and for three minutes elastic runs
+    count them as taken.
+    """
+
+    def __init__(self, board: Any) -> None:
+        self._board = board
+
+    def after_controller_start(self, train_run_context: Any) -> None:
+        """Called by Ray."""
+        actor = ray.get_runtime_context().current_actor
+        self._board.tell.remote(Message("controller", actor))
 
 
 def cause(error: BaseException, longest: int = 160) -> str:

@@ -4,7 +4,7 @@ import json
 import sys
 from typing import Any
 
-from tqdm import tqdm  # type: ignore[import-untyped]
+from tqdm import tqdm
 
 
 class Progress:

@@ -11,7 +11,7 @@ import signal
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Thread
@@ -22,7 +22,7 @@ import ray
 import ray.train
 from ray.train.torch import TorchTrainer
 
-from cluster.board import Losses, Message, Notices, Stopping, Throttle, open_board
+from cluster.board import Introduction, Losses, Message, Notices, Stopping, Throttle, open_board
 from cluster.config import ClusterConfig
 from cluster.machines import cluster_resources, worker_cpus
 from cluster.progress import Progress
@@ -32,6 +32,7 @@ from monitoring.run_state import RunState
 from monitoring.targets import TargetServer
 from trainer.config import RunConfig
 
+_ABORT_S = 10.0
 _LOOK_S = 0.3  # how often the driver reads the board
 _SAME_KEY_S = 1.0  # `timeout`, `make` and others pass on a Ctrl-C that the terminal has sent to all already
 _OURS = ("cluster", "trainer", "data_shards", "monitoring")
@@ -115,6 +116,7 @@ class Driver:
         self._outcome: RunState | BaseException | None = None
         self._previous: dict[int, Any] = {}
         self._stopped_at: float | None = None
+        self._controller: Any = None
 
     def __enter__(self) -> "Driver":
         for number in (signal.SIGINT, signal.SIGTERM):
@@ -125,6 +127,12 @@ class Driver:
         for number, handler in self._previous.items():
             signal.signal(number, handler)
         self._progress.close()
+        # A controller that still waits for machines never answers; its claim on them lapses after three minutes.
+        if self._outcome is None and self._controller is not None and self._waiting_since is None:
+            with suppress(
+                ray.exceptions.RayError
+            ):  # it ends by ending its own process, which is an error here
+                ray.get(self._controller.abort.remote(), timeout=_ABORT_S)
 
     def watch(self, trainer: TorchTrainer) -> RunState:
         """Run `trainer` to its end. It runs in a thread, so that this one can answer signals."""
@@ -154,6 +162,8 @@ class Driver:
             self._progress.line(content)
         elif message.kind == "notice":
             self._progress.say(content)
+        elif message.kind == "controller":
+            self._controller = content
         elif message.kind == "started":
             self._waiting_since = None
         elif message.kind == "lost":
@@ -208,7 +218,7 @@ def _trainer(config: ClusterConfig, assignment: Assignment, scratch: Path, *, em
         "name": f"run-{time.time_ns()}",  # where a name exists, Ray would resume what it has registered under it
         "storage_path": str(scratch),
         "failure_config": ray.train.FailureConfig(max_failures=scaling.max_failures),
-        "callbacks": [Losses(assignment.board)],
+        "callbacks": [Losses(assignment.board), Introduction(assignment.board)],
     }
     loop_function: Any = work
     return TorchTrainer(

@@ -30,6 +30,7 @@ class Metric:
     help: str
     labels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     buckets: tuple[float, ...] = ()  # upper bounds, histograms only
+    ranks: Literal["every", "first"] = "every"  # first = only rank 0 knows it
 
     def __post_init__(self) -> None:
         """Raises ValueError where the row breaks the naming rules above."""
@@ -96,7 +97,7 @@ _ROWS = (
         _PART,
         _SAVE_BUCKETS,
     ),
-    Metric("commonfate_checkpoint_bytes", "gauge", "checkpoint", "Size of the newest checkpoint"),
+    Metric("commonfate_checkpoint_bytes", "gauge", "checkpoint", "Size of the newest", ranks="first"),
     Metric("commonfate_checkpoint_last_step", "gauge", "checkpoint", "Step of the newest"),
     # Health of the slots: the signs of a model that has collapsed.
     Metric("commonfate_slot_mask_area_ratio", "gauge", "loop", "Share of the frame; not 0, not 1"),
