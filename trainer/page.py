@@ -67,8 +67,10 @@ def build_page(
         body += clip_section(clip)
     body += [markup.text("h2", "Scores"), markup.text("p", SCORING), score_table(result), per_frame(result)]
     if result.skipped:
-        reasons = "; ".join(f"{name} (no {why})" for name, why in result.skipped.items())
-        body.append(markup.text("p", f"Not scored: {reasons}.", "faint"))
+        reasons = markup.facts({name: f"no {why}" for name, why in result.skipped.items()})
+        body.append(
+            markup.details(f"Not scored: {len(result.skipped)} more, for want of what they need", reasons)
+        )
     body += [markup.text("h2", "Training"), training(lines)]
     body += [
         markup.text("h2", "What was run"),
@@ -113,8 +115,8 @@ READING = (
 )
 SCORING = (
     "Every number stands beside two floors and a ceiling. Copy-last repeats the newest frame as one still slot; black "
-    "predicts nothing. The oracle knows the true masks, order, colours and motion, and loses only to the "
-    "interpolation of one sub-pixel shift. Green: better than copying."
+    "predicts nothing. The oracle, where there is a full truth, knows masks, order, colours and motion, and loses "
+    "only to the interpolation of one sub-pixel shift. Green: better than copying."
 )
 
 
@@ -133,7 +135,8 @@ def summary(result: Evaluation) -> str:
         parts.append(
             f"It groups the pixels of objects with an FG-ARI of {grouping:.2f}: 0 is chance, 1 is perfect."
         )
-    parts.append(f"Scored on {result.clips} clips of the {result.split or 'given'} split.")
+    clips = "1 clip" if result.clips == 1 else f"{result.clips:,} clips"
+    parts.append(f"Scored on {clips} of the {result.split or 'given'} split.")
     return " ".join(parts)
 
 
@@ -194,7 +197,7 @@ def training(lines: list[dict[str, Any]]) -> str:
     for name, (steps, points) in curves.items():
         start, end = (f"{number(points[i])} at step {steps[i]:g}" for i in (0, -1))
         alt = f"{name} over training: {start}, {end}"
-        drawings.append((line_chart(name, {name: (steps, points)}, "step"), alt))
+        drawings.append((line_chart(name, {name: (steps, points)}, "step", whole=True), alt))
     return markup.charts(drawings)
 
 

@@ -33,6 +33,7 @@ DEPTH = np.array(
 )  # near to far
 HEAT = np.array([[0, 0, 0], [90, 20, 110], [230, 80, 60], [255, 230, 130], [255, 255, 255]], dtype=np.float64)
 ARROW_FRAMES = 3  # arrows show where an object would be after so many frames
+DIMMED = 0.35  # of a frame's brightness where no object is found
 LEAST_AREA = 0.002  # of the frame: a smaller mask has no place to draw an arrow from
 
 
@@ -60,10 +61,16 @@ def strips(views: Views, video: Video) -> list[Strip]:
     slots = match(views, video)[0] if _has_amodal_truth(views, video) else None
     if video.truth is not None and video.truth.visible_ids is not None:
         about = "the answer, which the model never sees" + ("" if slots is None else "; colours as below")
-        rows.append(Strip("true objects", about, labelled(video.truth.visible_ids[0], object_colours(slots))))
+        rows.append(
+            Strip("true objects", about, labelled(video.truth.visible_ids[0], object_colours(slots), frames))
+        )
     if views.visible_masks is not None:
         ids = (predicted_ids(views.visible_masks[0]) + 1) % (views.visible_masks.shape[2] + 1)
-        rows.append(Strip("found objects", "the slot that owns each pixel", labelled(ids, PALETTE)))
+        rows.append(
+            Strip(
+                "found objects", "the slot that owns each pixel", labelled(ids, PALETTE, frames[: len(ids)])
+            )
+        )
     if views.amodal_masks is not None:
         rows += _masks(views, views.amodal_masks[0])
     if views.slot_frames is not None:
@@ -118,10 +125,15 @@ def tinted(masks: Float[Tensor, "t h w"], colour: Shaped[np.ndarray, "3"]) -> li
     return list((weights * colour).round().astype(np.uint8))
 
 
-def labelled(ids: Int[Tensor, "t h w"], colours: UInt8[np.ndarray, "n 3"]) -> list[Picture]:
-    """Label maps as colours, 0 black; label i has colour i - 1, and colours repeat."""
+def labelled(
+    ids: Int[Tensor, "t h w"],
+    colours: UInt8[np.ndarray, "n 3"],
+    under: Float[Tensor, "t c h w"] | None = None,
+) -> list[Picture]:
+    """Label maps as colours: label i has colour i - 1, and colours repeat; 0 shows what lies `under`, dimmed."""
     labels = ids.cpu().numpy()
-    return list(np.where(labels[..., None] > 0, colours[(labels - 1) % len(colours)], np.uint8(0)))
+    ground = np.zeros((1, 1, 1, 3), np.uint8) if under is None else np.stack(rgb(under * DIMMED))
+    return list(np.where(labels[..., None] > 0, colours[(labels - 1) % len(colours)], ground))
 
 
 def heat(values: Float[Tensor, "t h w"]) -> list[Picture]:

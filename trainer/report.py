@@ -100,7 +100,7 @@ def spread(total: int, wanted: int) -> list[int]:
 
 def rank_words(place: int, total: int) -> str:
     """A place in words: Best of 64, Median of 64, Number 17 of 64."""
-    named = {0: "Best", total - 1: "Worst", round((total - 1) / 2): "Median"}
+    named = {round((total - 1) / 2): "Median", total - 1: "Worst", 0: "Best"}  # of few, a later name wins
     return f"{named.get(place, f'Number {place + 1}')} of {total}"
 
 

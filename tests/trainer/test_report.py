@@ -142,7 +142,7 @@ def test_report_reuses_the_evaluation_of_the_same_checkpoint_only(
     for checkpoint, reused in ((result.checkpoint, True), ("another", False)):
         stored.write_text(replace(marked, checkpoint=checkpoint).to_json())
         main([run, "--clips", "1", "--limit", "4", "--out", str(tmp_path / "page.html")])
-        assert ("12345 clips" in (tmp_path / "page.html").read_text()) is reused
+        assert ("12,345 clips" in (tmp_path / "page.html").read_text()) is reused
     stored.write_text(original)
 
 
@@ -160,7 +160,7 @@ def test_report_of_video_without_truth(tmp_path: Path, capsys: pytest.CaptureFix
     words = " ".join(page.words)
     assert "oracle" not in words.partition("Scores")[0]
     assert "No line of metrics was recorded." in words
-    assert "fg_ari_video (no truth.visible_ids)" in words
+    assert "fg_ari_video no truth.visible_ids" in words
     alts = [str(a["alt"]) for a in page.named("img")]
     assert not any(alt.startswith("true objects") for alt in alts)
     assert any(alt.startswith("found objects") for alt in alts)
