@@ -3,8 +3,10 @@
 Loader processes share out the *slots* of each global batch, as ranks do, so that the sequence depends on neither.
 """
 
+import multiprocessing
 import os
 import signal
+import threading
 import warnings
 from collections.abc import Generator, Iterator
 from contextlib import closing
@@ -157,7 +159,7 @@ class Loader:
                     batch_size=None,
                     num_workers=workers,
                     collate_fn=_identity,
-                    worker_init_fn=_ignore_interrupts,
+                    worker_init_fn=_start_process,
                     multiprocessing_context=self._part.config.start_method,
                 )
             )
@@ -323,6 +325,18 @@ def _identity(answer: Any) -> Any:
     return answer
 
 
-def _ignore_interrupts(_: int) -> None:
-    """Ctrl-C reaches every process of a terminal; the training process decides when its loaders end."""
+def _start_process(_: int) -> None:
+    """Ctrl-C reaches every process of a terminal, but the training process decides when its loaders end; or its death.
+
+    torch looks whether the parent is another one by now. The parent of these may be the server of "forkserver", which
+    lives as long as they do.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_training, name="orphan", daemon=True).start()
+
+
+def _end_with_training() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)

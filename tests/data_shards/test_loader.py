@@ -4,6 +4,8 @@ import multiprocessing
 import os
 import random
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -283,6 +285,44 @@ def test_close_ends_the_workers(url: str) -> None:
     loader.close()
     assert not any(child.is_alive() for child in children)
     assert threads_of("reader") == 0
+
+
+TRAINING = """
+import itertools, multiprocessing, sys, time
+from data_shards.loader import DataConfig, Loader
+if __name__ == "__main__":
+    loader = Loader(DataConfig(sys.argv[1], workers=2, start_method=sys.argv[2]), "train", 8, range(8))
+    next(iter(loader))
+    print(*(child.pid for child in multiprocessing.active_children()), flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize("start_method", ["fork", pytest.param("forkserver", marks=pytest.mark.slow)])
+def test_workers_end_when_training_is_killed(url: str, tmp_path: Path, start_method: str) -> None:
+    (tmp_path / "training.py").write_text(TRAINING)
+    command = [sys.executable, str(tmp_path / "training.py"), url, start_method]
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    training = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
+    try:
+        assert training.stdout is not None
+        pids = [int(pid) for pid in training.stdout.readline().split()]
+        assert len(pids) == 2
+    finally:
+        training.kill()
+        training.communicate()
+    end = time.monotonic() + 10
+    while any(Path(f"/proc/{pid}").exists() and not zombie(pid) for pid in pids) and time.monotonic() < end:
+        time.sleep(0.05)
+    assert not any(Path(f"/proc/{pid}").exists() and not zombie(pid) for pid in pids)
+
+
+def zombie(pid: int) -> bool:
+    """Dead, and waiting for an init process that the container may lack."""
+    try:
+        return "\nState:\tZ" in Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return True
 
 
 def threads_of(name: str) -> int:
