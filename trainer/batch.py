@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from data_shards.clip import Batch
@@ -14,7 +15,7 @@ from model.interface import Truth, Video
 def to_video(batch: Batch, device: torch.device) -> Video:
     """The batch on `device`. Bytes travel, floats are made there: a quarter of the traffic."""
 
-    def move(array: np.ndarray[Any, Any] | None) -> Tensor | None:
+    def move(array: NDArray[Any] | None) -> Tensor | None:
         return None if array is None else torch.from_numpy(np.ascontiguousarray(array)).to(device)
 
     frames = torch.from_numpy(np.ascontiguousarray(batch.frames)).to(device)

@@ -85,7 +85,7 @@ def load_model(url: str) -> LoadedModel:
     """The model of a run (its newest checkpoint) or of one checkpoint (`<run>/checkpoints/step-00000040`).
 
     Raises:
-        ValueError: there is no complete checkpoint at `url`.
+        ValueError: there is no complete checkpoint at `url`, or the code's model has changed since.
     """
     run, _, tail = url.rstrip("/").partition(f"/{FOLDER}/step-")
     store = open_store(run)
@@ -98,7 +98,11 @@ def load_model(url: str) -> LoadedModel:
     with tempfile.TemporaryDirectory() as folder:
         name = next(n for n in checkpoint.files if n.endswith("weights.pt"))
         weights = _download(store, checkpoint, name, Path(folder))
-        model.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
+        try:
+            model.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
+        except RuntimeError as error:
+            reason = f"its weights were saved by revision {checkpoint.revision} and do not fit this code's model"
+            raise ValueError(f"{run}/{checkpoint.folder}: {reason}") from error
     return LoadedModel(config, model.eval(), checkpoint.step, f"{run}/{checkpoint.folder}")
 
 

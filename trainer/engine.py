@@ -8,9 +8,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import torch
+
+# Said before DeepSpeed looks for itself: where it finds no accelerator it prints a warning in every process.
+os.environ.setdefault("DS_ACCELERATOR", "cuda" if torch.cuda.is_available() else "cpu")
+
 import deepspeed
 import deepspeed.ops
-import torch
 from deepspeed.accelerator import get_accelerator
 from torch import Tensor, nn
 
