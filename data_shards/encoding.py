@@ -16,6 +16,7 @@ import av
 import numpy as np
 import zstandard
 from av.video.reformatter import VideoReformatter
+from numpy.typing import NDArray
 
 from data_shards.clip import Array, Clip
 
@@ -164,9 +165,8 @@ def _planes(image: Array) -> Array:
     if image.shape[-1] == 1:
         flat = np.full(image.shape[:2], 128, np.uint8)
         return np.stack([image[..., 0], flat, flat])
-    planes = (
-        np.einsum("yc,hwc->yhw", BT601, image.astype(np.float64)) + np.array([0, 128, 128])[:, None, None]
-    )
+    planes: NDArray[np.float64] = np.einsum("yc,hwc->yhw", BT601, image.astype(np.float64))
+    planes[1:] += 128
     return planes.round().clip(0, 255).astype(np.uint8)
 
 

@@ -189,7 +189,7 @@ class FolderStore(Store):
             for file in files:
                 path = Path(folder, file)
                 name = path.relative_to(self.root).as_posix()
-                if name.startswith(prefix) and not file.endswith(".partial"):
+                if name.startswith(prefix) and not (file.startswith(".") and file.endswith(".partial")):
                     found[name] = path.stat().st_size
         return dict(sorted(found.items()))
 
