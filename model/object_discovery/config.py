@@ -32,9 +32,7 @@ class Config:
     stem_stride: int = 1
     mask_bias: float = 0.0  # logit at which every mask starts
     frame_difference: bool = False  # departure: f_t - f_{t-1} is a further input of F1 and F3
-    tracking: bool = (
-        False  # departure: slots start in places of their own, and F1 sees where masks are expected
-    )
+    tracking: bool = False  # departure: F1 is led to what changes, and to where each slot is expected
 
     # S: alpha anneals from soft to nearly binary.
     alpha: Ramp = field(default=Ramp(4.0, 12.0, 10_000))
@@ -78,6 +76,8 @@ class Config:
             raise ValueError(f"width: got {self.width}, needs a multiple of 4 for the position encoding")
         if self.kernel < 1 or self.kernel % 2 == 0:
             raise ValueError(f"kernel: got {self.kernel}, needs an odd number")
+        if self.tracking and not self.frame_difference:
+            raise ValueError("tracking: got True, needs frame_difference True: it follows what changes")
         if self.stem_stride not in (1, 2, 4):
             raise ValueError(f"stem_stride: got {self.stem_stride}, allowed are 1, 2, 4")
         if not 3 <= self.size >> self.halvings <= 7 or self.size % self.stem_stride:

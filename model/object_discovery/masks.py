@@ -12,7 +12,11 @@ from model.layers.conv_lstm import ConvLSTM, ConvLSTMState
 from model.layers.position import sinusoidal_positions
 from model.ops.spatial_transformer import pixel_centres
 
-FAVOUR = 3.0  # logits that a slot's expected place adds or takes away at the start of training
+# Tracking starts from these weights of the head, in logits; training changes them.
+CHANGE = 6.0  # of a pixel near one that changed
+PLACE = 5.0  # of a pixel where this slot is expected and no other, or the other way round
+REACH = 5  # pixels: the interior of a plain object does not change, what is near its edges is taken for it
+FAINT = 0.01  # expected masks below this do not count
 
 
 class Encoded(NamedTuple):
@@ -38,7 +42,8 @@ class MaskNet(nn.Module):
         blocks: residual blocks.
         stride: of the first convolution; the recurrence runs at size / stride.
         bias: logit at which every mask starts.
-        tracking: the head also sees where each mask is expected (`step`).
+        tracking: the head also sees where something changed and where each mask is expected (`step`); needs `channels`
+            to hold the frame, then the frame difference.
     """
 
     def __init__(
@@ -61,14 +66,15 @@ class MaskNet(nn.Module):
         self.lstm = ConvLSTM(width, hidden, kernel)
         self.detail = nn.Conv2d(channels, edges, 3, padding=1)
         self.spread = nn.Sequential(nn.Conv2d(hidden, edges * stride**2, 1), nn.PixelShuffle(stride))
-        self.head = nn.Conv2d(2 * edges + tracking * slots, slots, 3, padding=1)
+        self.head = nn.Conv2d(2 * edges + tracking * (1 + 2 * slots), slots, 3, padding=1)
         self.tracking = tracking
         with torch.no_grad():
             assert self.head.bias is not None
             self.head.bias.fill_(bias)
-            if tracking:  # a slot starts by favouring its own place: the first thing that makes slots differ
+            if tracking:  # at first, slots hold what changes, each where it was before or in its own place
                 self.head.weight[:, 2 * edges :] = 0
-                self.head.weight[:, 2 * edges :, 1, 1] = FAVOUR * torch.eye(slots)
+                self.head.weight[:, 2 * edges, 1, 1] = CHANGE
+                self.head.weight[:, 2 * edges + 1 : 2 * edges + 1 + slots, 1, 1] = PLACE * torch.eye(slots)
 
     def encode(self, x: Float[Tensor, "b t c h w"]) -> Encoded:
         """The part of F1 that is batched over time."""
@@ -80,9 +86,13 @@ class MaskNet(nn.Module):
             features.shape[1], height, width, features, base=2.0 * max(height, width)
         )
         features = features + positions.to(features.dtype)
+        detail = F.relu(self.detail(flat))
+        if self.tracking:
+            difference = flat[:, flat.shape[1] // 2 :].abs().amax(1, keepdim=True)
+            detail = torch.cat([detail, F.max_pool2d((4 * difference).clamp(max=1), REACH, 1, REACH // 2)], 1)
         return Encoded(
             self.lstm.inputs(features.view(*x.shape[:2], *features.shape[1:])),
-            self.detail(flat).view(*x.shape[:2], -1, *x.shape[3:]),
+            detail.view(*x.shape[:2], -1, *x.shape[3:]),
         )
 
     def step(
@@ -96,8 +106,11 @@ class MaskNet(nn.Module):
         `expected`: where the masks of the frame before should be now, in [0, 1]; used when tracking.
         """
         state = self.lstm.step(state, encoded.projected)
-        seen = [F.relu(self.spread(state.hidden)), F.relu(encoded.detail)]
-        logits = self.head(torch.cat([*seen, 2 * expected - 1] if self.tracking else seen, 1))
+        evidence = [F.relu(self.spread(state.hidden)), encoded.detail]
+        if self.tracking:
+            share = (expected + FAINT) / (expected + FAINT).sum(1, keepdim=True)
+            evidence += [2 * share - 1, expected]
+        logits = self.head(torch.cat(evidence, 1))
         return state, torch.sigmoid(logits.float())
 
 

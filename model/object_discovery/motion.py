@@ -7,7 +7,8 @@ from torch import Tensor, nn
 from model.layers.conv import StridedReader
 from model.ops.spatial_transformer import PARAMETERS, identity, near_identity, pixel_centres
 
-CENTRES = 4  # numbers that say where the mask was and how its centre moved
+CENTRES = 4  # numbers that say where the mask is and how its centre moved
+STEP = 10.0  # scales shifts per frame to the order of 1
 
 
 class MotionNet(nn.Module):
@@ -59,9 +60,10 @@ class MotionNet(nn.Module):
         frames = frame[:, None].expand(-1, slots, -1, -1, -1)
         images = torch.cat([masks[:, :, None], masks_before[:, :, None], frames], 2)
         features = self.reader(images.flatten(0, 1)).view(*masks.shape[:2], -1)
-        centre, centre_before = centres_of_mass(masks), centres_of_mass(masks_before)
-        shift = (centre - centre_before) / self.bounds[0]
-        past = (motion_before - identity(like=motion_before)).flatten(-2) / self.bounds[0]
+        # Squared: a haze of small values over the frame outweighs an object.
+        centre, centre_before = centres_of_mass(masks.square()), centres_of_mass(masks_before.square())
+        shift = (centre - centre_before) * STEP
+        past = (motion_before - identity(like=motion_before)).flatten(-2) * STEP
         hidden = torch.relu(self.first(torch.cat([features, past, centre, shift], -1)))
         bounds = torch.tensor(self.bounds, device=frame.device)
         return near_identity(bounds * torch.tanh(self.last(hidden).float()))

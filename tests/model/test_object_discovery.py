@@ -106,7 +106,7 @@ class TestSlots:
         where = places(3, torch.zeros(2, 3, 16, 16))
         centres = centres_of_mass(where[0])
         assert torch.cdist(centres, centres)[~torch.eye(3, dtype=torch.bool)].min() > 0.3
-        model = replace(SMALL, tracking=True, mask_bias=-1.0).build().eval()
+        model = replace(SMALL, frame_difference=True, tracking=True, mask_bias=-1.0).build().eval()
         masks = model(Video(torch.zeros(1, 3, 3, 16, 16)), 0).views.amodal_masks
         assert masks is not None
         found = centres_of_mass(masks[0, 0])
@@ -360,7 +360,7 @@ class TestHealth:
     [
         ("size", 17), ("size", 22), ("channels", 0), ("slots", 0), ("width", 6), ("kernel", 4), ("stem_stride", 3),
         ("beta", 1.0), ("motion", "rigid"), ("memory", "all"), ("shift_bound", 0.0), ("shape_bound", 3.0),
-        ("alpha", Ramp(0.0, 1.0)), ("temperature", Ramp(1.0, 0.0)), ("sparsity", Ramp(0.0, -1.0)),
+        ("alpha", Ramp(0.0, 1.0)), ("temperature", Ramp(1.0, 0.0)), ("tracking", True), ("sparsity", Ramp(0.0, -1.0)),
         ("compactness", Ramp(-1.0, 0.0)), ("change_weight", 0.5), ("noise", -1.0), ("remat", "all"),
         ("sinkhorn_iterations", 0), ("reconstruction", -1.0), ("consistency", -1.0),
     ],
