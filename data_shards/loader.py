@@ -10,79 +10,18 @@ import threading
 import warnings
 from collections.abc import Generator, Iterator
 from contextlib import closing
-from dataclasses import asdict, dataclass, field
-from itertools import count
 from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, IterableDataset, get_worker_info
+from torch.utils.data import DataLoader
 
-from data_shards.assembly import Assembly, known_fields
 from data_shards.clip import Batch
+from data_shards.config import DataConfig as DataConfig
 from data_shards.manifest import Manifest, read_manifest, split_shards
-from data_shards.order import Order
-from data_shards.reader import Reader
-from data_shards.storage import check_url, open_store
-
-
-@dataclass(frozen=True)
-class DataConfig:
-    """Where clips come from and how they are read. Only `streams` and `block` change the order.
-
-    Args:
-        url: of the data set.
-        workers: loader processes of each rank; 0 reads in the training process.
-        streams: places of the set that are read at the same time. Reads are cheapest where it is a multiple of the
-            batch size or a divisor of it.
-        block: neighbouring samples that are shuffled among themselves; about streams * block samples mix.
-        ahead: steps whose bytes are fetched ahead.
-        threads: fetches at the same time, of each process.
-        extent_bytes: of one fetch, about.
-        deadline: seconds for which a store that does not answer is asked again.
-        damage: what to do about a damaged sample: "error", or "replace" by the next whole one of its shard (counted).
-        start_method: of loader processes. "fork" starts faster, but is unsafe beside the threads of Ray and CUDA.
-    """
-
-    url: str
-    workers: int = 0
-    streams: int = 64
-    block: int = 16
-    ahead: int = 8
-    threads: int = 4
-    extent_bytes: int = 1 << 20
-    deadline: float = 600.0
-    damage: str = "error"
-    start_method: str = "forkserver"
-
-    def __post_init__(self) -> None:
-        check_url(self.url)
-        if self.workers < 0:
-            raise ValueError(f"workers {self.workers} must be at least 0")
-        for name in ("streams", "block", "ahead", "threads", "extent_bytes"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} {getattr(self, name)} must be at least 1")
-        if self.deadline < 0:
-            raise ValueError(f"deadline {self.deadline} must be at least 0 seconds")
-        if self.damage not in ("error", "replace"):
-            raise ValueError(f"damage {self.damage!r} must be error or replace")
-        if self.start_method not in ("fork", "forkserver", "spawn"):
-            raise ValueError(f"start_method {self.start_method!r} must be fork, forkserver or spawn")
-
-
-@dataclass
-class Counters:
-    """What a loader did so far, its processes together."""
-
-    samples: int = 0
-    bytes: int = 0
-    retries: int = 0
-    damaged_samples: int = 0
-
-    def add(self, other: "Counters") -> None:
-        """Count what another one did as well."""
-        for name, value in asdict(other).items():
-            setattr(self, name, getattr(self, name) + value)
+from data_shards.share import Counters as Counters
+from data_shards.share import Share, open_assembly
+from data_shards.storage import open_store
 
 
 class Loader:
@@ -120,13 +59,13 @@ class Loader:
         self.manifest = _manifest(config)
         self.counters = Counters()
         environment = {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
-        self._part = _Part(config, self.manifest, split, batch, slots, start_step, seed, fields, environment)
-        self._part.check()
+        self._share = Share(config, self.manifest, split, batch, slots, start_step, seed, fields, environment)
+        self._share.check()
         self._batches: Generator[Batch, None, None] | None = None
 
     def __iter__(self) -> Iterator[Batch]:
         if self._batches is None:
-            workers = min(self._part.config.workers, len(self._part.slots))
+            workers = min(self._share.config.workers, len(self._share.slots))
             self._batches = self._in_processes(workers) if workers else self._here()
         return self._batches
 
@@ -142,25 +81,25 @@ class Loader:
             self._batches.close()
 
     def _here(self) -> Generator[Batch, None, None]:
-        with closing(self._part.batches(self._part.slots)) as batches:
+        with closing(self._share.batches(self._share.slots)) as batches:
             for batch, counters in batches:
                 self.counters.add(counters)
                 yield batch
 
     def _in_processes(self, workers: int) -> Generator[Batch, None, None]:
-        if self._part.config.start_method == "forkserver":
+        if self._share.config.start_method == "forkserver":
             # The server imports once what every process needs.
             torch.multiprocessing.get_context("forkserver").set_forkserver_preload([__name__])
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "This DataLoader will create")  # the user chose the number
             answers: Any = iter(
                 DataLoader(
-                    self._part,
+                    self._share,
                     batch_size=None,
                     num_workers=workers,
                     collate_fn=_identity,
                     worker_init_fn=_start_process,
-                    multiprocessing_context=self._part.config.start_method,
+                    multiprocessing_context=self._share.config.start_method,
                 )
             )
         try:
@@ -170,7 +109,7 @@ class Loader:
                     parts = [next(answers) for _ in range(workers)]
                 except (RuntimeError, OSError, EOFError) as error:  # the last two: it died while it answered
                     raise RuntimeError(
-                        f"a loader process of {self._part.config.url} died: {error}"
+                        f"a loader process of {self._share.config.url} died: {error}"
                     ) from error
                 for part in parts:
                     if isinstance(part, Exception):
@@ -181,75 +120,6 @@ class Loader:
         finally:
             # Left to the garbage collector, which finds the queues first, this waits 5 s for each process.
             answers._shutdown_workers()
-
-
-@dataclass(frozen=True)
-class _Part(IterableDataset[Any]):
-    """What one process reads: its share of the slots of one rank."""
-
-    config: DataConfig
-    manifest: Manifest
-    split: str
-    batch: int
-    slots: range
-    start: int
-    seed: int
-    fields: tuple[str, ...] | None
-    # Keys of the store: the server of "forkserver" has the environment of the time when it started.
-    environment: dict[str, str] = field(repr=False)
-
-    def check(self) -> None:
-        """Raises what is wrong with the arguments before any process is started."""
-        self.order()
-        known_fields(self.manifest, self.fields, self.config.url)
-
-    def order(self) -> Order:
-        shards = split_shards(self.manifest, self.split, self.config.url)
-        counts = tuple(shard.samples for shard in shards)
-        return Order(counts, self.seed, self.config.streams, self.config.block)
-
-    def batches(self, slots: range) -> Generator[tuple[Batch, Counters], None, None]:
-        """The endless batches of `slots`, and what was done for each."""
-        order = self.order()
-        assembly = open_assembly(self.config, self.manifest, self.split, self.fields)
-        try:
-            ahead = [
-                order.batch(step, self.batch, slots)
-                for step in range(self.start, self.start + self.config.ahead)
-            ]
-            for shards, samples in ahead:
-                assembly.reader.expect(shards.tolist(), samples.tolist())
-            told = Counters()
-            for step in count(self.start + self.config.ahead):
-                shards, samples = ahead.pop(0)
-                batch = assembly.batch(shards.tolist(), samples.tolist())
-                ahead.append(order.batch(step, self.batch, slots))
-                assembly.reader.expect(*(numbers.tolist() for numbers in ahead[-1]))
-                now = Counters(
-                    told.samples + len(batch.keys),
-                    assembly.reader.bytes,
-                    assembly.reader.store.retries,
-                    assembly.damaged_samples,
-                )
-                news = Counters(**{name: value - getattr(told, name) for name, value in asdict(now).items()})
-                told = now
-                yield batch, news
-        finally:
-            assembly.reader.close()
-
-    def __iter__(self) -> Iterator[Any]:
-        """In a loader process: (keys, tensors, counters) of each step, or the exception that ends it."""
-        info = get_worker_info()
-        os.environ.update(self.environment)
-        number, workers = (info.id, info.num_workers) if info is not None else (0, 1)
-        cuts = [len(self.slots) * n // workers for n in range(workers + 1)]
-        try:
-            for batch, counters in self.batches(self.slots[cuts[number] : cuts[number + 1]]):
-                arrays = {k: torch.from_numpy(v) for k, v in vars(batch).items() if isinstance(v, np.ndarray)}
-                yield batch.keys, arrays, counters
-        except Exception as error:
-            error.__traceback__ = error.__cause__ = None
-            yield error
 
 
 def scan(
@@ -290,22 +160,6 @@ def scan(
             yield assembly.batch(numbers[now].tolist(), samples[now].tolist())
     finally:
         assembly.reader.close()
-
-
-def open_assembly(
-    config: DataConfig, manifest: Manifest, split: str, fields: tuple[str, ...] | None
-) -> Assembly:
-    """What makes batches of `split`; close its reader in the end."""
-    names = known_fields(manifest, fields, config.url)
-    reader = Reader(
-        open_store(config.url, config.deadline),
-        split_shards(manifest, split, config.url),
-        lambda member: member.partition(".")[0] in names,
-        extent_bytes=config.extent_bytes,
-        kept=2 * config.streams + config.threads,
-        threads=config.threads,
-    )
-    return Assembly(reader, manifest, names, config.damage)
 
 
 def _manifest(config: DataConfig) -> Manifest:
