@@ -7,7 +7,6 @@ from jaxtyping import Float
 from torch import Tensor
 
 from model.interface import ModelOutput, Video, VideoModel, Views
-from model.layers.conv_lstm import ConvLSTMState
 from model.object_discovery.config import Config
 from model.object_discovery.health import slot_health
 from model.object_discovery.losses import (
@@ -22,32 +21,12 @@ from model.object_discovery.masks import Encoded, MaskNet, binarise, places
 from model.object_discovery.memory import BackgroundNet, seen_by_slots, update_colours
 from model.object_discovery.motion import MotionNet
 from model.object_discovery.ordering import OrderNet
-from model.object_discovery.slots import Slots
+from model.object_discovery.slots import Moved, Slots, State
 from model.ops.composition import compose, to_identities, to_ranks, visible
 from model.ops.sinkhorn import gumbel_noise, hard_permutation, sinkhorn
 from model.ops.spatial_transformer import identity, inverse, warp
 from model.remat import Remat
 from model.unroll import unroll
-
-
-class State(NamedTuple):
-    """What frame t + 1 is told about frames 1..t. Identity order throughout."""
-
-    lstm: ConvLSTMState
-    masks: Float[Tensor, "b k h w"]  # m_t
-    motion: Float[Tensor, "b k 3 3"]  # z_t, from t to t + 1
-    colours: Float[Tensor, "b k c h w"]  # x-hat_{t+1}: memories moved to t + 1
-    supports: Float[Tensor, "b k h w"]  # S(m) moved to t + 1; before the first frame, the slots' places
-    expected: Float[Tensor, "b k h w"]  # Gamma-hat_{t+1}, back in identity order
-    background: Float[Tensor, "b c h w"]
-    started: Float[Tensor, "b"]  # 0 before the first frame, else 1
-
-
-class Moved(NamedTuple):
-    """The same slots where they are expected in the next frame."""
-
-    colours: Float[Tensor, "b *t k c h w"]  # x-hat
-    weights: Float[Tensor, "b *t k h w"]  # P Gamma-hat
 
 
 class Annealed(NamedTuple):
