@@ -194,11 +194,19 @@ class FolderStore(Store):
         return dict(sorted(found.items()))
 
     def delete(self, name: str) -> None:
-        """Unlink it."""
+        """Unlink it, and the folders that it leaves empty: as in a bucket, there are none."""
+        path = self._path(name)
         try:
-            self._path(name).unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
         except OSError as error:
             raise self._failure(name, error) from error
+        for folder in path.parents:
+            if folder == self.root:
+                break
+            try:
+                folder.rmdir()
+            except OSError:  # not empty, or gone already
+                break
 
 
 def _write(path: Path, source: bytes | Path) -> None:
