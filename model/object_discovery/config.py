@@ -30,7 +30,7 @@ class Config:
     kernel: int = 5
     blocks: int = 2
     stem_stride: int = 1
-    mask_bias: float = 0.0  # logit at which every mask starts
+    mask_bias: float = 0.0  # logit at which every mask starts; with tracking, about -5, what changes adds 6
     frame_difference: bool = False  # departure: f_t - f_{t-1} is a further input of F1 and F3
     tracking: bool = False  # departure: F1 is led to what changes, and to where each slot is expected
 
@@ -50,7 +50,9 @@ class Config:
 
     # F4 and F5.
     memory: str = "own"  # which pixels refresh a slot's colours: own, unoccluded (see memory.py)
-    background_width: int = 16  # channels of F5; 0 = no network, holes keep what was seen there last
+    background_width: int = (
+        16  # channels of F5; 0 = departure: no network, holes keep what was last seen there
+    )
 
     # Eq. 17; lambda_5 is the optimiser's weight decay (2 * lambda_5).
     reconstruction: float = 1.0

@@ -112,6 +112,23 @@ class TestSlots:
         found = centres_of_mass(masks[0, 0])
         assert (found * centres).sum(-1).min() > 0  # each on its own side
 
+    def test_tracking_starts_out_with_what_moves_a_slot_each(self) -> None:
+        """Untrained: two squares that approach each other are held apart, from the second frame on."""
+        frames = torch.zeros(1, 5, 3, 32, 32)
+        for t in range(5):
+            frames[0, t, 0, 5 + t : 11 + t, 4 + t : 10 + t] = 0.9
+            frames[0, t, 1, 22 - t : 28 - t, 21 - t : 27 - t] = 0.7
+        config = replace(SMALL, size=32, slots=2, frame_difference=True, tracking=True, mask_bias=-5.0)
+        masks = config.build().eval()(Video(frames), 10**6).views.amodal_masks
+        assert masks is not None
+        for t in range(1, 4):
+            upper, lower = frames[0, t, 0] > 0, frames[0, t, 1] > 0
+            held = torch.tensor(
+                [[masks[0, t, k][square].mean() for square in (lower, upper)] for k in range(2)]
+            )
+            assert held.diagonal().min() > 0.8
+            assert held.fliplr().diagonal().max() < 0.2
+
     def test_grey_frames_and_one_slot_will_do(self) -> None:
         model = replace(SMALL, channels=1, slots=1).build()
         out = model(clip(channels=1), 0)
