@@ -1,0 +1,161 @@
+"""What the loop stands on: seeds, batches, the journal, interruptions, exit codes, the share of each rank."""
+
+import json
+import os
+import signal
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from data_shards.clip import Batch
+from data_shards.storage import StorageError
+from model import MODELS
+from model.interface import Truth, Video
+from trainer.batch import limited, split_video, to_video
+from trainer.engine import deepspeed_config, micro_batch
+from trainer.exits import exit_code
+from trainer.flops import forward_flops, peak_flops
+from trainer.interruption import Interruption
+from trainer.journal import Journal, local_folder
+from trainer.overrides import resolve
+from trainer.process_group import environment, seed_draws
+
+CPU = torch.device("cpu")
+
+
+def draw(*key: int) -> float:
+    seed_draws(*key)
+    return float(torch.rand(()))
+
+
+def test_draws_depend_on_every_part_of_the_key_and_on_nothing_else() -> None:
+    keys = [(seed, step, micro) for seed in range(3) for step in range(20) for micro in range(4)]
+    values = [draw(*key) for key in keys]
+    assert len(set(values)) == len(values)
+    assert [draw(*key) for key in reversed(keys)] == values[::-1]
+
+
+def test_a_lone_process_gets_the_variables_that_deepspeed_wants(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.setenv(name, "x")  # so that it is restored
+        monkeypatch.delenv(name)
+    assert environment() == (0, 1, 0)
+    assert os.environ["MASTER_ADDR"] == "127.0.0.1"
+    assert int(os.environ["MASTER_PORT"]) > 0
+    monkeypatch.setenv("RANK", "3")
+    monkeypatch.setenv("WORLD_SIZE", "8")
+    assert environment()[:2] == (3, 8)
+
+
+def a_batch(clips: int) -> Batch:
+    rng = np.random.default_rng(0)
+    return Batch(
+        [str(i) for i in range(clips)],
+        rng.integers(0, 256, (clips, 2, 4, 5, 3), np.uint8),
+        amodal_masks=rng.integers(0, 256, (clips, 2, 1, 4, 5), np.uint8),
+        present=np.ones((clips, 1), np.int32),
+    )
+
+
+def test_video_has_the_frames_of_the_batch_between_0_and_1() -> None:
+    batch = a_batch(3)
+    video = to_video(batch, CPU)
+    assert video.frames.shape == (3, 2, 3, 4, 5)
+    assert video.frames[1, 1, 2, 3, 4].item() == pytest.approx(batch.frames[1, 1, 3, 4, 2] / 255)
+    assert video.truth is not None
+    assert video.truth.amodal_masks is not None
+    assert float(video.truth.amodal_masks.max()) <= 1
+    assert video.truth.visible_ids is None
+    assert to_video(Batch(["0"], batch.frames[:1]), CPU).truth is None
+
+
+def test_micro_batches_and_limits_keep_the_order() -> None:
+    video = to_video(a_batch(5), CPU)
+    assert [p.frames.shape[0] for p in split_video(video, 2)] == [2, 2, 1]
+    assert torch.equal(torch.cat([p.frames for p in split_video(video, 2)]), video.frames)
+    some = list(limited(iter([video, video, video]), 7))
+    assert [v.frames.shape[0] for v in some] == [5, 2]
+    assert some[1].truth is not None
+    assert some[1].truth.present is not None
+    assert some[1].truth.present.shape[0] == 2
+    assert [v.frames.shape[0] for v in limited(iter([video]), None)] == [5]
+
+
+def test_the_journal_drops_lines_of_lost_work_and_half_lines(tmp_path: Path) -> None:
+    journal = Journal(str(tmp_path), 0, 10)
+    for step in (1, 2, 3):
+        journal.write({"step": step, "loss": float(step), "terms": {"a": 0.5}})
+    journal.close()
+    with (tmp_path / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 4, "lo')
+    journal = Journal(str(tmp_path), 2, 10)
+    journal.write({"step": 3, "loss": 30.0, "terms": {}})
+    journal.close()
+    lines = [json.loads(text) for text in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [(line["step"], line["loss"]) for line in lines] == [(1, 1.0), (2, 2.0), (3, 30.0)]
+    assert list((tmp_path / "events").iterdir())
+
+
+def test_a_run_on_a_bucket_writes_below_runs() -> None:
+    assert local_folder("s3://bucket/some/run") == Path("runs/bucket_some_run")
+    assert local_folder("/a/run") == local_folder("file:///a/run") == Path("/a/run")
+
+
+def test_the_first_signal_is_a_request_and_the_second_an_order() -> None:
+    with Interruption() as interruption:
+        assert not interruption.requested
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert interruption.requested
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    answers = iter([False, True])
+    asked = Interruption(lambda: next(answers))
+    assert [asked.requested, asked.requested] == [False, True]
+
+
+def fail(error: BaseException) -> int:
+    raise error
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (ValueError("field x: got 1, needs 2"), 2),
+        (StorageError("s3://b/x", "no such bucket"), 2),
+        (FileExistsError("x exists already"), 2),
+        (KeyboardInterrupt(), 130),
+        (RuntimeError("bug"), 1),
+    ],
+)
+def test_exit_codes(error: BaseException, code: int, capsys: pytest.CaptureFixture[str]) -> None:
+    assert exit_code(lambda: fail(error)) == code
+    said = capsys.readouterr().err
+    assert ("Traceback" in said) == (code == 1)
+    assert exit_code(lambda: 0) == 0
+
+
+def test_the_batch_is_shared_out_or_refused() -> None:
+    config = resolve("demo", ["batch.size=12", "batch.micro=2", "optim.clip_norm=0"])
+    assert micro_batch(config, 3) == 2
+    tree = deepspeed_config(config, 3)
+    assert (tree["gradient_accumulation_steps"], tree["train_micro_batch_size_per_gpu"]) == (2, 2)
+    assert tree["gradient_clipping"] == 0.0  # DeepSpeed's default would be 1.0
+    with pytest.raises(ValueError, match="field batch.size: got 12, needs a multiple of"):
+        micro_batch(config, 4)
+    assert micro_batch(resolve("demo", ["batch.size=12"]), 4) == 3
+    with pytest.raises(ValueError, match="batch.size"):
+        micro_batch(resolve("demo", ["batch.size=2"]), 4)
+
+
+def test_flops_are_those_of_the_convolutions_and_leave_the_draws_alone() -> None:
+    conv = torch.nn.Conv2d(3, 8, 3, padding=1)
+    state = torch.get_rng_state()
+    model = MODELS["copy-last"]().build()
+    model.forward = lambda video, step: (conv(video.frames[:, 0]), torch.rand(3))  # type: ignore
+    video = Video(torch.rand(2, 2, 3, 6, 6, generator=torch.Generator().manual_seed(0)), Truth())
+    assert forward_flops(model, video, 0) == 2 * 2 * 8 * 3 * 9 * 36
+    assert torch.equal(torch.get_rng_state(), state)
+    assert peak_flops(CPU, torch.float32, size=64) > 1e6
