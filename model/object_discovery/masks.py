@@ -109,7 +109,8 @@ class MaskNet(nn.Module):
         evidence = [F.relu(self.spread(state.hidden)), encoded.detail]
         if self.tracking:
             share = (expected + FAINT) / (expected + FAINT).sum(1, keepdim=True)
-            evidence += [2 * share - 1, expected]
+            # 0 where all slots are expected alike, 1 where only this one is, -1 where only others are.
+            evidence += [(share.shape[1] * share - 1).clamp(max=1), expected]
         logits = self.head(torch.cat(evidence, 1))
         return state, torch.sigmoid(logits.float())
 

@@ -112,6 +112,11 @@ class TestSlots:
         found = centres_of_mass(masks[0, 0])
         assert (found * centres).sum(-1).min() > 0  # each on its own side
 
+    @pytest.mark.parametrize("slots", [1, 4])
+    def test_tracking_does_with_any_number_of_slots(self, slots: int) -> None:
+        config = replace(SMALL, slots=slots, frame_difference=True, tracking=True)
+        assert awake(config)(clip(), 0).loss.isfinite()
+
     def test_tracking_starts_out_with_what_moves_a_slot_each(self) -> None:
         """Untrained: two squares that approach each other are held apart, from the second frame on."""
         frames = torch.zeros(1, 5, 3, 32, 32)
