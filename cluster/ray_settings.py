@@ -29,6 +29,10 @@ ALWAYS = (
 EMBEDDED = (
     Setting("RAY_AUTH_MODE", "token", "whoever reaches an open Ray runs code as this user"),
     Setting("RAY_AUTH_TOKEN", "", "fresh for each run, or Ray leaves one in the user's home"),
+    # Whatever its name says: without it Ray replaces 127.0.0.1 by the machine's own address and listens on all of them.
+    Setting(
+        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0", "an embedded Ray listens on the loopback interface only"
+    ),
     Setting("GLOO_SOCKET_IFNAME", "", "all ranks are here; a laptop's own name may lead to a VPN or nowhere"),
 )
 

@@ -5,7 +5,14 @@ from collections.abc import Callable
 from data_shards.loader import DataConfig
 from model.object_discovery.config import Config as ObjectDiscovery
 from model.schedule import Ramp
-from trainer.config import BatchConfig, CheckpointConfig, EvaluationConfig, OptimConfig, RunConfig
+from trainer.config import (
+    BatchConfig,
+    CheckpointConfig,
+    EngineConfig,
+    EvaluationConfig,
+    OptimConfig,
+    RunConfig,
+)
 
 
 def sprites(slots: int = 3) -> RunConfig:
@@ -51,6 +58,8 @@ def demo() -> RunConfig:
         data=DataConfig("demo/data"),
         batch=BatchConfig(size=16),
         optim=OptimConfig(lr=1e-3, clip_norm=1.0, decay="cosine", final_fraction=0.1),
+        # Maps this small gain nothing from a second thread, and lose tenfold on a machine that is busy otherwise.
+        engine=EngineConfig(threads=1),
         checkpoint=CheckpointConfig(steps=250),
         evaluation=EvaluationConfig(steps=500, clips=64),
         output="demo/run",
@@ -84,6 +93,7 @@ def video() -> RunConfig:
         data=DataConfig("runs/videos"),
         batch=BatchConfig(size=8),
         optim=OptimConfig(lr=5e-4, clip_norm=1.0),
+        engine=EngineConfig(threads=1),
         checkpoint=CheckpointConfig(steps=100),
         output="runs/video",
         steps=2000,
