@@ -93,7 +93,9 @@ def start(run: Path, world: int, words: Sequence[str], output: str | None = None
         extra = {"OMP_NUM_THREADS": 1, "TORCH_EXTENSIONS_DIR": run.parent / "extensions"}
         env = os.environ | {name: str(value) for name, value in (place | extra).items()}
         with (run.parent / f"{run.name}.rank{rank}.log").open("ab") as log:
-            processes.append(subprocess.Popen(command, stdout=log, stderr=log, env=env, cwd=place_of(run, output)))
+            processes.append(
+                subprocess.Popen(command, stdout=log, stderr=log, env=env, cwd=place_of(run, output))
+            )
     return Ranks(processes, run)
 
 

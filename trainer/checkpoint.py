@@ -101,7 +101,9 @@ def load_model(url: str) -> LoadedModel:
         try:
             model.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
         except RuntimeError as error:
-            reason = f"its weights were saved by revision {checkpoint.revision} and do not fit this code's model"
+            reason = (
+                f"its weights were saved by revision {checkpoint.revision} and do not fit this code's model"
+            )
             raise ValueError(f"{run}/{checkpoint.folder}: {reason}") from error
     return LoadedModel(config, model.eval(), checkpoint.step, f"{run}/{checkpoint.folder}")
 

@@ -39,7 +39,13 @@ def test_an_outage_pauses_the_run_and_loses_nothing(
     output = f"{s3.bucket()}/runs/one"
     run = tmp_path / local_folder(output)
     # Small fetches, so that the run still needs the store when it goes away.
-    words = [f"data.url={stored}", f"steps={STEPS}", "data.ahead=1", "data.extent_bytes=1024", "data.streams=4"]
+    words = [
+        f"data.url={stored}",
+        f"steps={STEPS}",
+        "data.ahead=1",
+        "data.extent_bytes=1024",
+        "data.streams=4",
+    ]
     alone = tmp_path / "alone" / "run"
     start(alone, 1, words).wait()
     ranks = start(run, 1, words, output)

@@ -16,8 +16,8 @@ FRAMES = 7
 # A small config per model. A new model adds a line here; the tests below need no change.
 SMALL: dict[str, ModelConfig] = {
     "object-discovery": MODELS["object-discovery"](  # type: ignore[call-arg]
-        size=16, slots=3, width=4, hidden=4, kernel=3, blocks=1, stem_stride=2, frame_difference=True, tracking=True, reader_width=4, reader_hidden=8,
-        background_width=4, sparsity=Ramp(0.1, 0.1), compactness=Ramp(0.1, 0.1),
+        size=16, slots=3, width=4, hidden=4, kernel=3, blocks=1, stem_stride=2, frame_difference=True,
+        tracking=True, reader_width=4, reader_hidden=8, background_width=4, sparsity=Ramp(0.1, 0.1), compactness=Ramp(0.1, 0.1),
     ),
     "copy-last": MODELS["copy-last"](),
 }  # fmt: skip

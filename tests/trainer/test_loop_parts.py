@@ -143,10 +143,10 @@ def test_the_batch_is_shared_out_or_refused() -> None:
     tree = deepspeed_config(config, 3)
     assert (tree["gradient_accumulation_steps"], tree["train_micro_batch_size_per_gpu"]) == (2, 2)
     assert tree["gradient_clipping"] == 0.0  # DeepSpeed's default would be 1.0
-    with pytest.raises(ValueError, match="field batch.size: got 12, needs a multiple of"):
+    with pytest.raises(ValueError, match=r"field batch\.size: got 12, needs a multiple of"):
         micro_batch(config, 4)
     assert micro_batch(resolve("demo", ["batch.size=12"]), 4) == 3
-    with pytest.raises(ValueError, match="batch.size"):
+    with pytest.raises(ValueError, match=r"batch\.size"):
         micro_batch(resolve("demo", ["batch.size=2"]), 4)
 
 
