@@ -51,7 +51,7 @@ def test_an_outage_pauses_the_run_and_loses_nothing(
     ranks = start(run, 1, words, output)
     ranks.wait_for_step(12)
     s3.kill_gateway()
-    time.sleep(8)
+    time.sleep(30)
     assert all(p.poll() is None for p in ranks.processes), ranks.said()
     paused_at = max(losses(run))
     time.sleep(1)

@@ -17,7 +17,8 @@ FRAMES = 7
 SMALL: dict[str, ModelConfig] = {
     "object-discovery": MODELS["object-discovery"](  # type: ignore[call-arg]
         size=16, slots=3, width=4, hidden=4, kernel=3, blocks=1, stem_stride=2, frame_difference=True,
-        tracking=True, reader_width=4, reader_hidden=8, background_width=4, sparsity=Ramp(0.1, 0.1), compactness=Ramp(0.1, 0.1),
+        tracking=True, reader_width=4, reader_hidden=8, background_width=4,
+        sparsity=Ramp(0.1, 0.1), compactness=Ramp(0.1, 0.1),
     ),
     "copy-last": MODELS["copy-last"](),
 }  # fmt: skip
