@@ -23,27 +23,17 @@ def main(argv: list[str]) -> int:
 def train(argv: list[str]) -> int:
     """Train on the workers of a Ray cluster."""
     parser = argparse.ArgumentParser(prog="python -m cluster train", description=train.__doc__)
-    parser.add_argument("recipe", nargs="?", help="a name of `python -m trainer recipes`")
-    parser.add_argument(
-        "overrides", nargs="*", metavar="field.path=value", help="such as scaling.num_workers=4"
-    )
-    parser.add_argument("--config", help="a saved config instead of a recipe")
+    from cluster.config import ClusterConfig
+    from cluster.machines import connected
+    from trainer import overrides
+
+    overrides.add_arguments(parser)
     parser.add_argument(
         "--address", help="of a Ray cluster (host:port or auto); default RAY_ADDRESS, or else an embedded Ray"
     )
     given = parser.parse_args(argv)
-    from cluster.config import ClusterConfig
-    from cluster.machines import connected
-    from trainer.overrides import resolve
-
-    recipe, overrides = given.recipe, given.overrides
-    if given.config and recipe:  # with --config every word is an override
-        recipe, overrides = None, [recipe, *overrides]
-    if not given.config and not recipe:
-        raise ValueError("name a recipe (python -m trainer recipes lists them) or give --config FILE")
-    if given.address:
-        overrides = [*overrides, f"ray.address={given.address}"]
-    config = resolve(recipe, overrides, ClusterConfig, file=given.config)
+    more = [f"ray.address={given.address}"] if given.address else []
+    config = overrides.from_arguments(given, ClusterConfig, more)
     config.check()
     with connected(config) as embedded:
         from cluster import training  # after Ray's settings, which `import ray` reads

@@ -29,20 +29,12 @@ def main(argv: list[str]) -> int:
 def train(argv: list[str]) -> int:
     """Train in this process (or under torchrun), without Ray."""
     parser = argparse.ArgumentParser(prog="python -m trainer train", description=train.__doc__)
-    parser.add_argument("recipe", nargs="?", help="a name of `python -m trainer recipes`")
-    parser.add_argument("overrides", nargs="*", metavar="field.path=value")
-    parser.add_argument("--config", help="a saved config instead of a recipe")
-    given = parser.parse_args(argv)
     from monitoring.run_state import RunState
-    from trainer import loop
-    from trainer.overrides import resolve
+    from trainer import loop, overrides
+    from trainer.config import RunConfig
 
-    recipe, overrides = given.recipe, given.overrides
-    if given.config and recipe:  # with --config every word is an override
-        recipe, overrides = None, [recipe, *overrides]
-    if not given.config and not recipe:
-        raise ValueError("name a recipe (python -m trainer recipes lists them) or give --config FILE")
-    result = loop.train(resolve(recipe, overrides, file=given.config))
+    overrides.add_arguments(parser)
+    result = loop.train(overrides.from_arguments(parser.parse_args(argv), RunConfig))
     return 130 if result.state is RunState.INTERRUPTED else 0
 
 

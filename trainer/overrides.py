@@ -1,5 +1,6 @@
 """From a recipe's name and `field.path=value` words to a validated config, with errors that a person can act on."""
 
+import argparse
 import difflib
 import json
 from collections.abc import Sequence
@@ -51,6 +52,23 @@ def resolve(
     for word in overrides:
         _assign(given, word)
     return validated(given, cls)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The words of every command that starts a run: RECIPE [field.path=value ...] or --config FILE."""
+    parser.add_argument("recipe", nargs="?", help="a name of `python -m trainer recipes`")
+    parser.add_argument("overrides", nargs="*", metavar="field.path=value", help="such as optim.lr=3e-4")
+    parser.add_argument("--config", help="a saved config instead of a recipe")
+
+
+def from_arguments(given: argparse.Namespace, cls: type[C], more: Sequence[str] = ()) -> C:
+    """The config that the words of `add_arguments` and the overrides `more` name; ValueError as `resolve`."""
+    recipe, overrides = given.recipe, given.overrides
+    if given.config and recipe:  # with --config every word is an override
+        recipe, overrides = None, [recipe, *overrides]
+    if not given.config and not recipe:
+        raise ValueError("name a recipe (python -m trainer recipes lists them) or give --config FILE")
+    return resolve(recipe, [*overrides, *more], cls, file=given.config)
 
 
 def validated(tree: dict[str, Any], cls: type[C]) -> C:
