@@ -12,7 +12,7 @@ import pytest
 
 from data_shards import SOURCES, Source
 from data_shards.clip import Clip
-from data_shards.encoding import FIELDS, decode, encode
+from data_shards.encoding import FIELDS, OBJECT_AXIS, decode, encode
 from data_shards.sources.splits import SPLITS
 
 Make = Callable[[], Source]
@@ -102,7 +102,13 @@ def test_unknown_splits_are_named(make: Make) -> None:
 def test_truth_fits_the_frames(make: Make) -> None:
     for clip in some(make(), "val"):
         t, h, w, c = clip.frames.shape
-        n = 0 if clip.depth_ranks is None else len(clip.depth_ranks)
+        counts = {
+            getattr(clip, name).shape[axis]
+            for name, axis in OBJECT_AXIS.items()
+            if getattr(clip, name) is not None
+        }
+        assert len(counts) <= 1
+        n = max(counts, default=0)
         shapes = {
             "visible_ids": (t, h, w),
             "amodal_masks": (t, n, h, w),
