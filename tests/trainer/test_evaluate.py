@@ -148,7 +148,7 @@ def test_padded_objects_come_last_in_the_true_order() -> None:
 
 def test_videos_without_truth_are_scored_on_prediction_alone() -> None:
     result = evaluate(Halves(), [Video(sprites(2).frames)], 0, CPU)
-    assert set(result.scores) == {"psnr", "ssim"}
+    assert set(result.scores) == {"psnr", "ssim", "mse", "l1"}
     assert "oracle ceiling" not in result.tables
     assert result.objects is None
     assert result.skipped["fg_ari_video"] == "truth.visible_ids"
@@ -159,7 +159,7 @@ def test_frames_too_small_for_ssim_have_none() -> None:
     frames = sprites(2).frames[..., :8, :8]
     result = evaluate(Halves(), [Video(frames)], 0, CPU)
     assert result.tables["model"]["ssim"].mean is None
-    assert result.scores.keys() == {"psnr"}
+    assert result.scores.keys() == {"psnr", "mse", "l1"}
 
 
 def test_model_is_back_in_its_mode_and_references_can_be_left_out() -> None:
