@@ -264,13 +264,13 @@ def test_statistics_of_mnist(real_data: Path) -> None:
     """Two binary digits light about 5 % of the frame: the levels that Table 1 of arXiv 1511.06309 is read by."""
     source = MovingMnist(digits=str(real_data / "mnist"))
     assert source.statistics() == {"digits": {"train": 50000, "val": 10000, "test": 10000}}
-    frames = np.stack([clip.frames for clip in source.clips("train", 250, 0)]) / 255
+    frames = np.stack([clip.frames for clip in source.clips("train", 120, 0)]) / 255
     lit = float(frames.mean())  # also the L1 and the squared error of a black prediction
     assert lit == pytest.approx(0.05, abs=0.003)
     entropy = -(lit * math.log(lit) + (1 - lit) * math.log(1 - lit))
     constant = np.where(frames > 0, -math.log(lit), -math.log(1 - lit)).mean()
     assert constant == pytest.approx(entropy, abs=1e-9)
     assert constant == pytest.approx(0.1985, abs=0.008)
-    grey = np.stack([c.frames for c in replace(source, binary=False).clips("train", 250, 0)]) / 255
+    grey = np.stack([c.frames for c in replace(source, binary=False).clips("train", 120, 0)]) / 255
     whole = 2 * 784 * 0.1307 / 4096  # without overlaps, at MNIST's mean brightness
     assert whole * 0.92 < grey.mean() < whole
