@@ -15,7 +15,7 @@ from torch import Tensor
 from data_shards.loader import scan
 from data_shards.manifest import read_manifest
 from data_shards.sources.footage import EXTENSIONS, find_footage
-from data_shards.sources.shots import Damaged, Picture, decode, measure
+from data_shards.sources.shots import Damaged, Picture, at_rate, decode, measure
 from data_shards.sources.video import Video as VideoSource
 from model.interface import Video, VideoModel
 from trainer.batch import to_video
@@ -127,22 +127,26 @@ def scenes_of_file(loaded: LoadedModel, place: str, count: int, frames: int) -> 
     Raises:
         ValueError: not a video, or the model's frames are not square.
     """
-    _, height, width, channels = read_manifest(loaded.config.data.url).shape
+    manifest = read_manifest(loaded.config.data.url)
+    _, height, width, channels = manifest.shape
     if height != width:
         raise ValueError(
             f"{place}: files are cut to squares, the model takes {height} x {width}: build a data set"
         )
+    how = manifest.parameters  # of the source: those of a set of videos say how to decode
+    fps, fit, cut = how.get("fps"), how.get("fit", VideoSource.fit), how.get("cut", VideoSource.cut)
     (footage,) = find_footage((place,))
     rate = measure(footage).rate
+    pictures = at_rate(decode(footage, height, fit, channels == 1, cut), fps, rate)
     made = 0
-    for shot in _shots(decode(footage, height, VideoSource.fit, channels == 1, VideoSource.cut)):
+    for shot in _shots(pictures):
         if len(shot) < 2 or made == count:
             continue
         images = np.stack([picture.image for picture in shot[:frames]])
         yield Scene(
             f"{Path(footage.name).stem}-{made:02d}",
             torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255,
-            rate,
+            fps or rate,
         )
         made += 1
     if not made:

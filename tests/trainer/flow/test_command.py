@@ -12,6 +12,7 @@ from PIL import Image
 
 from data_shards.loader import DataConfig
 from data_shards.sources.sprites import Sprites
+from data_shards.sources.video import Video as VideoSource
 from data_shards.writer import build
 from model.interface import ModelOutput, Video, VideoModel, Views
 from tests.saved_run import save_run
@@ -128,6 +129,25 @@ def test_a_file_is_cut_into_takes(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert lines[1].startswith("two-01: flow into 5 of 6 frames, mean speed 86.")
     with av.open(str(out / "two-01.mp4")) as container:
         assert container.streams.video[0].average_rate == 5
+
+
+def test_a_file_is_decoded_as_the_set_of_the_run(tmp_path: Path) -> None:
+    """A set at 2.5 frames a second, stretched: of a file at 5, every other frame, with its sides."""
+    image = np.full((24, 48, 3), 30, np.uint8)
+    image[:, :12] = 220  # a crop would lose it
+    write_video(tmp_path / "a.mkv", [image] * 40)
+    source = VideoSource(
+        (str(tmp_path),), 16, 4, fps=2.5, fit="stretch", grey=True, val_share=0.0, test_share=0.0
+    )
+    url = str(tmp_path / "set")
+    build("video", source, url, {"train": 2}, seed=0)
+    run = type("Run", (), {"data": DataConfig(url)})()
+    loaded = object.__new__(LoadedModel)
+    object.__setattr__(loaded, "config", run)
+    (scene,) = command.scenes_of_file(loaded, str(tmp_path / "a.mkv"), 3, 100)
+    assert scene.frames.shape == (20, 1, 16, 16)
+    assert scene.fps == 2.5
+    assert scene.frames[0, 0, 8, :4].min() > 0.8 > scene.frames[0, 0, 8, 5:].max() + 0.5
 
 
 @pytest.mark.usefixtures("bright")
