@@ -24,6 +24,11 @@ class VideoAutoencoder(VideoModel):
         super().__init__()
         self.config = config
 
+    @property
+    def shortest(self) -> int:
+        """The fewest frames of a clip to train on."""
+        return 2
+
     @abstractmethod
     def advance(self, state: Any, frames: Float[Tensor, "b t c h w"]) -> tuple[Any, Decoded]:
         """See `frames` and predict.
@@ -44,7 +49,7 @@ class VideoAutoencoder(VideoModel):
         Raises:
             ValueError: frames are not as configured, or too few.
         """
-        frames = self._checked(video.frames, least=2)
+        frames = self._checked(video.frames, self.shortest)
         _, decoded = self.advance(None, frames[:, :-1])
         output = decoded["output"].float()
         target = frames[:, frames.shape[1] - output.shape[1] :]
@@ -86,10 +91,11 @@ class VideoAutoencoder(VideoModel):
 
     def _checked(self, frames: Float[Tensor, "b t c h w"], least: int) -> Float[Tensor, "b t c h w"]:
         height, width = frames.shape[-2:]
-        if frames.shape[1] < least or frames.shape[2] != self.config.channels:
+        if frames.shape[1] < least:
+            raise ValueError(f"clips have {frames.shape[1]} frames, the model needs {least} or more")
+        if frames.shape[2] != self.config.channels:
             raise ValueError(
-                f"frames are {frames.shape[1]} of {frames.shape[2]} channels, the model takes {least} or more of"
-                f" {self.config.channels}: set its channels to those of the data"
+                f"frames have {frames.shape[2]} channels, the model takes {self.config.channels}: set its channels"
             )
         if height % self.multiple or width % self.multiple:
             raise ValueError(

@@ -25,20 +25,22 @@ class ConvAutoencoder(VideoAutoencoder):
             *up_conv(filters, config.channels, kernel),
         )  # fmt: skip
 
+    @property
+    def shortest(self) -> int:
+        """A full window, and the frame that follows."""
+        return self.config.inputs + 1
+
     def advance(
         self, state: Float[Tensor, "b s c h w"] | None, frames: Float[Tensor, "b t c h w"]
     ) -> tuple[Tensor, Decoded]:
         """One prediction for every full window, or for the last; the state is the frames that still matter.
 
-        Raises:
-            ValueError: fewer frames than a window.
+        A roll-out may start from fewer frames than a window: before the first, everything stands still.
         """
         seen = frames if state is None else torch.cat([state, frames], 1)
         window = self.config.inputs
-        if seen.shape[1] < window:
-            raise ValueError(
-                f"got {seen.shape[1]} frames to predict the next one from, the model needs {window} (its field inputs)"
-            )
+        lacking = max(0, window - seen.shape[1])
+        seen = torch.cat([seen[:, :1].expand(-1, lacking, -1, -1, -1), seen], 1)
         first = seen.shape[1] - window if self.config.supervision == "last" else 0
         windows = seen[:, first:].unfold(1, window, 1).movedim(-1, 2).flatten(2, 3)
         return seen[:, seen.shape[1] - window + 1 :], {"output": over_time(self.layers, windows)}
