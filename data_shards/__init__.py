@@ -4,6 +4,8 @@ from collections.abc import Iterator
 from typing import Protocol
 
 from data_shards.clip import Clip
+from data_shards.sources.hmdb51 import Hmdb51
+from data_shards.sources.moving_mnist import MovingMnist
 from data_shards.sources.sprites import Sprites
 from data_shards.sources.video import Video
 
@@ -15,4 +17,9 @@ class Source(Protocol):
         """At most `count` clips of `split` in an order that (parameters, seed) fix; ValueError names a bad input."""
 
 
-SOURCES: dict[str, type[Source]] = {"sprites": Sprites, "video": Video}
+SOURCES: dict[str, type[Source]] = {
+    "sprites": Sprites,
+    "moving-mnist": MovingMnist,
+    "video": Video,
+    "hmdb51": Hmdb51,
+}

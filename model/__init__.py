@@ -3,8 +3,13 @@
 from model.baselines import Config as CopyLast
 from model.interface import ModelConfig
 from model.object_discovery.config import Config as ObjectDiscovery
+from model.video_autoencoder.config import AEConv, AEConvLSTM, AEConvLSTMFlow, AEFcLSTM
 
 MODELS: dict[str, type[ModelConfig]] = {
     "object-discovery": ObjectDiscovery,
+    "ae-conv": AEConv,
+    "ae-fclstm": AEFcLSTM,
+    "ae-convlstm": AEConvLSTM,
+    "ae-convlstm-flow": AEConvLSTMFlow,
     "copy-last": CopyLast,
 }

@@ -49,6 +49,10 @@ class Views:
 
     Motion is the *forward* homography from frame t to t + 1 in normalised coordinates: x right, y down,
     [-1, 1] spans the frame edge to edge (align_corners=False).
+
+    Flow is forward motion too, (x, y) in pixels of the frame, but on the grid of the frame it leads *to*:
+    what is at p in frames[:, -i] was at p - flow[:, -i](p) in the frame before. Files of true flow (Middlebury,
+    Sintel) give the motion on the grid of the frame it starts from.
     """
 
     prediction: Float[Tensor, "b p c h w"] | None = None

@@ -1,4 +1,4 @@
-"""python -m trainer train | evaluate | report | bench | recipes.
+"""python -m trainer train | evaluate | report | flow | bench | recipes.
 
 Exit codes: 0 done, 2 the user's mistake (one sentence on stderr), 1 anything else, 130 interrupted.
 """
@@ -16,6 +16,7 @@ def main(argv: list[str]) -> int:
         "train": train,
         "evaluate": evaluate,
         "report": report,
+        "flow": flow,
         "bench": bench,
         "recipes": recipes,
     }
@@ -50,6 +51,13 @@ def report(argv: list[str]) -> int:
     from trainer import report
 
     return report.main(argv)
+
+
+def flow(argv: list[str]) -> int:
+    """Show what a model thinks moves where in a video."""
+    from trainer.flow import command
+
+    return command.main(argv)
 
 
 def bench(argv: list[str]) -> int:

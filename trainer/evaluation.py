@@ -23,6 +23,11 @@ class Curve:
     means: tuple[float | None, ...]
     counts: tuple[int, ...]
 
+    def at(self, place: int) -> float | None:
+        """The mean of frame (or gap) `place`; None where there is none."""
+        index = place - self.first
+        return self.means[index] if 0 <= index < len(self.means) else None
+
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -77,9 +82,9 @@ class Evaluation:
         lines += [f"{line}   {note}".rstrip() for line, note in zip(aligned(rows), notes, strict=True)]
         for name in (n for n in ("psnr", "ssim") if n in names):
             curves = {c: self.tables[c][name] for c in contenders if name in self.tables[c]}
-            first = next(iter(curves.values()))
-            frames = [str(first.first + i) for i in range(len(first.means))]
-            rows = [[f"{name} of frame", *frames], *([c, *map(number, v.means)] for c, v in curves.items())]
+            frames = sorted({v.first + i for v in curves.values() for i in range(len(v.means))})
+            rows = [[f"{name} of frame", *map(str, frames)]]
+            rows += [[c, *(number(v.at(frame)) for frame in frames)] for c, v in curves.items()]
             lines += ["", *aligned(rows)]
         lines += ["", *(f"skipped {name}: no {reason}" for name, reason in self.skipped.items())]
         return "\n".join(lines).rstrip()
@@ -91,10 +96,11 @@ class Evaluation:
 
 
 def number(value: float | None) -> str:
-    """Two decimals from 1 on, three below; a dash for nothing."""
+    """Two decimals from 1 on, three from 0.1 on, four below; a dash for nothing."""
     if value is None:
         return "-"
-    return f"{value:.2f}" if abs(value) >= 1 else f"{value:.3f}"
+    decimals = 2 if abs(value) >= 1 else 3 if abs(value) >= 0.1 else 4
+    return f"{value:.{decimals}f}"
 
 
 def label(score: str) -> str:

@@ -68,11 +68,15 @@ class Video:
         if self.gap < 0:
             raise ValueError(f"gap {self.gap} must be at least 0 seconds")
 
+    def _footage(self) -> tuple[Footage, ...]:
+        """The files to make clips of."""
+        return find_footage(self.input)
+
     # Cached, not fields: they are what the parameters lead to.
     @cached_property
     def _files(self) -> tuple[tuple[Footage, Extent], ...]:
         """Every file is opened before the first clip is made, so a bad one costs no work."""
-        files = tuple((footage, measure(footage)) for footage in find_footage(self.input))
+        files = tuple((footage, measure(footage)) for footage in self._footage())
         for footage, extent in files:
             # A tenth more is a matter of rounding: 29.97 for 30.
             if self.fps is not None and self.fps > 1.1 * extent.rate:

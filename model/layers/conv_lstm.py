@@ -27,12 +27,20 @@ class ConvLSTM(nn.Module):
         hidden: channels d of the state, at least 1.
         kernel: side of both convolutions in pixels, odd.
         forget_bias: where the bias of the forget gate starts; the other biases start at 0.
+        spread: weights start uniform in [-spread, spread]; None = torch's rule for convolutions.
 
     Raises:
         ValueError: a field out of its range.
     """
 
-    def __init__(self, in_channels: int, hidden: int, kernel: int, forget_bias: float = 1.0) -> None:
+    def __init__(
+        self,
+        in_channels: int,
+        hidden: int,
+        kernel: int,
+        forget_bias: float = 1.0,
+        spread: float | None = None,
+    ) -> None:
         super().__init__()
         if in_channels < 1 or hidden < 1:
             raise ValueError(f"ConvLSTM: in_channels, hidden got {in_channels}, {hidden}, need at least 1")
@@ -47,6 +55,9 @@ class ConvLSTM(nn.Module):
         assert self.input_conv.bias is not None
         with torch.no_grad():
             self.input_conv.bias.zero_()[hidden : 2 * hidden] = forget_bias
+            if spread is not None:
+                self.input_conv.weight.uniform_(-spread, spread)
+                self.hidden_conv.weight.uniform_(-spread, spread)
 
     def zero_state(self, x: Float[Tensor, "b t c h w"]) -> ConvLSTMState:
         """The state before the first frame, for inputs like `x`."""

@@ -99,16 +99,25 @@ def pixel_centres(height: int, width: int, like: Tensor) -> Float[Tensor, "{heig
     return torch.stack(torch.meshgrid(x, y, indexing="xy"), -1)
 
 
+def sample(
+    images: Float[Tensor, "n c h w"], points: Float[Tensor, "n h2 w2 2"]
+) -> Float[Tensor, "n c h2 w2"]:
+    """Bilinear sampling at `points` (x, y), zeros outside the frame. The result has the dtype of `images`."""
+    sampled = F.grid_sample(
+        images.float(), points.float(), mode="bilinear", padding_mode="zeros", align_corners=False
+    )
+    return sampled.to(images.dtype)
+
+
 def warp(images: Float[Tensor, "*n c h w"], sampling: Float[Tensor, "*n 3 3"]) -> Float[Tensor, "*n c h w"]:
     """Bilinear sampling: output(p) = input(sampling p), zeros outside the frame.
 
     To move content by a forward motion z, sample with `inverse(z)`. The result has the dtype of `images`.
     """
-    *lead, channels, height, width = images.shape
-    flat = images.reshape(-1, channels, height, width)
-    grid = move_points(
+    height, width = images.shape[-2:]
+    flat = images.reshape(-1, *images.shape[-3:])
+    points = move_points(
         sampling.reshape(-1, 1, 1, 3, 3),
         pixel_centres(height, width, like=images).expand(flat.shape[0], -1, -1, -1),
     )
-    moved = F.grid_sample(flat.float(), grid, mode="bilinear", padding_mode="zeros", align_corners=False)
-    return moved.to(images.dtype).reshape(*lead, channels, height, width)
+    return sample(flat, points).reshape(images.shape)

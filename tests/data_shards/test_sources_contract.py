@@ -12,7 +12,7 @@ import pytest
 
 from data_shards import SOURCES, Source
 from data_shards.clip import Clip
-from data_shards.encoding import FIELDS, decode, encode
+from data_shards.encoding import FIELDS, OBJECT_AXIS, decode, encode
 from data_shards.sources.splits import SPLITS
 
 Make = Callable[[], Source]
@@ -20,18 +20,23 @@ Make = Callable[[], Source]
 
 @pytest.fixture(scope="module")
 def footage(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of one video: a square that goes round in noise, so that no two frames are equal."""
+    """Videos of a square that goes round in noise, no two frames equal; a list of them as HMDB-51 has."""
     folder = tmp_path_factory.mktemp("footage")
     rng = np.random.default_rng(0)
-    with av.open(str(folder / "round.mkv"), "w") as container:
-        stream = container.add_stream("ffv1", rate=10)
-        stream.width, stream.height, stream.pix_fmt = 40, 32, "yuv444p"
-        for number in range(150):
-            image = rng.integers(0, 30, (32, 40, 3)).astype(np.uint8)
-            x, y = 16 + 10 * np.cos(number / 5), 12 + 8 * np.sin(number / 5)
-            image[int(y) : int(y) + 8, int(x) : int(x) + 8] = 200
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
-        container.mux(stream.encode(None))
+    names = ("a_round_0.mkv", "b_round_0.mkv", "c_round_0.mkv")
+    for name in names:
+        with av.open(str(folder / name), "w") as container:
+            stream = container.add_stream("ffv1", rate=10)
+            stream.width, stream.height, stream.pix_fmt = 40, 32, "yuv444p"
+            for number in range(150):
+                image = rng.integers(0, 30, (32, 40, 3)).astype(np.uint8)
+                x, y = 16 + 10 * np.cos(number / 5), 12 + 8 * np.sin(number / 5)
+                image[int(y) : int(y) + 8, int(x) : int(x) + 8] = 200
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+            container.mux(stream.encode(None))
+    (folder / "round_test_split1.txt").write_text(
+        "".join(f"{n} {i}\n" for n, i in zip(names, "112", strict=True))
+    )
     return folder
 
 
@@ -102,7 +107,13 @@ def test_unknown_splits_are_named(make: Make) -> None:
 def test_truth_fits_the_frames(make: Make) -> None:
     for clip in some(make(), "val"):
         t, h, w, c = clip.frames.shape
-        n = 0 if clip.depth_ranks is None else len(clip.depth_ranks)
+        counts = {
+            getattr(clip, name).shape[axis]
+            for name, axis in OBJECT_AXIS.items()
+            if getattr(clip, name) is not None
+        }
+        assert len(counts) <= 1
+        n = max(counts, default=0)
         shapes = {
             "visible_ids": (t, h, w),
             "amodal_masks": (t, n, h, w),

@@ -74,6 +74,15 @@ def test_starts_with_one_bias_set_and_an_open_forget_gate() -> None:
     torch.testing.assert_close(after.cell, torch.full_like(after.cell, 0.8175744))
 
 
+def test_weights_start_uniform_within_the_spread() -> None:
+    layer = ConvLSTM(16, 32, 7, spread=0.08)
+    for weight in (layer.input_conv.weight, layer.hidden_conv.weight):
+        assert 0.0799 < weight.abs().max() <= 0.08
+        assert abs(weight.std().item() - 0.08 / 3**0.5) < 5e-4
+    assert layer.input_conv.bias is not None
+    assert sorted(set(layer.input_conv.bias.tolist())) == [0.0, 1.0]
+
+
 def test_zero_state_follows_the_input() -> None:
     state = ConvLSTM(2, 5, 3).zero_state(torch.rand(3, 4, 2, 6, 7, dtype=torch.float64))
     assert state.hidden.shape == state.cell.shape == (3, 5, 6, 7)

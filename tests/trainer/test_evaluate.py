@@ -148,18 +148,34 @@ def test_padded_objects_come_last_in_the_true_order() -> None:
 
 def test_videos_without_truth_are_scored_on_prediction_alone() -> None:
     result = evaluate(Halves(), [Video(sprites(2).frames)], 0, CPU)
-    assert set(result.scores) == {"psnr", "ssim"}
+    assert set(result.scores) == {"psnr", "ssim", "mse", "l1"}
     assert "oracle ceiling" not in result.tables
     assert result.objects is None
     assert result.skipped["fg_ari_video"] == "truth.visible_ids"
     assert "skipped fg_ari_video: no truth.visible_ids" in result.text()
 
 
+def test_a_model_that_predicts_fewer_frames_than_its_references_keeps_its_place() -> None:
+    class Last(Halves):
+        def forward(self, video: Video, step: int) -> ModelOutput:
+            return ModelOutput(torch.zeros(()), {}, Views(prediction=video.frames[:, -1:] * 0.9))
+
+    result = evaluate(Last(), [Video(sprites(2).frames)], 0, CPU)
+    assert result.tables["model"]["psnr"].first == 6
+    lines = result.text().splitlines()
+    start = next(n for n, line in enumerate(lines) if line.startswith("psnr of frame"))
+    header, model, copies = lines[start : start + 3]
+    assert header.split()[3:] == ["2", "3", "4", "5", "6"]
+    assert model.split()[1:5] == ["-"] * 4
+    assert float(model.split()[5]) == pytest.approx(result.scores["psnr"], abs=0.01)
+    assert "-" not in copies.split()[1:]
+
+
 def test_frames_too_small_for_ssim_have_none() -> None:
     frames = sprites(2).frames[..., :8, :8]
     result = evaluate(Halves(), [Video(frames)], 0, CPU)
     assert result.tables["model"]["ssim"].mean is None
-    assert result.scores.keys() == {"psnr"}
+    assert result.scores.keys() == {"psnr", "mse", "l1"}
 
 
 def test_model_is_back_in_its_mode_and_references_can_be_left_out() -> None:

@@ -15,7 +15,7 @@ from trainer.scores.consistency import backward_psnr, forward_psnr
 from trainer.scores.memory import memory_psnr
 from trainer.scores.motion import motion_deformation, motion_error
 from trainer.scores.objects import amodal_iou, depth_order_accuracy, occluded_iou, unmatched_area
-from trainer.scores.prediction import psnr, ssim
+from trainer.scores.prediction import bce, l1, mse, psnr, ssim
 from trainer.scores.segmentation import rand_score
 
 Steps = Literal["predicted", "decomposed", "clip", "gap"]
@@ -49,6 +49,12 @@ class Score:
 SCORES: dict[str, Score] = {
     "psnr": Score(psnr, "predicted", ("prediction",), unit="dB", about="predicted frames, mean of per-frame dB"),
     "ssim": Score(ssim, "predicted", ("prediction",), about="predicted frames, Gaussian window of sigma 1.5"),
+    "bce": Score(
+        bce, "clip", ("prediction",), unit="nats", higher_is_better=False,
+        about="last frame of grey clips, binary cross-entropy a pixel",
+    ),
+    "mse": Score(mse, "clip", ("prediction",), higher_is_better=False, about="last frame, squared error a pixel"),
+    "l1": Score(l1, "clip", ("prediction",), higher_is_better=False, about="last frame, absolute error a pixel"),
     "fg_ari_video": Score(
         rand_score(foreground=True, per_video=True), "clip", ("visible_masks",), ("visible_ids",),
         about="object pixels grouped as in truth, numbering held over the clip",

@@ -1,6 +1,6 @@
-"""How close predicted frames are to the true ones: PSNR and SSIM, frame by frame.
+"""How close predicted frames are to the true ones: PSNR and SSIM, frame by frame; errors a pixel of the last frame.
 
-Both work in float64: they are averaged over whole data sets, must not depend on the device's shortcuts
+All work in float64: they are averaged over whole data sets, must not depend on the device's shortcuts
 (TF32), and SSIM subtracts nearly equal numbers.
 """
 
@@ -12,6 +12,7 @@ from model.interface import Video, Views
 
 MSE_FLOOR = 1e-10  # identical frames score 100 dB
 RADIUS, SIGMA = 5, 1.5  # the 11 x 11 window of Wang et al. 2004
+CERTAIN = 1e-12  # probabilities keep this far from 0 and 1, as Torch's criterion does: a pixel costs 27.6 nats at most
 STABILISERS = (0.01**2, 0.03**2)  # (K1 L)^2 and (K2 L)^2 for frames in [0, 1]
 
 
@@ -65,10 +66,45 @@ def ssim(views: Views, video: Video) -> Float[Tensor, "b p"]:
     return structural_similarity(views.prediction, predicted_frames(views, video))
 
 
+def bce(views: Views, video: Video) -> Float[Tensor, "b 1"]:
+    """Binary cross-entropy a pixel of the last frame, nats (Table 1 of arXiv 1511.06309, as we read it).
+
+    Predictions are probabilities that a pixel is lit. Where grey frames are not binary, the least possible value is
+    their entropy, above 0. Undefined for frames in colour.
+    """
+    predicted, true = last_frames(views, video)
+    if true.shape[1] != 1:
+        return true.new_full((len(true), 1), torch.nan)
+    p = predicted.clamp(CERTAIN, 1 - CERTAIN)
+    return _per_pixel(-(true * p.log() + (1 - true) * (1 - p).log()))
+
+
+def mse(views: Views, video: Video) -> Float[Tensor, "b 1"]:
+    """Squared error a pixel of the last frame, in [0, 1]."""
+    predicted, true = last_frames(views, video)
+    return _per_pixel((predicted - true).square())
+
+
+def l1(views: Views, video: Video) -> Float[Tensor, "b 1"]:
+    """Absolute error a pixel of the last frame, in [0, 1]."""
+    predicted, true = last_frames(views, video)
+    return _per_pixel((predicted - true).abs())
+
+
+def last_frames(views: Views, video: Video) -> tuple[Float[Tensor, "b c h w"], Float[Tensor, "b c h w"]]:
+    """The last frame, predicted and true, in float64: the one that has the most frames before it."""
+    assert views.prediction is not None
+    return views.prediction[:, -1].double(), video.frames[:, -1].double()
+
+
 def predicted_frames(views: Views, video: Video) -> Float[Tensor, "b p c h w"]:
     """The true frames that `views.prediction` predicts: the last p of the clip."""
     assert views.prediction is not None
     return video.frames[:, video.frames.shape[1] - views.prediction.shape[1] :]
+
+
+def _per_pixel(errors: Float[Tensor, "b c h w"]) -> Float[Tensor, "b 1"]:
+    return errors.mean(dim=(-3, -2, -1))[:, None]
 
 
 def _window(size: int, device: torch.device) -> Float[Tensor, "places size"]:

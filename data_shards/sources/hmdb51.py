@@ -1,0 +1,106 @@
+"""HMDB-51: clips of people from films, in the splits that its authors gave (Kuehne et al., 2011)."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+
+from data_shards.sources.footage import Footage, find_footage
+from data_shards.sources.shots import Extent
+from data_shards.sources.splits import split_number
+from data_shards.sources.video import Video
+from data_shards.storage import open_store
+
+IDS = {"0": None, "1": "train", "2": "test"}  # 0: in neither part of this fold
+
+
+@dataclass(frozen=True)
+class Hmdb51(Video):
+    """Video whose files are dealt by HMDB-51's official lists.
+
+    `splits` is the folder (path or URL) of the lists `<class>_test_split{1,2,3}.txt`, at any depth below; by default
+    they are sought below the first `input`. `fold` says which of the three splits. Val is `val_share` of the *films*
+    of the training part, at least one, since clips of one film look alike. `test_share` and `gap` have no effect.
+    """
+
+    splits: str | None = None
+    fold: Literal[1, 2, 3] = 1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.fold not in (1, 2, 3):
+            raise ValueError(f"fold {self.fold} must be 1, 2 or 3")
+
+    @cached_property
+    def _listed(self) -> dict[str, tuple[str | None, str]]:
+        """By file name: train, test or None, and the film it is from."""
+        folder = self.splits or (self.input[0] if self.input else "")
+        store = open_store(folder)
+        ending = f"_test_split{self.fold}.txt"
+        listed: dict[str, tuple[str | None, str]] = {}
+        for path in [name for name in store.list() if name.endswith(ending)]:
+            action = path.rpartition("/")[2].removesuffix(ending)
+            for number, line in enumerate(store.read(path).decode("utf-8", "replace").splitlines(), start=1):
+                if not line.strip():
+                    continue
+                name, _, which = line.strip().rpartition(" ")
+                if not name or which not in IDS:
+                    raise ValueError(
+                        f"{store.address(path)}, line {number}: {line!r} must be a file name and 0, 1 or 2"
+                    )
+                name = name.strip()
+                if listed.get(name, (IDS[which],))[0] != IDS[which]:
+                    raise ValueError(
+                        f"{store.address(path)}, line {number}: {name} has another number elsewhere"
+                    )
+                listed[name] = IDS[which], name.rpartition(f"_{action}_")[0] or name
+        if not listed:
+            raise ValueError(f"splits {folder}: no list *{ending} there")
+        return listed
+
+    @cached_property
+    def _found(self) -> tuple[Footage, ...]:
+        return find_footage(self.input)
+
+    def _footage(self) -> tuple[Footage, ...]:
+        """The files that some part of the fold has."""
+        chosen = tuple(file for file in self._found if self._listed.get(_name(file), (None,))[0])
+        if not chosen:
+            raise ValueError(
+                f"input {' '.join(self.input)}: none of its {len(self._found)} files is in train or test of fold "
+                f"{self.fold}"
+            )
+        return chosen
+
+    def statistics(self) -> dict[str, object]:
+        """As of Video; files that the lists lack, and those of the lists that the input lacks."""
+        names = {_name(file) for file in self._found}
+        return super().statistics() | {
+            "files_not_listed": len(names - self._listed.keys()),
+            "listed_but_missing": len(self._listed.keys() - names),
+        }
+
+    def _parts(self, split: str, seed: int) -> list[tuple[Footage, Extent, range]]:
+        """Whole files: the lists' test part, and the training part less the films of val."""
+        split_number(split)
+        films = sorted({self._film(file) for file, _ in self._files if self._part(file) == "train"})
+        deck = np.random.default_rng(np.random.SeedSequence(seed)).permutation(len(films)).tolist()
+        share = max(1, round(self.val_share * len(films))) if self.val_share and len(films) > 1 else 0
+        val = {films[i] for i in deck[:share]}
+        parts = []
+        for file, extent in self._files:
+            part = "val" if self._part(file) == "train" and self._film(file) in val else self._part(file)
+            if part == split:
+                parts.append((file, extent, range(2**62)))
+        return parts
+
+    def _part(self, file: Footage) -> str | None:
+        return self._listed[_name(file)][0]
+
+    def _film(self, file: Footage) -> str:
+        return self._listed[_name(file)][1]
+
+
+def _name(file: Footage) -> str:
+    return file.name.rpartition("/")[2]

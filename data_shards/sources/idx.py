@@ -1,0 +1,86 @@
+"""IDX files, the format of MNIST: a big-endian header with number type and shape, then the numbers."""
+
+import gzip
+import zlib
+from urllib.parse import urlsplit
+
+import fsspec
+import numpy as np
+from jaxtyping import UInt8
+
+from data_shards.storage import NotFound, StorageError, open_store
+
+UNSIGNED_BYTE = 8  # the number type of images and labels, in the third byte
+
+
+def read_images(folder: str, name: str) -> UInt8[np.ndarray, "n h w"]:
+    """The images of the IDX file `name`, or `name`.gz, in the folder at any URL that fsspec knows.
+
+    Raises:
+        ValueError: not an IDX file of images, or a damaged one.
+        StorageError: neither file is there, or the store refuses.
+    """
+    try:
+        file, data = name, read_bytes(folder, name)
+    except NotFound:
+        file = f"{name}.gz"
+        try:
+            data = read_bytes(folder, file)
+        except NotFound as error:
+            raise NotFound(
+                f"{folder.rstrip('/')}/{name}", "no such file, nor one of that name + .gz"
+            ) from error
+    try:
+        images = parse_idx(gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data)
+    except (ValueError, OSError, EOFError, zlib.error) as error:
+        raise ValueError(f"{folder.rstrip('/')}/{file}: {error}") from error
+    if images.ndim != 3:
+        raise ValueError(
+            f"{folder.rstrip('/')}/{file}: is an array of shape {images.shape}, images have 3 axes"
+        )
+    return images
+
+
+def parse_idx(data: bytes) -> UInt8[np.ndarray, "..."]:
+    """The array of bytes that an (unpacked) IDX file holds; not writable.
+
+    Raises:
+        ValueError: says what is wrong with the header, or how many numbers are missing or too many.
+    """
+    if len(data) < 4 or data[:2] != b"\x00\x00":
+        raise ValueError(f"no IDX file: it begins with {data[:4].hex(' ') or 'nothing'}, needs 00 00")
+    kind, axes = data[2], data[3]
+    if kind != UNSIGNED_BYTE:
+        raise ValueError(
+            f"holds numbers of IDX type {kind:#04x}, only {UNSIGNED_BYTE:#04x} (unsigned bytes) is read"
+        )
+    start = 4 + 4 * axes
+    if len(data) < start:
+        raise ValueError(f"ends within its header of {start} bytes, has {len(data)}")
+    shape = tuple(np.frombuffer(data, ">u4", axes, 4).tolist())
+    wanted = int(np.prod(shape, dtype=object))  # of Python integers, which do not overflow
+    if len(data) - start != wanted:
+        raise ValueError(f"shape {shape} needs {wanted} bytes after the header, has {len(data) - start}")
+    return np.frombuffer(data, np.uint8, offset=start).reshape(shape)
+
+
+def read_bytes(folder: str, name: str) -> bytes:
+    """A whole file: through the project's store where it has one for the URL, else through fsspec (https, gs, ...).
+
+    Raises:
+        NotFound: there is no such file.
+        StorageError: it cannot be read.
+        ValueError: fsspec does not know the scheme.
+    """
+    scheme = urlsplit(folder).scheme
+    if scheme in ("", "file", "s3"):
+        return open_store(folder).read(name)
+    url = f"{folder.rstrip('/')}/{name}"
+    try:
+        with fsspec.open(url, "rb") as file:
+            data: bytes = file.read()
+    except FileNotFoundError as error:
+        raise NotFound(url, "no such file") from error
+    except (OSError, ImportError) as error:
+        raise StorageError(url, str(error)) from error
+    return data

@@ -1,0 +1,181 @@
+"""Networks that remember: frame encoder, memory, decoder; and two of them, AE-ConvLSTM and AE-fcLSTM."""
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any, cast
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from model.layers.conv_lstm import ConvLSTM, ConvLSTMState
+from model.remat import Remat
+from model.unroll import unroll
+from model.video_autoencoder.autoencoder import Decoded, VideoAutoencoder
+from model.video_autoencoder.config import AEConvLSTM, AEFcLSTM, Recurrent
+from model.video_autoencoder.layers import conv_tanh_pool, over_time, up_conv, xavier
+
+State = tuple[ConvLSTMState, ...]  # of each layer
+
+
+class Memory(nn.Module):
+    """ConvLSTM layers one upon the other (eq. 1). On maps of one pixel with kernel 1 they are plain LSTMs.
+
+    Args:
+        widths: channels of the input, then of each layer.
+        kernel: of all convolutions.
+        config: how the weights start.
+    """
+
+    def __init__(self, widths: Sequence[int], kernel: int, config: Recurrent) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(
+            ConvLSTM(before, after, kernel, config.forget_bias, config.spread)
+            for before, after in pairwise(widths)
+        )
+
+    def _stack(self) -> list[ConvLSTM]:
+        return [cast(ConvLSTM, layer) for layer in self.layers]
+
+    def zero_state(self, like: Float[Tensor, "b t c h w"]) -> State:
+        """The state before the first frame; `like` has the size of the maps, and the precision of the state."""
+        return tuple(layer.zero_state(like) for layer in self._stack())
+
+    def inputs(self, features: Float[Tensor, "b t d h w"]) -> Float[Tensor, "b t g h w"]:
+        """What the first layer takes from its input, which needs no state."""
+        return self._stack()[0].inputs(features)
+
+    def step(self, state: State, projected: Float[Tensor, "b g h w"]) -> State:
+        """The next state from `inputs` of one frame; the last layer's hidden map is the output."""
+        first, *others = self._stack()
+        after = [first.step(state[0], projected)]
+        for layer, before in zip(others, state[1:], strict=True):
+            after.append(layer.step(before, layer.inputs(after[-1].hidden[:, None])[:, 0]))
+        return tuple(after)
+
+
+class RecurrentAutoencoder(VideoAutoencoder):
+    """Encoder and decoder are batched over time, around the one scan of the memory."""
+
+    config: Recurrent
+    encoder: nn.Module
+    memory: Memory
+
+    @abstractmethod
+    def decode(
+        self, memory: Float[Tensor, "b t d h2 w2"], features: Float[Tensor, "b t e h2 w2"], share: float
+    ) -> Decoded:
+        """Predictions from the memory's output and the encoded frame of each step.
+
+        `share`: 1 / number of predictions of the pass, for what has to be a mean over all of them.
+        """
+
+    def advance(self, state: Any, frames: Float[Tensor, "b t c h w"]) -> tuple[State, Decoded]:
+        """As VideoAutoencoder's."""
+        return self.scan(state or self.start(frames), frames, self.share(frames.shape[1]))
+
+    def share(self, steps: int) -> float:
+        """1 / number of predictions of a pass over `steps` frames."""
+        return 1 / steps if self.config.supervision == "each" else 1.0
+
+    def scan(self, state: State, frames: Float[Tensor, "b t c h w"], share: float) -> tuple[State, Decoded]:
+        """`advance` from a state that is there, with the `share` that `decode` takes."""
+        each = self.config.supervision == "each"
+
+        def prepare(frames: Any) -> Any:
+            features = over_time(self.encoder, frames)
+            return self.memory.inputs(features), features
+
+        def cell(state: State, x: Any) -> tuple[State, Any]:
+            projected, features = x
+            state = self.memory.step(state, projected)
+            return state, (state[-1].hidden, features) if each else ()
+
+        def finish(outputs: Any) -> Any:
+            if not each:
+                return ()
+            hidden, features = outputs
+            return self.decode(hidden, features, share)
+
+        state, decoded = unroll(
+            cell,
+            state,
+            frames,
+            remat=Remat.parse(self.config.remat),
+            prepare=prepare,
+            finish=finish,
+        )
+        if not each:  # the last frame is encoded once more, so that no step has to hold its features
+            decoded = self.decode(state[-1].hidden[:, None], over_time(self.encoder, frames[:, -1:]), share)
+        return state, decoded
+
+    def start(self, frames: Float[Tensor, "b t c h w"]) -> State:
+        """The state before the first frame, in the precision of the frames."""
+        batch, _, _, height, width = frames.shape
+        return self.memory.zero_state(
+            frames.new_zeros(batch, 1, 1, height // self.multiple, width // self.multiple)
+        )
+
+
+class ConvLSTMAutoencoder(RecurrentAutoencoder):
+    """AE-ConvLSTM: one ConvLSTM layer as temporal encoder, one as temporal decoder."""
+
+    multiple = 2
+
+    def __init__(self, config: AEConvLSTM) -> None:
+        super().__init__(config)
+        filters, kernel = config.filters, config.kernel
+        self.encoder = nn.Sequential(*conv_tanh_pool(config.channels, filters, kernel))
+        self.memory = Memory((filters, config.hidden, filters), kernel, config)
+        self.decoder = nn.Sequential(*up_conv(filters, config.channels, kernel))
+
+    def decode(
+        self, memory: Float[Tensor, "b t d h2 w2"], features: Float[Tensor, "b t e h2 w2"], share: float
+    ) -> Decoded:
+        """Frames from memory alone."""
+        return {"output": over_time(self.decoder, memory)}
+
+
+class FcLSTMAutoencoder(RecurrentAutoencoder):
+    """AE-fcLSTM: frames become vectors, and two plain LSTM layers the memory."""
+
+    config: AEFcLSTM
+    multiple = 4
+
+    def __init__(self, config: AEFcLSTM) -> None:
+        super().__init__(config)
+        filters, deep, kernel, side = config.filters, config.deep_filters, config.kernel, config.size // 4
+        pixels = deep * side**2
+        self.encoder = nn.Sequential(
+            *conv_tanh_pool(config.channels, filters, kernel),
+            *conv_tanh_pool(filters, deep, kernel),
+            nn.Flatten(),
+            xavier(nn.Linear(pixels, config.hidden)),
+            nn.Unflatten(1, (config.hidden, 1, 1)),
+        )
+        self.memory = Memory((config.hidden,) * 3, 1, config)
+        self.decoder = nn.Sequential(
+            nn.Flatten(),
+            xavier(nn.Linear(config.hidden, pixels)),
+            nn.Unflatten(1, (deep, side, side)),
+            *up_conv(deep, filters, kernel),
+            *up_conv(filters, config.channels, kernel),
+        )
+
+    def start(self, frames: Float[Tensor, "b t c h w"]) -> State:
+        """The state before the first frame: vectors, as maps of one pixel.
+
+        Raises:
+            ValueError: frames of another size than configured.
+        """
+        side = self.config.size
+        if frames.shape[-2:] != (side, side):
+            got = " x ".join(map(str, frames.shape[-2:]))
+            raise ValueError(f"frames are {got} pixels, the model takes {side} x {side}: set its size")
+        return self.memory.zero_state(frames.new_zeros(frames.shape[0], 1, 1, 1, 1))
+
+    def decode(
+        self, memory: Float[Tensor, "b t d 1 1"], features: Float[Tensor, "b t d 1 1"], share: float
+    ) -> Decoded:
+        """Frames from memory alone."""
+        return {"output": over_time(self.decoder, memory)}

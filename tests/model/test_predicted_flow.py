@@ -1,0 +1,136 @@
+"""The direction trap: what the flow network shows as motion has the sign, the axes and the units of motion."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from sklearn.datasets import load_digits
+from torch import Tensor, nn
+
+from model.interface import Video
+from model.video_autoencoder.config import AEConvLSTMFlow
+from model.video_autoencoder.flow import FlowAutoencoder
+from model.video_autoencoder.flow_head import LAYOUTS, LargeConv
+
+
+def transparent(config: AEConvLSTMFlow, gain: float, bias: float) -> FlowAutoencoder:
+    """Encoder and decoder that pass the frame through: features are tanh of it at half the size."""
+    model = config.build()
+    assert isinstance(model, FlowAutoencoder)
+    with torch.no_grad():
+        for layer, value, offset in ((model.encoder[0], 1.0, 0.0), (model.decoder[-1], gain, bias)):
+            assert isinstance(layer, nn.Conv2d)
+            assert layer.bias is not None
+            middle = layer.kernel_size[0] // 2
+            layer.weight.zero_()[:, :, middle, middle] = value
+            layer.bias.fill_(offset)
+    return model
+
+
+def head_bias(model: FlowAutoencoder) -> nn.Parameter:
+    bias = model.head.layers[-1].bias
+    assert isinstance(bias, nn.Parameter)
+    return bias
+
+
+def moving_digit(x: int, y: int, frames: int = 3) -> Tensor:
+    """A binary 7 of 16x16 pixels that moves by (x, y) a frame, both even: pooling loses nothing."""
+    images, labels = load_digits(return_X_y=True)
+    digit = torch.from_numpy(images[labels == 7][0].reshape(8, 8) > 7).float()
+    digit = digit.repeat_interleave(2, 0).repeat_interleave(2, 1)
+    clip = torch.zeros(1, frames, 1, 40, 40)
+    for t in range(frames):
+        clip[0, t, 0, 12 + y * t : 28 + y * t, 12 + x * t : 28 + x * t] = digit
+    return clip
+
+
+@pytest.mark.parametrize(("x", "y"), [(4, 0), (-4, 0), (0, 4), (2, -4)])
+def test_a_head_that_knows_the_motion_predicts_the_next_frame_and_shows_it(x: int, y: int) -> None:
+    config = AEConvLSTMFlow(kernel=3, filters=1, hidden=2)
+    model, video = transparent(config, gain=20.0, bias=-7.6), Video(moving_digit(x, y))
+    # Sampling at half the size, from where things were.
+    with torch.no_grad():
+        head_bias(model).copy_(torch.tensor([-x / 2, -y / 2]))
+    views = model(video, 0).views
+    assert torch.equal(views.prediction > 0.5, video.frames[:, 1:] > 0.5)
+    assert views.flow.shape == (1, 2, 2, 40, 40)
+    assert (views.flow[:, :, 0] == x).all()
+    assert (views.flow[:, :, 1] == y).all()
+    with torch.no_grad():
+        head_bias(model).neg_()
+    assert not torch.equal(model(video, 0).views.prediction > 0.5, video.frames[:, 1:] > 0.5)
+
+
+def test_learning_from_frames_alone_finds_the_motion() -> None:
+    """Nothing here says which way flow points but the frames: a blob goes right by 1.5 and up by 1 pixel."""
+    y, x = torch.meshgrid(torch.arange(32.0), torch.arange(32.0), indexing="ij")
+    frames = torch.stack(
+        [0.3 * torch.exp(-((x - 12 - 1.5 * t) ** 2 + (y - 18 + t) ** 2) / 32) for t in range(4)]
+    )
+    video = Video(frames[None, :, None])
+    model = transparent(AEConvLSTMFlow(kernel=3, filters=1, hidden=2, data="real"), gain=1.0, bias=0.0)
+    optimizer = torch.optim.Adam([head_bias(model)], lr=0.05)
+    for _ in range(60):
+        optimizer.zero_grad()
+        model(video, 0).loss.backward()
+        optimizer.step()
+    flow = model(video, 0).views.flow[0].mean((0, 2, 3))
+    assert flow.tolist() == pytest.approx([1.5, -1.0], abs=0.15)
+
+
+@pytest.mark.parametrize("head", LAYOUTS)
+def test_flow_starts_at_zero_and_zero_flow_is_the_identity(head: str) -> None:
+    model = AEConvLSTMFlow(kernel=3, filters=4, hidden=4, head=head).build()
+    video = Video(torch.rand(2, 4, 1, 12, 16))
+    views = model(video, 0).views
+    assert views.flow.abs().max() == 0
+    unmoved = model.decoder(model.encoder(video.frames[:, :-1].flatten(0, 1))).sigmoid()
+    torch.testing.assert_close(views.prediction.flatten(0, 1), unmoved, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("head", LAYOUTS)
+def test_the_head_learns_from_the_second_update_on(head: str) -> None:
+    model = AEConvLSTMFlow(kernel=3, filters=4, hidden=4, head=head).build()
+    video = Video(torch.rand(2, 4, 1, 12, 16))
+    optimizer = torch.optim.RMSprop(model.parameters(), lr=1e-2)
+    first = model.head.layers[0].weight
+    for update in range(2):
+        optimizer.zero_grad()
+        model(video, 0).loss.backward()
+        assert bool(first.grad.any()) == (update > 0)
+        optimizer.step()
+    assert model(video, 0).views.flow.abs().max() > 0
+
+
+def test_reach_bounds_the_flow() -> None:
+    model = AEConvLSTMFlow(kernel=3, filters=1, hidden=2, reach=1.5).build()
+    with torch.no_grad():
+        head_bias(model).copy_(torch.tensor([-9.0, 0.5]))
+    flow = model(Video(torch.rand(1, 3, 1, 8, 8)), 0).views.flow
+    assert flow[:, :, 0].unique().tolist() == [3.0]  # frame pixels, two to a feature
+    assert flow[:, :, 1].unique().tolist() == [-1.0]
+
+
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize(("kernel", "height", "width"), [(3, 5, 6), (15, 16, 16), (15, 4, 9)])
+def test_large_convolutions_equal_torchs(kernel: int, height: int, width: int, bias: bool) -> None:
+    layer = LargeConv(5, 2, kernel, padding=kernel // 2, bias=bias).double()
+    x = torch.randn(3, 5, height, width, dtype=torch.float64, requires_grad=True)
+    upstream = torch.randn(3, 2, height, width, dtype=torch.float64)
+    theirs = F.conv2d(x, layer.weight, layer.bias, padding=kernel // 2)
+    ours = layer(x)
+    torch.testing.assert_close(ours, theirs)
+    leaves = [x, *layer.parameters()]
+    for a, b in zip(
+        torch.autograd.grad(ours, leaves, upstream),
+        torch.autograd.grad(theirs, leaves, upstream),
+        strict=True,
+    ):
+        torch.testing.assert_close(a, b)
+
+
+def test_large_convolutions_round_once_under_autocast() -> None:
+    layer, x = LargeConv(8, 2, 15, padding=7), torch.rand(1, 8, 16, 16)
+    with torch.autocast("cpu", torch.bfloat16):
+        half = layer(x)
+    assert half.dtype == torch.float32
+    torch.testing.assert_close(half, layer(x), atol=2e-2, rtol=0)

@@ -1,0 +1,34 @@
+"""Recipes: what a paper states of its training is what the recipe resolves to."""
+
+import pytest
+import torch
+
+from model import MODELS
+from trainer.optim import build_optimizer, learning_rate
+from trainer.overrides import resolve
+from trainer.recipes import RECIPES
+
+AUTOENCODERS = [name for name in MODELS if name.startswith("ae-")]
+
+
+def test_every_network_of_the_video_autoencoder_has_its_recipe() -> None:
+    assert len(AUTOENCODERS) == 4
+    for name in AUTOENCODERS:
+        config = RECIPES[f"moving-mnist-{name}"]()
+        assert config.model == MODELS[name]()
+        assert config.output.endswith(name)
+
+
+@pytest.mark.parametrize("name", AUTOENCODERS)
+def test_moving_mnist_trains_as_in_section_4(name: str) -> None:
+    """RMSprop, 1e-4, times 0.9 every five epochs of 10,000 clips, gradients clipped element by element."""
+    config = resolve(f"moving-mnist-{name}")
+    five_epochs = 5 * 10_000 // config.batch.size
+    rates = [learning_rate(config.optim, step, config.steps) for step in (0, five_epochs - 1, five_epochs)]
+    assert rates == pytest.approx([1e-4, 1e-4, 0.9e-4])
+    weight = torch.nn.Parameter(torch.zeros(2))
+    weight.grad = torch.tensor([1e6, -1e-6])
+    optimizer = build_optimizer(config.optim, [weight])
+    optimizer.step()
+    assert type(optimizer).__name__ == "RMSprop"
+    assert weight.grad.tolist() == pytest.approx([config.optim.clip_value, -1e-6])
