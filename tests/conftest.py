@@ -4,6 +4,7 @@ import tests.typechecker  # isort: skip  (before any of our packages: pyproject 
 
 import os
 import shutil
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +14,10 @@ import torch
 from data_shards.sources.sprites import Sprites
 from data_shards.writer import build
 from tests.ceph import BINARIES, Ceph
+
+
+# Whoever starts the tests in the background makes them ignore Ctrl-C, and processes that they start inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
