@@ -15,7 +15,6 @@ from data_shards.sources.sprites import Sprites
 from data_shards.writer import build
 from tests.ceph import BINARIES, Ceph
 
-
 # Whoever starts the tests in the background makes them ignore Ctrl-C, and processes that they start inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
