@@ -71,10 +71,8 @@ class MaskNet(nn.Module):
         with torch.no_grad():
             assert self.head.bias is not None
             self.head.bias.fill_(bias)
-            if (
-                tracking
-            ):  # at first, slots hold what changes, each where it was or in its own place, by no other cue
-                self.head.weight.zero_()
+            if tracking:  # at first, slots hold what changes, each where it was before or in its own place
+                self.head.weight[:, 2 * edges :] = 0
                 self.head.weight[:, 2 * edges, 1, 1] = CHANGE
                 self.head.weight[:, 2 * edges + 1 : 2 * edges + 1 + slots, 1, 1] = PLACE * torch.eye(slots)
 
