@@ -44,7 +44,7 @@ class Checkpoint:
     config: dict[str, Any]
     digest: str
     revision: str
-    progress: dict[str, Any]  # what the loop carries over: see loop.Progress
+    progress: dict[str, Any]  # what the run's clock carries over: Timeline.saved()
     files: dict[str, tuple[int, str]] = field(default_factory=dict)
 
     @property

@@ -16,7 +16,7 @@ os.environ.setdefault("DS_ACCELERATOR", "cuda" if torch.cuda.is_available() else
 import deepspeed
 import deepspeed.ops
 from deepspeed.accelerator import get_accelerator
-from torch import Tensor, nn
+from torch import Tensor
 
 from model.interface import ModelOutput, Video, VideoModel
 from trainer.config import RunConfig
@@ -176,8 +176,3 @@ def private_extensions() -> None:
     os.environ.setdefault(
         "TORCH_EXTENSIONS_DIR", os.path.join(tempfile.gettempdir(), f"commonfate-ext-{os.getuid()}")
     )
-
-
-def parameter_count(module: nn.Module) -> int:
-    """Number of trainable weights (whole, also under ZeRO-3)."""
-    return sum(int(getattr(p, "ds_numel", p.numel())) for p in module.parameters() if p.requires_grad)

@@ -119,7 +119,7 @@ def main(argv: list[str]) -> int:
 
 
 def _bare_process(words: list[str]) -> list[float]:
-    command = [sys.executable, "-m", "trainer", "bench", "step", "--bare", *words[:1], *words[1:]]
+    command = [sys.executable, "-m", "trainer", "bench", "step", "--bare", *words]
     steps = next(w for w in words if w.startswith("steps=")).removeprefix("steps=")
     done = subprocess.run(
         [*command, "--steps", steps], check=True, capture_output=True, text=True, timeout=3600
