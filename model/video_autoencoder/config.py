@@ -43,6 +43,10 @@ class Autoencoder(ABC):
             gradients, for real data only. It leaves the brightness of a frame open.
         supervision: "each" predicts the frame after every one seen (eq. 4), "last" only the clip's last frame
             (released code).
+        output_bias: where the bias of the decoder's last convolution starts; the paper's 0 says of binary data that
+            half of all pixels are lit. The flow network then learns, within 50 updates, to sample outside the frame,
+            where features are zero and so everything is dark, and has no gradient there to come back by. With the log
+            odds of a lit pixel (-3 for two digits) it learns motion.
         remat: none, every:N, sqrt, bytes:N; AEConv has no recurrence, and ignores it.
     """
 
@@ -52,6 +56,7 @@ class Autoencoder(ABC):
     data: str = "binary"
     error: str = "pixels"
     supervision: str = "each"
+    output_bias: float = 0.0
     remat: str = "none"
 
     def __post_init__(self) -> None:

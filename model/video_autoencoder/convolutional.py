@@ -22,7 +22,7 @@ class ConvAutoencoder(VideoAutoencoder):
             *conv_tanh_pool(config.inputs * config.channels, filters, kernel),
             conv(filters, hidden, kernel), nn.Tanh(),
             conv(hidden, filters, kernel), nn.Tanh(),
-            *up_conv(filters, config.channels, kernel),
+            *up_conv(filters, config.channels, kernel, config.output_bias),
         )  # fmt: skip
 
     @property

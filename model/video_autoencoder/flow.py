@@ -29,7 +29,7 @@ class FlowAutoencoder(RecurrentAutoencoder):
         self.memory = Memory((filters, hidden), kernel, config)
         self.first = FirstStep(filters, hidden, kernel, config.spread) if config.untied else None
         self.head = FlowHead(hidden, config.head, config.reach)
-        self.decoder = nn.Sequential(*up_conv(filters, config.channels, kernel))
+        self.decoder = nn.Sequential(*up_conv(filters, config.channels, kernel, config.output_bias))
 
     def decode(
         self, memory: Float[Tensor, "b t d h2 w2"], features: Float[Tensor, "b t e h2 w2"], share: float

@@ -12,9 +12,12 @@ def xavier(layer: nn.Conv2d | nn.Linear) -> nn.Conv2d | nn.Linear:
     return layer
 
 
-def conv(before: int, after: int, kernel: int) -> nn.Module:
-    """A convolution that keeps the size of maps."""
-    return xavier(nn.Conv2d(before, after, kernel, padding=kernel // 2))
+def conv(before: int, after: int, kernel: int, bias: float = 0.0) -> nn.Module:
+    """A convolution that keeps the size of maps, its bias starting at `bias`."""
+    layer = xavier(nn.Conv2d(before, after, kernel, padding=kernel // 2))
+    assert layer.bias is not None
+    nn.init.constant_(layer.bias, bias)
+    return layer
 
 
 def conv_tanh_pool(before: int, after: int, kernel: int) -> list[nn.Module]:
@@ -22,9 +25,9 @@ def conv_tanh_pool(before: int, after: int, kernel: int) -> list[nn.Module]:
     return [conv(before, after, kernel), nn.Tanh(), nn.MaxPool2d(2)]
 
 
-def up_conv(before: int, after: int, kernel: int) -> list[nn.Module]:
+def up_conv(before: int, after: int, kernel: int, bias: float = 0.0) -> list[nn.Module]:
     """A stage of the spatial decoder, without non-linearity (section 3.1): twice the size."""
-    return [nn.Upsample(scale_factor=2, mode="nearest"), conv(before, after, kernel)]
+    return [nn.Upsample(scale_factor=2, mode="nearest"), conv(before, after, kernel, bias)]
 
 
 def over_time(layers: nn.Module, x: Float[Tensor, "b t *x"]) -> Float[Tensor, "b t *y"]:

@@ -127,7 +127,7 @@ class ConvLSTMAutoencoder(RecurrentAutoencoder):
         filters, kernel = config.filters, config.kernel
         self.encoder = nn.Sequential(*conv_tanh_pool(config.channels, filters, kernel))
         self.memory = Memory((filters, config.hidden, filters), kernel, config)
-        self.decoder = nn.Sequential(*up_conv(filters, config.channels, kernel))
+        self.decoder = nn.Sequential(*up_conv(filters, config.channels, kernel, config.output_bias))
 
     def decode(
         self, memory: Float[Tensor, "b t d h2 w2"], features: Float[Tensor, "b t e h2 w2"], share: float
@@ -159,7 +159,7 @@ class FcLSTMAutoencoder(RecurrentAutoencoder):
             xavier(nn.Linear(config.hidden, pixels)),
             nn.Unflatten(1, (deep, side, side)),
             *up_conv(deep, filters, kernel),
-            *up_conv(filters, config.channels, kernel),
+            *up_conv(filters, config.channels, kernel, config.output_bias),
         )
 
     def start(self, frames: Float[Tensor, "b t c h w"]) -> State:
