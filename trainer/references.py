@@ -13,6 +13,7 @@ from torch import Tensor
 from model.interface import Truth, Video, Views
 from model.ops.composition import compose, to_identities, to_ranks, visible
 from model.ops.spatial_transformer import inverse, translation, warp
+from trainer.scores.flow import true_flow
 
 
 def copy_last(video: Video) -> Views:
@@ -28,6 +29,7 @@ def copy_last(video: Video) -> Views:
         background=torch.zeros_like(past),
         depth_order=past.new_ones(batch, steps, 1, 1),
         motion=torch.eye(3, device=past.device).expand(batch, steps, 1, 3, 3),
+        flow=past.new_zeros(batch, steps, 2, height, width),
     )
 
 
@@ -64,6 +66,7 @@ def oracle(video: Video) -> Views | None:
         background=background,
         depth_order=order,
         motion=motion,
+        flow=None if truth.visible_ids is None else true_flow(video),
     )
 
 

@@ -19,6 +19,7 @@ from model.interface import Truth, Video, Views
 from trainer.references import black, copy_last, oracle
 from trainer.scores import SCORES
 from trainer.scores.consistency import over_gap
+from trainer.scores.flow import flow_error
 from trainer.scores.matching import match
 from trainer.scores.motion import motion_error
 from trainer.scores.prediction import peak_signal_to_noise, structural_similarity
@@ -170,12 +171,34 @@ def test_oracle_of_hard_squares_is_perfect() -> None:
     views = oracle(video)
     assert views is not None
     decibels = dict.fromkeys(("psnr", "memory_psnr", "forward_psnr", "backward_psnr"), 100.0)
-    best = {**decibels, "motion_error": 0.0, "motion_deformation": 0.0, "mse": 0.0, "l1": 0.0}
+    best = {
+        **decibels,
+        "motion_error": 0.0,
+        "motion_deformation": 0.0,
+        "flow_error": 0.0,
+        "mse": 0.0,
+        "l1": 0.0,
+    }
     for name, score in SCORES.items():
         if name in ("unmatched_area", "amodal_iou_hidden", "bce") or score.missing(views, video):
             continue
         values = score.measure(views, video)
         assert values.nanmean().item() == pytest.approx(best.get(name, 1.0), abs=1e-4), name
+
+
+def test_flow_error_is_the_distance_to_where_objects_came_from() -> None:
+    """Red goes 3 pixels up a frame, green 3 down: where green is seen, red's motion is 6 off."""
+    video = squares()
+    flow = torch.tensor([0.0, -3.0])[:, None, None].expand(1, 4, 2, HEIGHT, WIDTH)
+    seen = [(video.truth.visible_ids[0, t] == 2).sum() for t in range(1, 5)]
+    red = (video.truth.visible_ids[0, 1:] == 1).sum()
+    expected = 6 * sum(seen) / (sum(seen) + red)
+    assert flow_error(Views(flow=flow), video).nanmean().item() == pytest.approx(expected.item())
+    last = flow_error(Views(flow=flow[:, -1:]), video)
+    assert last.nanmean().item() == pytest.approx((6 * seen[-1] / (seen[-1] + 36)).item())
+    assert flow_error(copy_last(video), video).nanmean().item() == pytest.approx(3)
+    still = replace(video.truth, visible_ids=torch.zeros_like(video.truth.visible_ids))
+    assert flow_error(Views(flow=flow), Video(video.frames, still)).isnan().all()
 
 
 def test_matching_finds_permuted_slots_and_leaves_the_spare_one() -> None:

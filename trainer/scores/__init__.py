@@ -12,6 +12,7 @@ from torch import Tensor
 
 from model.interface import Video, Views
 from trainer.scores.consistency import backward_psnr, forward_psnr
+from trainer.scores.flow import flow_error
 from trainer.scores.memory import memory_psnr
 from trainer.scores.motion import motion_deformation, motion_error
 from trainer.scores.objects import amodal_iou, depth_order_accuracy, occluded_iou, unmatched_area
@@ -106,6 +107,10 @@ SCORES: dict[str, Score] = {
     "motion_deformation": Score(
         motion_deformation, "decomposed", ("amodal_masks", "motion"), ("amodal_masks",),
         higher_is_better=False, about="Frobenius norm of the motion's linear part minus the identity",
+    ),
+    "flow_error": Score(
+        flow_error, "predicted", ("flow",), ("visible_ids", "velocities"), unit="px", higher_is_better=False,
+        about="end-point error of dense flow where objects are seen; without flow it is their speed",
     ),
     "memory_psnr": Score(
         memory_psnr, "decomposed", ("amodal_masks", "slot_frames"), ("amodal_masks", "visible_ids", "colours"),

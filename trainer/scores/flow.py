@@ -1,0 +1,34 @@
+"""How well dense flow follows the objects: its end-point error where they are seen."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from model.interface import Video, Views
+
+
+def flow_error(views: Views, video: Video) -> Float[Tensor, "b f hw"]:
+    """End-point error in pixels: the flow into a frame, against the way the object at each pixel has just come.
+
+    NaN where the frame shows no object: a dark background moves any way it likes.
+    """
+    assert views.flow is not None
+    assert video.truth is not None
+    assert video.truth.visible_ids is not None
+    steps = views.flow.shape[1]
+    difference = views.flow.double() - true_flow(video)[:, -steps:]
+    error: Tensor = torch.linalg.vector_norm(difference, dim=2)
+    nothing = video.truth.visible_ids[:, -steps:] == 0
+    return error.masked_fill(nothing, torch.nan).flatten(2)
+
+
+def true_flow(video: Video) -> Float[Tensor, "b f 2 h w"]:
+    """Views.flow as it truly is, into all frames but the first: the motion of the object that a pixel shows, else 0."""
+    truth = video.truth
+    assert truth is not None
+    assert truth.visible_ids is not None
+    assert truth.velocities is not None
+    ids = truth.visible_ids[:, 1:, None].flatten(3)
+    motion = truth.velocities[:, :-1].transpose(2, 3)
+    flow = torch.take_along_dim(motion, (ids - 1).clamp(min=0), dim=3) * (ids > 0)
+    return flow.reshape(*flow.shape[:3], *video.frames.shape[-2:])
