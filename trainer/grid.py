@@ -6,7 +6,8 @@ import numpy as np
 
 from model.interface import Video, Views
 from trainer.evaluation import MODEL, Evaluation, aligned, count, number
-from trainer.pictures import Picture, sheet, strips
+from trainer.pictures import Picture, sheet
+from trainer.strips import strips
 
 
 @dataclass(frozen=True)

@@ -19,8 +19,9 @@ from trainer.evaluate import evaluate_on, evaluation_name, some_clips, store_bes
 from trainer.evaluation import Evaluation
 from trainer.journal import LINES
 from trainer.page import HERO, Shown, build_page
-from trainer.pictures import cycle_strips, gif, png, rollout_strip, sheet, side_by_side, strips
+from trainer.pictures import gif, png, sheet, side_by_side
 from trainer.scores.prediction import psnr
+from trainer.strips import cycle_strips, rollout_strip, strips
 
 POOL = 64  # clips among which the shown ones are chosen
 
