@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
-from trainer.pictures import PALETTE, Strip
+from trainer.pictures import PALETTE, Picture, Strip
 
 
 def document(title: str, body: Iterable[str]) -> str:
@@ -84,6 +84,14 @@ def legend(slots: int) -> str:
     colours = ["#" + bytes(PALETTE[k % len(PALETTE)].tolist()).hex() for k in range(slots)]
     items = [f'<li><i style="background:{colour}"></i>slot {k + 1}</li>' for k, colour in enumerate(colours)]
     return f'<ul class="legend">{"".join(items)}</ul>'
+
+
+def wheel(picture: Picture, caption: str) -> str:
+    """The wheel of the colours of flow, cut round, and what it says."""
+    opaque = np.full((*picture.shape[:2], 1), 255, np.uint8)
+    source = _uri("image/webp", _webp(np.concatenate([picture, opaque], axis=2), lossless=True))
+    image = f'<img src="{source}" alt="{html.escape(caption)}">'
+    return f'<figure class="wheel">{image}{text("figcaption", caption)}</figure>'
 
 
 def details(summary: str, content: str, opened: bool = False) -> str:

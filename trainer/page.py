@@ -5,12 +5,16 @@ from typing import Any
 
 from trainer import markup
 from trainer.evaluation import MODEL, Evaluation, label, number
+from trainer.flow import wheel
+from trainer.flow_strips import FLOW
 from trainer.pictures import Strip, gif, side_by_side
 from trainer.plots import line_chart
 from trainer.scores import SCORES
 
-HERO = ("frames", "prediction", "found objects")  # rows that are shown moving
-FIRST = ("frames", "prediction", "true objects", "found objects", "motion")  # rows that are always open
+HERO = ("frames", "prediction", "flow", "found objects")  # rows that are shown moving
+FIRST = (  # rows that are always open
+    "frames", "prediction", "flow", "true flow", "true objects", "found objects", "motion",
+)  # fmt: skip
 
 HEADLINE = {
     "psnr": "PSNR",
@@ -61,6 +65,11 @@ def build_page(
         markup.text("h2", "What it sees"),
         markup.text("p", READING),
         markup.legend(max((s.slots for s in shown), default=0)),
+        *[
+            markup.wheel(wheel.legend(), WHEEL)
+            for clip in shown[:1]
+            if FLOW in [row.label for row in clip.rows]
+        ],
         *[markup.details("What each row shows", markup.facts(row_meanings(clip.rows))) for clip in shown[:1]],
     ]
     for clip in shown:
@@ -112,6 +121,10 @@ READING = (
     "stands under the frame it was found in, so the last column has none. Good objects keep one colour from left to "
     "right, cover one thing each, and stay whole while hidden: compare the true objects, the masks and the "
     "remembered objects. Clips are picked by the PSNR of their prediction."
+)
+WHEEL = (
+    "Colours of flow: to the right is red, down yellow, left cyan, up violet; the stronger the colour the faster, and "
+    "white stands still."
 )
 SCORING = (
     "Every number stands beside two floors and a ceiling. Copy-last repeats the newest frame as one still slot; black "

@@ -94,22 +94,29 @@ def object_colours(slots: Int[Tensor, "n"] | None) -> UInt8[np.ndarray, "n 3"]:
 
 
 def sheet(rows: list[Strip], columns: int, size: int = 96, margin: int = 130, titles: bool = True) -> Picture:
-    """Rows of pictures with their labels at the left and, with `titles`, frame numbers on top, on white."""
+    """Rows of pictures with their labels at the left and, with `titles`, frame numbers on top, on white.
+
+    Pictures are made `size` pixels wide and keep their shape; those of a row are of one size.
+    """
     gap, top = 3, 22 if titles else 0
-    canvas = Image.new("RGB", (margin + columns * (size + gap), top + len(rows) * (size + gap)), "white")
+    heights = [round(size * row.pictures[0].shape[0] / row.pictures[0].shape[1]) for row in rows]
+    canvas = Image.new(
+        "RGB", (margin + columns * (size + gap), top + sum(heights) + len(rows) * gap), "white"
+    )
     draw, font = ImageDraw.Draw(canvas), ImageFont.load_default(size=14)
     for column in range(columns if titles else 0):
         draw.text(
             (margin + column * (size + gap) + size / 2, 4), f"t = {column + 1}", "black", font, anchor="ma"
         )
-    for i, row in enumerate(rows):
-        y = top + i * (size + gap)
-        draw.text((margin - 10, y + size / 2), row.label, "black", font, anchor="rm")
+    y = top
+    for row, height in zip(rows, heights, strict=True):
+        draw.text((margin - 10, y + height / 2), row.label, "black", font, anchor="rm")
         for j, picture in enumerate(row.pictures):
             x = margin + (row.first - 1 + j) * (size + gap)
             # Pixels stay sharp when enlarged; drawings, which are larger already, are averaged.
-            how = Image.Resampling.NEAREST if len(picture) <= size else Image.Resampling.LANCZOS
-            canvas.paste(Image.fromarray(picture).resize((size, size), how), (x, y))
+            how = Image.Resampling.NEAREST if picture.shape[1] <= size else Image.Resampling.LANCZOS
+            canvas.paste(Image.fromarray(picture).resize((size, height), how), (x, y))
+        y += height + gap
     return np.asarray(canvas)
 
 

@@ -7,6 +7,7 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 
 from model.interface import Video, Views
+from trainer.flow_strips import flow_strips
 from trainer.pictures import PALETTE, Picture, Strip, depth, heat, labelled, object_colours, rgb, tinted
 from trainer.scores import LAYERS
 from trainer.scores.consistency import over_gap
@@ -28,6 +29,7 @@ def strips(views: Views, video: Video) -> list[Strip]:
     frames = video.frames[0]
     rows = [Strip("frames", "what the model is shown, frame by frame", rgb(frames))]
     rows += _predicted(views, video)
+    rows += flow_strips(views, video)
     slots = match(views, video)[0] if _has_amodal_truth(views, video) else None
     if video.truth is not None and video.truth.visible_ids is not None:
         about = "the answer, which the model never sees" + ("" if slots is None else "; colours as below")

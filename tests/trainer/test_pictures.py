@@ -65,6 +65,14 @@ def test_sheet_puts_pictures_under_their_frames() -> None:
     np.testing.assert_array_equal(picture[22 + 10, 50 + 10], [255, 0, 0])
 
 
+def test_sheet_keeps_the_shape_of_pictures() -> None:
+    wide, tall = np.full((2, 4, 3), 10, np.uint8), np.full((8, 4, 3), 20, np.uint8)
+    picture = sheet([Strip("a", "", [wide]), Strip("b", "", [tall])], 1, size=20, margin=50, titles=False)
+    assert picture.shape == (10 + 40 + 2 * 3, 50 + 23, 3)
+    for top, height, level in ((0, 10, 10), (13, 40, 20)):
+        assert (picture[top : top + height, 50:70] == level).all()
+
+
 def test_side_by_side_shows_the_frames_that_all_rows_have() -> None:
     pictures = [np.full((2, 2, 3), i, np.uint8) for i in range(4)]
     rows = [Strip("x", "", pictures), Strip("y", "", pictures[:2], first=2)]

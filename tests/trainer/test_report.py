@@ -264,3 +264,15 @@ def evaluation(ours: float = 20.0) -> Evaluation:
     means = {"model": ours, "copy-last": 18.5, "oracle ceiling": 30.0}
     tables = {name: {"psnr": Curve(2, mean, (mean,), (1,))} for name, mean in means.items()}
     return Evaluation(step=1, clips=1, slots=1, objects=None, tables=tables, skipped={})
+
+
+def test_the_wheel_stands_on_pages_that_show_flow() -> None:
+    row = [np.zeros((4, 4, 3), np.uint8)]
+    for label, wheels in (("flow", 1), ("prediction", 0)):
+        rows = [Strip("frames", "", row), Strip(label, "", row)]
+        shown = [Shown("a", "Best", 1.0, 1, 0, rows, []), Shown("b", "Worst", 1.0, 1, 0, rows, [])]
+        page = check_page(build_page(evaluation(), shown, {}, [], ""))
+        assert (
+            sum(str(a["alt"]).startswith("Colours of flow: to the right is red") for a in page.named("img"))
+            == wheels
+        )
