@@ -1,7 +1,8 @@
-"""Video files named by paths, folders, patterns or URLs, and opened for decoding."""
+"""Video files, and folders of numbered pictures, named by paths, folders, patterns or URLs."""
 
 import io
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import av
 from av.container import InputContainer
 
+from data_shards.sources.picture_folder import PICTURES, RATE, PictureFolder, picture_folders
 from data_shards.storage import check_url, open_store
 
 EXTENSIONS = (".avi", ".mkv", ".mp4", ".webm")
@@ -44,29 +46,37 @@ class Footage:
         return f"{self.root.rstrip('/')}/{self.name}"
 
 
-def find_footage(places: tuple[str, ...]) -> tuple[Footage, ...]:
-    """The video files at `places`, in this order, each place's sorted by name, none twice.
+Recording = Footage | PictureFolder
+
+
+def find_footage(places: tuple[str, ...], rate: float = RATE) -> tuple[Recording, ...]:
+    """The videos at `places`, in this order, each place's sorted by name, none twice.
+
+    A place without any video file may have numbered pictures: each folder of them is a video (see `PictureFolder`).
 
     Args:
         places: files; folders, of which every file below with one of EXTENSIONS is taken; or patterns with `*`
             (of any depth), `?` and `[...]`. Paths, file:// or s3:// URLs.
+        rate: of numbered pictures, frames per second.
 
     Raises:
-        ValueError: a place has no video file, or there is no place.
+        ValueError: a place has no video, its pictures are not numbered, or there is no place.
         StorageError: the store refuses.
     """
     if not places:
         raise ValueError("input is empty; name at least one video file, folder or pattern")
-    found: dict[str, Footage] = {}
+    found: dict[str, Recording] = {}
     for place in places:
-        files = _find(place)
+        files = _find(place, rate)
         if not files:
-            raise ValueError(f"input {place!r}: no video file ({', '.join(EXTENSIONS)}) there")
+            raise ValueError(
+                f"input {place!r}: no video file ({', '.join(EXTENSIONS)}) there, nor pictures ({', '.join(PICTURES)})"
+            )
         found |= {str(file): file for file in files}
     return tuple(found.values())
 
 
-def _find(place: str) -> list[Footage]:
+def _find(place: str, rate: float) -> Sequence[Recording]:
     parent, _, last = place.rstrip("/").rpartition("/")
     bucket, path = check_url(place)
     is_file = open_store(parent).exists(last) if bucket and path else Path(path).is_file()
@@ -78,5 +88,6 @@ def _find(place: str) -> list[Footage]:
     else:
         root = literal.rpartition("/")[0] or ("/" if place.startswith("/") else ".")
         pattern = place[len(root) :].lstrip("/") if literal.rpartition("/")[1] else place
-    names = open_store(root).list()
-    return [Footage(root, n) for n in names if n.lower().endswith(EXTENSIONS) and fnmatchcase(n, pattern)]
+    names = [name for name in open_store(root).list() if fnmatchcase(name, pattern)]
+    videos = [Footage(root, name) for name in names if name.lower().endswith(EXTENSIONS)]
+    return videos or picture_folders(root, [name for name in names if name.lower().endswith(PICTURES)], rate)

@@ -6,7 +6,7 @@ from typing import Literal
 
 import numpy as np
 
-from data_shards.sources.footage import Footage, find_footage
+from data_shards.sources.footage import Recording, find_footage
 from data_shards.sources.shots import Extent
 from data_shards.sources.splits import split_number
 from data_shards.sources.video import Video
@@ -60,10 +60,10 @@ class Hmdb51(Video):
         return listed
 
     @cached_property
-    def _found(self) -> tuple[Footage, ...]:
+    def _found(self) -> tuple[Recording, ...]:
         return find_footage(self.input)
 
-    def _footage(self) -> tuple[Footage, ...]:
+    def _footage(self) -> tuple[Recording, ...]:
         """The files that some part of the fold has."""
         chosen = tuple(file for file in self._found if self._listed.get(_name(file), (None,))[0])
         if not chosen:
@@ -81,7 +81,7 @@ class Hmdb51(Video):
             "listed_but_missing": len(self._listed.keys() - names),
         }
 
-    def _parts(self, split: str, seed: int) -> list[tuple[Footage, Extent, range]]:
+    def _parts(self, split: str, seed: int) -> list[tuple[Recording, Extent, range]]:
         """Whole files: the lists' test part, and the training part less the films of val."""
         split_number(split)
         films = sorted({self._film(file) for file, _ in self._files if self._part(file) == "train"})
@@ -95,12 +95,12 @@ class Hmdb51(Video):
                 parts.append((file, extent, range(2**62)))
         return parts
 
-    def _part(self, file: Footage) -> str | None:
+    def _part(self, file: Recording) -> str | None:
         return self._listed[_name(file)][0]
 
-    def _film(self, file: Footage) -> str:
+    def _film(self, file: Recording) -> str:
         return self._listed[_name(file)][1]
 
 
-def _name(file: Footage) -> str:
+def _name(file: Recording) -> str:
     return file.name.rpartition("/")[2]

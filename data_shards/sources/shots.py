@@ -1,4 +1,4 @@
-"""Decoding of one video file into small pictures, numbered by shot: the quirks of decoders end here."""
+"""Decoding of one video into small pictures, numbered by shot: the quirks of decoders end here."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,7 +10,8 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
 from jaxtyping import Float32, Int64, UInt8
 
-from data_shards.sources.footage import Footage
+from data_shards.sources.footage import Footage, Recording
+from data_shards.sources.picture_folder import PictureFolder
 
 Fit = Literal["crop", "stretch"]
 BINS = 16  # of the histograms, and places along each side, by which cuts are found
@@ -23,7 +24,7 @@ class Damaged(Exception):
 class Picture(NamedTuple):
     """A frame of a file. Pictures of one `shot` are neighbours in one take; nothing else may go into a clip."""
 
-    image: UInt8[np.ndarray, "size size c"]
+    image: UInt8[np.ndarray, "h w c"]
     number: int  # of the decoded frame, from 0
     time: float  # seconds
     shot: int
@@ -31,19 +32,22 @@ class Picture(NamedTuple):
 
 @dataclass(frozen=True)
 class Extent:
-    """What a file's packets say, without decoding. A decoder may give a frame or two less."""
+    """What a file's packets or a folder's pictures say, without decoding. A decoder may give a frame or two less."""
 
     packets: int
     rate: float  # frames per second
 
 
-def measure(footage: Footage) -> Extent:
+def measure(footage: Recording) -> Extent:
     """Count the packets: headers lie about the number of frames.
 
     Raises:
-        ValueError: not a video.
+        ValueError: not a video, or pictures that do not fit together.
         StorageError: the store refuses.
     """
+    if isinstance(footage, PictureFolder):
+        footage.check()
+        return Extent(len(footage.files), footage.rate)
     with footage.open() as container:
         stream = container.streams.video[0]
         packets = 0
@@ -56,13 +60,13 @@ def measure(footage: Footage) -> Extent:
         return Extent(packets, _rate(stream))
 
 
-def decode(footage: Footage, size: int, fit: Fit, grey: bool, cut: float) -> Iterator[Picture]:
-    """All frames of the first video stream.
+def decode(footage: Recording, shape: tuple[int, int], fit: Fit, grey: bool, cut: float) -> Iterator[Picture]:
+    """All frames of the first video stream, or of the pictures of a folder.
 
     Args:
-        footage: the file.
-        size: of the square pictures.
-        fit: "crop" takes the centre square, "stretch" squeezes the whole frame.
+        footage: the file or folder.
+        shape: height and width of the pictures.
+        fit: "crop" takes the largest centre part of that shape, "stretch" squeezes the whole frame.
         grey: one channel instead of RGB.
         cut: threshold of `difference` between two takes.
 
@@ -71,37 +75,28 @@ def decode(footage: Footage, size: int, fit: Fit, grey: bool, cut: float) -> Ite
         StorageError: the store refuses.
         Damaged: some frames were left out, or the rest cannot be decoded. Raised in the end.
     """
-    count, damaged, shot, time = 0, 0, 0, -np.inf
-    before: UInt8[np.ndarray, "size size c"] | None = None
-    with footage.open() as container:
-        stream = container.streams.video[0]
-        stream.codec_context.thread_count = 1  # with more, how much of a damaged file is seen depends on luck
-        rate = _rate(stream)
-        converter = VideoReformatter()  # one for all frames: a new one for each takes ten times as long
-        try:
-            for index, frame in enumerate(container.decode(stream)):
-                if frame.is_corrupt:
-                    before, damaged = None, damaged + 1
-                    continue
-                image = _picture(frame, converter, size, fit, grey)
-                if count and (before is None or difference(before, image) > cut):
-                    shot += 1
-                # Presentation times may be absent or run backwards (h264 in AVI): then a frame follows the last.
-                shown = -np.inf if frame.time is None else frame.time
-                time = shown if shown > time else time + 1 / rate if count else 0.0
-                yield Picture(image, index, time, shot)
-                before, count = image, count + 1
-        except (av.FFmpegError, OSError) as error:
-            if count:
-                raise Damaged(f"{footage}: after frame {count - 1}: {error}") from error
-            raise ValueError(f"{footage}: no frame can be decoded ({error})") from error
-        if not count:
-            raise ValueError(f"{footage}: no frame can be decoded")
-        if damaged:
-            raise Damaged(f"{footage}: {damaged} frames are damaged")
-        # Decoders hide damage, and resume after it in silence. Packed AVI files are one or two frames short anyway.
-        if count < 0.95 * stream.frames - 2:
-            raise Damaged(f"{footage}: has {count} of the {stream.frames} frames that its header says")
+    count, damaged, shot = 0, 0, 0
+    before: UInt8[np.ndarray, "h w c"] | None = None
+    converter = VideoReformatter()  # one for all frames: a new one for each takes ten times as long
+    source = _of_folder(footage) if isinstance(footage, PictureFolder) else _of_file(footage)
+    try:
+        for index, (frame, time, joined) in enumerate(source):
+            if frame is None:
+                before, damaged = None, damaged + 1
+                continue
+            image = _picture(frame, converter, shape, fit, grey)
+            if count and (before is None or not joined or difference(before, image) > cut):
+                shot += 1
+            yield Picture(image, index, time, shot)
+            before, count = image, count + 1
+    except (av.FFmpegError, OSError) as error:
+        if count:
+            raise Damaged(f"{footage}: after frame {count - 1}: {error}") from error
+        raise ValueError(f"{footage}: no frame can be decoded ({error})") from error
+    if not count:
+        raise ValueError(f"{footage}: no frame can be decoded")
+    if damaged:
+        raise Damaged(f"{footage}: {damaged} frames are damaged")
 
 
 def at_rate(pictures: Iterator[Picture], fps: float | None, rate: float) -> Iterator[Picture]:
@@ -148,23 +143,57 @@ def _histogram(image: UInt8[np.ndarray, "h w c"]) -> Int64[np.ndarray, "bins"]:
     return np.bincount((image // (256 // BINS) + channel).ravel(), minlength=BINS * image.shape[-1])
 
 
+class _Frame(NamedTuple):
+    """What a source gives one after the other."""
+
+    frame: VideoFrame | None  # None: damaged
+    time: float
+    joined: bool = True  # may belong to the take of the frame before
+
+
+def _of_file(footage: Footage) -> Iterator[_Frame]:
+    """The frames of a file; Damaged in the end if there are fewer than its header says."""
+    with footage.open() as container:
+        stream = container.streams.video[0]
+        stream.codec_context.thread_count = 1  # with more, how much of a damaged file is seen depends on luck
+        rate, time, count = _rate(stream), -np.inf, 0
+        for frame in container.decode(stream):
+            count += 1
+            if frame.is_corrupt:
+                yield _Frame(None, time)
+                continue
+            # Presentation times may be absent or run backwards (h264 in AVI): then a frame follows the last.
+            shown = -np.inf if frame.time is None else frame.time
+            time = shown if shown > time else max(time + 1 / rate, 0.0)
+            yield _Frame(frame, time)
+        # Decoders hide damage, and resume after it in silence. Packed AVI files are one or two frames short anyway.
+        if 0 < count < 0.95 * stream.frames - 2:
+            raise Damaged(f"{footage}: has {count} of the {stream.frames} frames that its header says")
+
+
+def _of_folder(folder: PictureFolder) -> Iterator[_Frame]:
+    for index, joined in enumerate(folder.joined):
+        image = folder.read(index)
+        frame = None if image is None else VideoFrame.from_ndarray(image, format="rgb24")
+        yield _Frame(frame, index / folder.rate, joined)
+
+
 def _picture(
-    frame: VideoFrame, converter: VideoReformatter, size: int, fit: Fit, grey: bool
-) -> UInt8[np.ndarray, "size size c"]:
-    w, h = frame.width, frame.height
+    frame: VideoFrame, converter: VideoReformatter, shape: tuple[int, int], fit: Fit, grey: bool
+) -> UInt8[np.ndarray, "h w c"]:
+    turns = round(frame.rotation / 90)
+    # Phones store pictures sideways and say so beside them.
+    height, width = shape[::-1] if turns % 2 else shape
+    w, h = width, height
     if fit == "crop":
-        scale = size / min(w, h)
-        w, h = max(size, round(w * scale)), max(size, round(h * scale))
-    else:
-        w = h = size
+        scale = max(width / frame.width, height / frame.height)
+        w, h = max(w, round(frame.width * scale)), max(h, round(frame.height * scale))
     # "area" averages every source pixel once; enlarging, it would repeat them.
-    way = "AREA" if size <= min(frame.width, frame.height) else "BICUBIC"
+    way = "AREA" if w <= frame.width and h <= frame.height else "BICUBIC"
     small = converter.reformat(frame, w, h, format="gray" if grey else "rgb24", interpolation=way)
     image = small.to_ndarray().reshape(h, w, -1)
-    top, left = (h - size) // 2, (w - size) // 2
-    # Phones store pictures sideways and say so beside them.
-    turned = np.rot90(image[top : top + size, left : left + size], round(frame.rotation / 90))
-    return np.ascontiguousarray(turned)
+    top, left = (h - height) // 2, (w - width) // 2
+    return np.ascontiguousarray(np.rot90(image[top : top + height, left : left + width], turns))
 
 
 def _rate(stream: "av.VideoStream") -> float:

@@ -1,4 +1,4 @@
-"""Real video: files cut into clips that never cross a scene cut, in splits that never share a frame."""
+"""Real video: files, or folders of pictures, as clips that never cross a scene cut, in splits that share no frame."""
 
 from collections import deque
 from collections.abc import Iterator
@@ -10,7 +10,8 @@ import numpy as np
 from jaxtyping import UInt8
 
 from data_shards.clip import Clip
-from data_shards.sources.footage import Footage, find_footage
+from data_shards.sources.footage import Recording, find_footage
+from data_shards.sources.picture_folder import RATE
 from data_shards.sources.shots import Damaged, Extent, Fit, Picture, at_rate, decode, measure
 from data_shards.sources.splits import split_items, split_number, split_times
 
@@ -37,7 +38,7 @@ class Video:
     input: tuple[str, ...]
     size: int = 64
     frames: int = 12
-    fps: float | None = None  # None: every frame of the file
+    fps: float | None = None  # None: every frame of the file; numbered pictures have this rate, or 25
     stride: int | None = None  # frames from the start of a clip to the next; None: `frames`, no overlap
     fit: Fit = "crop"
     grey: bool = False
@@ -68,13 +69,13 @@ class Video:
         if self.gap < 0:
             raise ValueError(f"gap {self.gap} must be at least 0 seconds")
 
-    def _footage(self) -> tuple[Footage, ...]:
-        """The files to make clips of."""
-        return find_footage(self.input)
+    def _footage(self) -> tuple[Recording, ...]:
+        """The files and folders of pictures to make clips of."""
+        return find_footage(self.input, self.fps or RATE)
 
     # Cached, not fields: they are what the parameters lead to.
     @cached_property
-    def _files(self) -> tuple[tuple[Footage, Extent], ...]:
+    def _files(self) -> tuple[tuple[Recording, Extent], ...]:
         """Every file is opened before the first clip is made, so a bad one costs no work."""
         files = tuple((footage, measure(footage)) for footage in self._footage())
         for footage, extent in files:
@@ -142,7 +143,7 @@ class Video:
                 if chosen.taken():
                     break
 
-    def _parts(self, split: str, seed: int) -> list[tuple[Footage, Extent, range]]:
+    def _parts(self, split: str, seed: int) -> list[tuple[Recording, Extent, range]]:
         """The frames that belong to `split`, by file."""
         shares = (self.val_share, self.test_share)
         if (dealt := split_items(len(self._files), shares, seed)) is not None:
@@ -172,12 +173,12 @@ class Video:
         length = min(frames.stop, extent.packets) - frames.start
         return max(0, int((length - self._span(extent)) / (step * (self.stride or self.frames))) + 1)
 
-    def _stretches(self, footage: Footage, extent: Extent, frames: range) -> Iterator[tuple[Picture, ...]]:
+    def _stretches(self, footage: Recording, extent: Extent, frames: range) -> Iterator[tuple[Picture, ...]]:
         """Runs of `self.frames` pictures of one shot within `frames`, `stride` apart."""
         stride = self.stride or self.frames
         window: deque[Picture] = deque(maxlen=self.frames)
         run = 0  # pictures since the shot or the range began
-        pictures = decode(footage, self.size, self.fit, self.grey, self.cut)
+        pictures = decode(footage, (self.size, self.size), self.fit, self.grey, self.cut)
         try:
             for picture in at_rate(pictures, self.fps, extent.rate):
                 if picture.number >= frames.stop:

@@ -258,7 +258,7 @@ def test_what_was_decoded_before_damage_counts(tmp_path: Path, codec: tuple[str,
     file.write_bytes(data)
     good = []
     with pytest.raises(Damaged, match=r"a\.avi"):
-        good.extend(decode(Footage(str(tmp_path), "a.avi"), 32, "stretch", False, NO_CUTS))
+        good.extend(decode(Footage(str(tmp_path), "a.avi"), (32, 32), "stretch", False, NO_CUTS))
     assert 4 <= len(good) < 40
     source = whole(file, sound)
     made = [clip.facts["file"] for clip in source.clips("train", 99, 0)]
@@ -379,7 +379,7 @@ def test_real_files(real_data: Path) -> None:
     folder = real_data / "videos"
     decoded = {}
     for file in find_footage((f"{folder}/*wave*", f"{folder}/*demo_48x48.avi")):
-        pictures = list(decode(file, 32, "crop", False, Video.cut))
+        pictures = list(decode(file, (32, 32), "crop", False, Video.cut))
         times = [picture.time for picture in pictures]
         assert times == sorted(set(times)), file
         decoded[file.name.partition("_")[0]] = len(pictures), pictures[-1].shot

@@ -13,10 +13,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from data_shards.loader import scan
-from data_shards.manifest import read_manifest
+from data_shards.manifest import MANIFEST, read_manifest
 from data_shards.sources.footage import EXTENSIONS, find_footage
+from data_shards.sources.picture_folder import RATE
 from data_shards.sources.shots import Damaged, Picture, at_rate, decode, measure
 from data_shards.sources.video import Video as VideoSource
+from data_shards.storage import open_store
 from model.interface import Video, VideoModel
 from trainer.batch import to_video
 from trainer.checkpoint import LoadedModel, load_model
@@ -49,7 +51,10 @@ def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m trainer flow", description=main.__doc__)
     parser.add_argument("checkpoint", metavar="CHECKPOINT", help="a run or a checkpoint: a path or URL")
     parser.add_argument(
-        "video", metavar="VIDEO", help=f"a file ({', '.join(EXTENSIONS)}) or a data set: a path or URL"
+        "video",
+        metavar="VIDEO",
+        help=f"a file ({', '.join(EXTENSIONS)}), a folder of such files or of numbered pictures, or a data set: a path "
+        "or URL",
     )
     parser.add_argument("--out", type=Path, required=True, metavar="FOLDER")
     parser.add_argument("--split", default="test", help="of a data set; %(default)s by default")
@@ -70,10 +75,10 @@ def main(argv: list[str]) -> int:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     loaded.model.to(device)
     window = read_manifest(loaded.config.data.url).shape[0]
-    if given.video.lower().endswith(EXTENSIONS):
-        scenes = scenes_of_file(loaded, given.video, given.scenes, given.frames)
-    else:
+    if open_store(given.video).exists(MANIFEST):
         scenes = scenes_of_set(loaded, given.video, given.split, given.scenes, given.frames)
+    else:
+        scenes = scenes_of_footage(loaded, given.video, given.scenes, given.frames)
     given.out.mkdir(parents=True, exist_ok=True)
     (given.out / "wheel.png").write_bytes(png(legend()))
     for scene in scenes:
@@ -121,47 +126,43 @@ def scenes_of_set(loaded: LoadedModel, url: str, split: str, count: int, frames:
             yield Scene(batch.keys[0], to_video(batch, torch.device("cpu")).frames[0, :frames], FPS)
 
 
-def scenes_of_file(loaded: LoadedModel, place: str, count: int, frames: int) -> Iterator[Scene]:
-    """The takes of a video file, decoded as the data set of the run would have it; those of one frame are left out.
+def scenes_of_footage(loaded: LoadedModel, place: str, count: int, frames: int) -> Iterator[Scene]:
+    """The takes of videos, decoded as the data set of the run would have them; those of one frame are left out.
 
     Raises:
-        ValueError: not a video, or the model's frames are not square.
+        ValueError: not a video.
     """
     manifest = read_manifest(loaded.config.data.url)
     _, height, width, channels = manifest.shape
-    if height != width:
-        raise ValueError(
-            f"{place}: files are cut to squares, the model takes {height} x {width}: build a data set"
-        )
     how = manifest.parameters  # of the source: those of a set of videos say how to decode
     fps, fit, cut = how.get("fps"), how.get("fit", VideoSource.fit), how.get("cut", VideoSource.cut)
-    (footage,) = find_footage((place,))
-    rate = measure(footage).rate
-    pictures = at_rate(decode(footage, height, fit, channels == 1, cut), fps, rate)
     made = 0
-    for shot in _shots(pictures):
-        if len(shot) < 2 or made == count:
-            continue
-        images = np.stack([picture.image for picture in shot[:frames]])
-        yield Scene(
-            f"{Path(footage.name).stem}-{made:02d}",
-            torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255,
-            fps or rate,
-        )
-        made += 1
+    for footage in find_footage((place,), fps or RATE):
+        rate = measure(footage).rate
+        pictures = at_rate(decode(footage, (height, width), fit, channels == 1, cut), fps, rate)
+        for shot in _shots(pictures, frames):
+            if len(shot) < 2:
+                continue
+            images = torch.from_numpy(np.stack([picture.image for picture in shot]))
+            key = f"{Path(footage.name).stem}-{made:02d}"
+            yield Scene(key, images.permute(0, 3, 1, 2).float() / 255, fps or rate)
+            made += 1
+            if made == count:
+                return
     if not made:
         raise ValueError(f"{place}: no two frames of it belong together")
 
 
-def _shots(pictures: Iterator[Picture]) -> Iterator[list[Picture]]:
-    """Pictures by take; damage ends the last one and is told."""
+def _shots(pictures: Iterator[Picture], frames: int) -> Iterator[list[Picture]]:
+    """Pictures by take, the first `frames` of each; damage ends the last one and is told."""
     shot: list[Picture] = []
     try:
         for picture in pictures:
             if shot and picture.shot != shot[-1].shot:
                 yield shot
                 shot = []
-            shot.append(picture)
+            if len(shot) < frames:
+                shot.append(picture)
     except Damaged as error:
         print(error, file=sys.stderr)
     if shot:

@@ -1,8 +1,16 @@
 """`python -m trainer flow` on a model whose flow is known, with data sets and files; films as players see them."""
 
 import io
+import json
+import queue
 import re
+import subprocess
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -10,11 +18,13 @@ import pytest
 import torch
 from PIL import Image
 
+from data_shards.clip import Clip
 from data_shards.loader import DataConfig
 from data_shards.sources.sprites import Sprites
 from data_shards.sources.video import Video as VideoSource
 from data_shards.writer import build
 from model.interface import ModelOutput, Video, VideoModel, Views
+from tests.conftest import require
 from tests.saved_run import save_run
 from trainer import __main__ as commands
 from trainer.checkpoint import LoadedModel
@@ -144,7 +154,7 @@ def test_a_file_is_decoded_as_the_set_of_the_run(tmp_path: Path) -> None:
     run = type("Run", (), {"data": DataConfig(url)})()
     loaded = object.__new__(LoadedModel)
     object.__setattr__(loaded, "config", run)
-    (scene,) = command.scenes_of_file(loaded, str(tmp_path / "a.mkv"), 3, 100)
+    (scene,) = command.scenes_of_footage(loaded, str(tmp_path / "a.mkv"), 3, 100)
     assert scene.frames.shape == (20, 1, 16, 16)
     assert scene.fps == 2.5
     assert scene.frames[0, 0, 8, :4].min() > 0.8 > scene.frames[0, 0, 8, 5:].max() + 0.5
@@ -155,8 +165,9 @@ def test_a_file_is_decoded_as_the_set_of_the_run(tmp_path: Path) -> None:
     ("arguments", "words"),
     [
         (["{}/none.mp4"], "no video file"),
+        (["{}/empty"], r"no video file \(.*\) there, nor pictures"),
         (["{}/one.mkv"], "no two frames of it belong together"),
-        (["{}/nothing"], "no data set|no such file|manifest"),
+        (["{}/nothing"], "no video file"),
         (["{}/one.mkv", "--fastest", "0"], "--fastest: got 0"),
         (["{}/one.mkv", "--scenes", "0"], "--scenes 0"),
         (["{}/one.mkv", "--frames", "1"], "--frames 1"),
@@ -165,6 +176,7 @@ def test_a_file_is_decoded_as_the_set_of_the_run(tmp_path: Path) -> None:
 def test_mistakes_are_one_sentence(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], words: str
 ) -> None:
+    (tmp_path / "empty").mkdir()
     write_video(tmp_path / "one.mkv", [np.zeros((16, 16, 3), np.uint8)])
     filled = [a.format(tmp_path) for a in arguments]
     assert exit_code(lambda: commands.main(["flow", "run", *filled, "--out", str(tmp_path / "out")])) == 2
@@ -172,10 +184,119 @@ def test_mistakes_are_one_sentence(
     assert re.search(words, line)
 
 
-def test_files_need_a_square_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bright: None) -> None:
-    monkeypatch.setattr(command, "read_manifest", lambda url: type("M", (), {"shape": (5, 12, 16, 3)}))
-    with pytest.raises(ValueError, match="takes 12 x 16"):
-        command.main(["run", str(tmp_path / "a.mp4"), "--out", str(tmp_path)])
+@dataclass(frozen=True)
+class Wide:
+    """A source of clips that are not square."""
+
+    def clips(self, split: str, count: int, seed: int) -> Iterator[Clip]:
+        for index in range(count):
+            yield Clip(f"{split}-{index}", np.full((4, 12, 16, 3), 50 * index + 50, np.uint8))
+
+
+@pytest.mark.parametrize("form", ["set", "file", "pictures"])
+def test_frames_need_not_be_square(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str) -> None:
+    """Files and pictures are cut to the shape that the model was trained on: here the upper and lower edges go."""
+    url = str(tmp_path / "set")
+    build("wide", Wide(), url, {"train": 1, "test": 1}, seed=0)
+    model = Brightness().eval()
+    run = type("Run", (), {"data": DataConfig(url)})()
+    loaded = object.__new__(LoadedModel)
+    for name, value in {"config": run, "model": model, "step": 0, "url": "run"}.items():
+        object.__setattr__(loaded, name, value)
+    monkeypatch.setattr(command, "load_model", lambda url: loaded)
+    image = np.full((40, 32, 3), 90, np.uint8)
+    image[:8], image[32:] = 255, 255  # 24 of 40 rows are as wide as the model's frames
+    (tmp_path / "pictures").mkdir()
+    for i in range(5):
+        Image.fromarray(image).save(tmp_path / "pictures" / f"{i}.png")
+    write_video(tmp_path / "file.mkv", [image] * 5)
+    place = {"set": "set", "file": "file.mkv", "pictures": "pictures"}[form]
+    out = tmp_path / "out"
+    assert command.main(["run", str(tmp_path / place), "--out", str(out), "--fastest", "100", "--flo"]) == 0
+    key, level, number = {
+        "set": ("test-0", 50, 3),
+        "file": ("file-00", 90, 4),
+        "pictures": ("pictures-00", 90, 4),
+    }[form]
+    flow = parse_flo((out / f"{key}-{number:04d}.flo").read_bytes())
+    assert flow.shape == (2, 12, 16)
+    assert float(flow[0].mean()) == pytest.approx(level / 2.55, abs=0.8)
+    shown = film((out / f"{key}.mp4").read_bytes())
+    assert shown.shape == (number, 12 * 16, 2 * 16 * 16, 3)
+    with Image.open(out / f"{key}.png") as sheet:
+        assert sheet.height == 2 * (72 + 3)
+
+
+def test_a_folder_of_videos_gives_scenes_of_each(tmp_path: Path, tiny_set: str) -> None:
+    for name, level in (("a", 30), ("b", 220)):
+        write_video(tmp_path / f"{name}.mkv", [np.full((16, 16, 3), level, np.uint8)] * 3)
+    loaded = object.__new__(LoadedModel)
+    object.__setattr__(loaded, "config", type("Run", (), {"data": DataConfig(tiny_set)})())
+    scenes = list(command.scenes_of_footage(loaded, str(tmp_path), 5, 2))
+    assert [(scene.key, len(scene.frames)) for scene in scenes] == [("a-00", 2), ("b-01", 2)]
+    assert scenes[0].frames.mean() < 0.2 < 0.8 < scenes[1].frames.mean()
+    assert len(list(command.scenes_of_footage(loaded, str(tmp_path), 1, 2))) == 1
+
+
+PAGE = """<video src="film.mp4" muted autoplay></video><canvas width=1 height=1></canvas><script>
+const video = document.querySelector("video"), pen = document.querySelector("canvas").getContext("2d");
+const tell = state => fetch("found", {method: "POST", body: JSON.stringify(state)});
+video.addEventListener("error", () => tell({error: video.error.message}));
+video.addEventListener("ended", () => {
+    pen.drawImage(video, 0, 0, 1, 1);
+    const last = [...pen.getImageData(0, 0, 1, 1).data];
+    tell({size: [video.videoWidth, video.videoHeight], seconds: video.duration, last});
+});
+</script>"""
+
+
+@pytest.mark.service
+def test_a_browser_plays_the_film(tmp_path: Path) -> None:
+    """Chromium decodes it to the end, at its rate, and shows the colours that went in."""
+    require("chromium")
+    colours = np.repeat(np.array([[200, 40, 40], [40, 40, 200]], np.uint8), 15, axis=0)
+    files = {
+        "/": ("text/html", PAGE.encode()),
+        "/film.mp4": ("video/mp4", mp4([np.broadcast_to(c, (64, 128, 3)).copy() for c in colours], 30.0)),
+    }
+    told: queue.Queue[dict[str, Any]] = queue.Queue()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            kind, data = files.get(self.path, ("text/plain", b""))
+            self.send_response(200 if self.path in files else 404)
+            self.send_header("Content-Type", kind)
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+        def do_POST(self) -> None:
+            told.put(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            self.send_response(204)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            return None
+
+    options = ["--headless=new", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path}/profile"]
+    options += [
+        "--autoplay-policy=no-user-gesture-required",
+        "--no-first-run",
+        "--disable-background-networking",
+    ]
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_port}/"
+        browser = subprocess.Popen(["chromium", *options, address], stderr=subprocess.DEVNULL)
+        try:
+            state = told.get(timeout=60)
+        finally:
+            browser.terminate()
+            browser.wait(30)
+            server.shutdown()
+    assert state.get("size") == [128, 64], state
+    assert state["seconds"] == pytest.approx(1.0, abs=0.05)
+    np.testing.assert_allclose(state["last"][:3], [40, 40, 200], atol=12)
 
 
 def test_a_model_without_flow_is_named(tmp_path: Path, tiny_set: str) -> None:

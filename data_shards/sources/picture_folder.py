@@ -1,0 +1,116 @@
+"""Folders of numbered pictures, the form in which PROST, ViSOR and other sets of test videos come."""
+
+import io
+import re
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image
+
+from data_shards.storage import open_store
+
+PICTURES = (".jpeg", ".jpg", ".png")
+RATE = 25.0  # frames per second, which pictures do not say
+
+
+@dataclass(frozen=True)
+class PictureFolder:
+    """The pictures of one folder as one video: `files` below `root` in the order of their `numbers`."""
+
+    root: str
+    name: str
+    files: tuple[str, ...]
+    numbers: tuple[int, ...]
+    rate: float = RATE
+
+    @property
+    def joined(self) -> tuple[bool, ...]:
+        """Whether each picture belongs to the take of the one before it.
+
+        The least step between two numbers is that of the pictures; a larger one is a gap, and ends the take.
+        """
+        steps = np.diff(self.numbers)
+        return (False, *(steps == steps.min(initial=2**62)).tolist())
+
+    def check(self) -> None:
+        """Open every picture, without decoding it.
+
+        Raises:
+            ValueError: one is no picture, or of another size than the first.
+            StorageError: the store refuses.
+        """
+        sizes = []
+        for file in self.files:
+            try:
+                with Image.open(io.BytesIO(open_store(self.root).read(file))) as image:
+                    sizes.append(image.size)
+            except (OSError, SyntaxError) as error:
+                raise ValueError(f"{self.root}/{file}: cannot be opened as a picture ({error})") from error
+            if sizes[-1] != sizes[0]:
+                (w, h), (first_w, first_h) = sizes[-1], sizes[0]
+                raise ValueError(
+                    f"{self.root}/{file}: is {w} x {h} pixels, but {self.files[0]} is {first_w} x {first_h}; pictures"
+                    " of a folder must be of one size"
+                )
+
+    def read(self, index: int) -> UInt8[np.ndarray, "h w 3"] | None:
+        """Picture `index` in RGB; None if it is damaged.
+
+        Raises:
+            StorageError: the store refuses.
+        """
+        data = open_store(self.root).read(self.files[index])
+        try:
+            with Image.open(io.BytesIO(data)) as image:
+                return np.asarray(image.convert("RGB"))
+        except (OSError, SyntaxError):  # what Pillow raises at broken pictures
+            return None
+
+    def __str__(self) -> str:
+        folder = self.files[0].rpartition("/")[0]
+        return f"{self.root.rstrip('/')}/{folder}".rstrip("/")
+
+
+def picture_folders(root: str, names: list[str], rate: float = RATE) -> list[PictureFolder]:
+    """The folders in which the pictures `names` lie, below `root`, sorted by name.
+
+    Raises:
+        ValueError: the pictures of a folder are not numbered by exactly one number in their names, each by another.
+    """
+    files: dict[str, list[str]] = {}
+    for name in names:
+        files.setdefault(name.rpartition("/")[0], []).append(name)
+    folders = []
+    for folder, inside in sorted(files.items()):
+        ranked = sorted(zip(_numbers(root, inside), inside, strict=True))
+        numbers, ordered = zip(*ranked, strict=True)
+        name = folder or root.rstrip("/").rpartition("/")[2]
+        folders.append(PictureFolder(root, name, ordered, numbers, rate))
+    return folders
+
+
+def _numbers(root: str, files: list[str]) -> list[int]:
+    """The number of each of the `files` of one folder: the one that differs, if their names hold several."""
+    stems = [re.split(r"(\d+)", file.rpartition("/")[2].rpartition(".")[0]) for file in files]
+    for stem, file in zip(stems, files, strict=True):
+        if len(stem) == 1:
+            raise ValueError(
+                f"{root}/{file}: has no number in its name; number the pictures of a folder in their order"
+            )
+        if stem[::2] != stems[0][::2]:
+            raise ValueError(
+                f"{root}/{file}: differs from {files[0]} in more than its number; give each video a folder of its own"
+            )
+    fields = [[int(stem[i]) for stem in stems] for i in range(1, len(stems[0]), 2)]
+    varying = [field for field in fields if len(set(field)) > 1] or fields[-1:]
+    if len(varying) > 1:
+        raise ValueError(
+            f"{root}/{files[0]}: pictures of its folder differ in {len(varying)} numbers; give each video a folder"
+        )
+    seen: dict[int, str] = {}
+    for number, file in zip(varying[0], files, strict=True):
+        if number in seen:
+            raise ValueError(f"{root}/{file}: has the same number as {seen[number]}")
+        seen[number] = file
+    return varying[0]
