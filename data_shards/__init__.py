@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Protocol
 
 from data_shards.clip import Clip
+from data_shards.sources.camvid import CamVid
 from data_shards.sources.hmdb51 import Hmdb51
 from data_shards.sources.moving_mnist import MovingMnist
 from data_shards.sources.sprites import Sprites
@@ -22,4 +23,5 @@ SOURCES: dict[str, type[Source]] = {
     "moving-mnist": MovingMnist,
     "video": Video,
     "hmdb51": Hmdb51,
+    "camvid": CamVid,
 }

@@ -37,6 +37,7 @@ def shapes(manifest: Manifest) -> dict[str, tuple[int, ...]]:
         "centres": (t, n, 2),
         "velocities": (t, n, 2),
         "colours": (n, c),
+        "labels": (t, h, w),
     }
 
 

@@ -23,6 +23,7 @@ class Clip:
     centres: Float32[np.ndarray, "t n 2"] | None = None
     velocities: Float32[np.ndarray, "t n 2"] | None = None  # pixels per frame, t -> t + 1
     colours: Float32[np.ndarray, "n c"] | None = None  # in [0, 1]
+    labels: UInt8[np.ndarray, "t h w"] | None = None  # class of each pixel, 255 = void or not labelled
     facts: dict[str, object] = field(default_factory=dict)  # JSON: shapes, source file, first frame, fps, ...
 
 
@@ -39,6 +40,8 @@ class Batch:
     velocities: Float32[np.ndarray, "b t n 2"] | None = None
     colours: Float32[np.ndarray, "b n c"] | None = None
     present: Int32[np.ndarray, "b n"] | None = None
+    labels: UInt8[np.ndarray, "b t h w"] | None = None
 
 
+UNLABELLED = 255
 Array = NDArray[np.generic]

@@ -29,6 +29,7 @@ FIELDS: dict[str, np.dtype[Any]] = {
     "centres": np.dtype(np.float32),
     "velocities": np.dtype(np.float32),
     "colours": np.dtype(np.float32),
+    "labels": np.dtype(np.uint8),
 }
 # The axis along which objects are counted, where there is one.
 OBJECT_AXIS = {"amodal_masks": 1, "depth_ranks": 0, "centres": 1, "velocities": 1, "colours": 0}

@@ -14,6 +14,7 @@ from data_shards import SOURCES, Source
 from data_shards.clip import Clip
 from data_shards.encoding import FIELDS, OBJECT_AXIS, decode, encode
 from data_shards.sources.splits import SPLITS
+from tests.data_shards.test_camvid import write_camvid
 
 Make = Callable[[], Source]
 
@@ -40,10 +41,21 @@ def footage(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def camvid(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Random pictures with labels in CamVid's layout, two frames in each split."""
+    folder = tmp_path_factory.mktemp("camvid")
+    for split, numbers in {"train": (30, 60), "val": (90, 120), "test": (150, 180)}.items():
+        write_camvid(folder, split, [f"A_{number:04d}" for number in numbers])
+    return folder
+
+
 @pytest.fixture(params=SOURCES)
-def make(request: pytest.FixtureRequest, footage: Path) -> Make:
+def make(request: pytest.FixtureRequest, footage: Path, camvid: Path) -> Make:
     """Makes the source anew with small parameters, of those that it has."""
-    small = {"size": 16, "frames": 5, "input": (str(footage),)}
+    small: dict[str, object] = {"size": 16, "frames": 5, "input": (str(footage),)}
+    if request.param == "camvid":
+        small |= {"width": 16, "height": 16, "input": str(camvid)}
     source = SOURCES[request.param]
     names = {parameter.name for parameter in fields(source)}
     return lambda: source(**{name: value for name, value in small.items() if name in names})
