@@ -3,6 +3,7 @@
 from model.baselines import Config as CopyLast
 from model.interface import ModelConfig
 from model.object_discovery.config import Config as ObjectDiscovery
+from model.segnet.config import SegNet, SegNetFlow
 from model.video_autoencoder.config import AEConv, AEConvLSTM, AEConvLSTMFlow, AEFcLSTM
 
 MODELS: dict[str, type[ModelConfig]] = {
@@ -11,5 +12,7 @@ MODELS: dict[str, type[ModelConfig]] = {
     "ae-fclstm": AEFcLSTM,
     "ae-convlstm": AEConvLSTM,
     "ae-convlstm-flow": AEConvLSTMFlow,
+    "segnet": SegNet,
+    "segnet-flow": SegNetFlow,
     "copy-last": CopyLast,
 }

@@ -22,6 +22,8 @@ from torch import Tensor, nn
 class Truth:
     """Ground truth of a batch of clips; None = the data set has no such label. Only scores and tests read it.
 
+    But for `labels`, which training hands on as `Video.labels` to models that learn from labels.
+
     Objects are numbered 1..n; clips with fewer objects are padded (`present` False, everything else 0).
     Positions are (x, y) in pixels, pixel centres at integer + 0.5, so a frame spans [0, w] x [0, h].
     """
@@ -33,14 +35,20 @@ class Truth:
     velocities: Float[Tensor, "b t n 2"] | None = None  # pixels per frame, from t to t + 1
     colours: Float[Tensor, "b n c"] | None = None  # in [0, 1]
     present: Int[Tensor, "b n"] | None = None  # 1 where the object exists
+    labels: Int[Tensor, "b t h w"] | None = None  # class of each pixel, -1 = void or not labelled
 
 
 @dataclass(frozen=True)
 class Video:
-    """A batch of clips on the device. Frames are in [0, 1]."""
+    """A batch of clips on the device. Frames are in [0, 1].
+
+    `labels` are supervision, given in training only, and mostly for some frames only: the class of each pixel from 0,
+    -1 where there is none. Models that learn without labels ignore it; nobody is shown it when scored.
+    """
 
     frames: Float[Tensor, "b t c h w"]
     truth: Truth | None = None
+    labels: Int[Tensor, "b t h w"] | None = None
 
 
 @dataclass(frozen=True)
@@ -66,6 +74,8 @@ class Views:
     presence: Float[Tensor, "b s k"] | None = None
     flow: Float[Tensor, "b f 2 h w"] | None = None  # pixels; f = pairs, last aligned like prediction
     log_weights: Float[Tensor, "b p"] | None = None  # per particle
+    labels: Float[Tensor, "b t classes h w"] | None = None  # probabilities
+    carried_labels: Float[Tensor, "b t classes h w"] | None = None  # of the frame before, moved by the flow
 
     def map(self, f: Callable[[Tensor], Tensor]) -> "Views":
         """The views with `f` applied to every tensor that is there."""
@@ -86,8 +96,11 @@ class VideoModel(nn.Module, ABC):
 
     Rules that let DeepSpeed, rematerialisation and the tests work: submodules are only ever called;
     nothing is stored on self in forward; no `.backward()` inside; random numbers only from torch's
-    default generators, so that recomputation replays them.
+    default generators, so that recomputation replays them. But for running statistics of batch normalisation,
+    which a forward pass in training mode updates, once.
     """
+
+    supervised = False  # whether it learns from Video.labels, and so from data sets that have labels only
 
     @abstractmethod
     def forward(self, video: Video, step: int) -> ModelOutput:
@@ -98,7 +111,11 @@ class VideoModel(nn.Module, ABC):
 
     @abstractmethod
     def predict(self, video: Video, horizon: int) -> Float[Tensor, "b horizon c h w"]:
-        """Roll-out: the `horizon` frames that follow the given ones."""
+        """Roll-out: the `horizon` frames that follow the given ones.
+
+        Raises:
+            ValueError: the model predicts no frames (it has no `Views.prediction` either).
+        """
 
 
 class ModelConfig(Protocol):

@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from data_shards.clip import Batch
+from data_shards.clip import UNLABELLED, Batch
 from model.interface import Truth, Video
 
 
@@ -19,8 +19,8 @@ def to_video(batch: Batch, device: torch.device) -> Video:
         return None if array is None else torch.from_numpy(np.ascontiguousarray(array)).to(device)
 
     frames = torch.from_numpy(np.ascontiguousarray(batch.frames)).to(device)
-    ids, masks, ranks, present = map(
-        move, (batch.visible_ids, batch.amodal_masks, batch.depth_ranks, batch.present)
+    ids, masks, ranks, present, labels = map(
+        move, (batch.visible_ids, batch.amodal_masks, batch.depth_ranks, batch.present, batch.labels)
     )
     truth = Truth(
         visible_ids=None if ids is None else ids.long(),
@@ -30,6 +30,7 @@ def to_video(batch: Batch, device: torch.device) -> Video:
         velocities=move(batch.velocities),
         colours=move(batch.colours),
         present=None if present is None else present.long(),
+        labels=None if labels is None else labels.long().masked_fill_(labels == UNLABELLED, -1),
     )
     has_truth = any(value is not None for value in vars(truth).values())
     return Video(frames.permute(0, 1, 4, 2, 3).float() / 255, truth if has_truth else None)
@@ -57,5 +58,9 @@ def limited(videos: Iterator[Video], clips: int | None) -> Iterator[Video]:
 
 
 def split_video(video: Video, size: int) -> list[Video]:
-    """Micro-batches of `size` clips in order, without truth: training never sees labels."""
-    return [Video(part) for part in torch.split(video.frames, size)]
+    """Micro-batches of `size` clips in order. Of the truth nothing is learnt from but labels of classes."""
+    frames = torch.split(video.frames, size)
+    if video.truth is None or video.truth.labels is None:
+        return [Video(part) for part in frames]
+    labels = torch.split(video.truth.labels, size)
+    return [Video(part, labels=known) for part, known in zip(frames, labels, strict=True)]

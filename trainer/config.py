@@ -64,10 +64,10 @@ class BatchConfig(Frozen):
 class OptimConfig(Frozen):
     """Optimiser and its schedule; `lr` is multiplied by warm-up and decay, both functions of the step."""
 
-    name: Literal["rmsprop", "rmsprop-tf", "adam"] = "rmsprop"
+    name: Literal["rmsprop", "rmsprop-tf", "adam", "sgd"] = "rmsprop"
     lr: float = Field(1e-3, gt=0)
     alpha: float = Field(0.99, ge=0, lt=1)  # decay of the squared gradient (RMSprop)
-    momentum: float = Field(0.0, ge=0, lt=1)
+    momentum: float = Field(0.0, ge=0, lt=1)  # RMSprop, SGD
     betas: tuple[float, float] = (0.9, 0.999)  # Adam
     eps: float = Field(1e-8, gt=0)
     weight_decay: float = Field(

@@ -133,6 +133,22 @@ class Engine:
         with gather:
             return {name: v.detach().float().cpu().clone() for name, v in self.model.state_dict().items()}
 
+    def average_statistics(self) -> None:
+        """Give all ranks the mean of their buffers of floating numbers: the running statistics of normalisation.
+
+        DeepSpeed shares weights, but not buffers, and each rank's follow its own clips only. Running means are
+        linear, so the mean over ranks is what one would have that follows the mean over ranks at every step. Done
+        before each save and evaluation, so that all ranks save and score the same. The statistics do not enter the
+        gradients of training. A collective, unless the model has no such buffer.
+        """
+        buffers = [b for b in self.model.buffers() if b.is_floating_point()]
+        if self.group.world == 1 or not buffers:
+            return
+        flat = torch.cat([b.detach().double().flatten() for b in buffers]).cpu()
+        mean = self.group.total(flat) / self.group.world
+        for buffer, values in zip(buffers, torch.split(mean, [b.numel() for b in buffers]), strict=True):
+            buffer.copy_(values.view_as(buffer))
+
     def checksum(self) -> Tensor:
         """Two float64 sums over the weights this rank holds whole; equal on all ranks unless they diverged."""
         values = [p.detach().double().flatten() for p in self.model.parameters() if p.numel()]
@@ -142,6 +158,7 @@ class Engine:
 
     def save(self, folder: Path) -> None:
         """Write this rank's part of the state into `folder` (its own). A collective."""
+        self.average_statistics()
         with _quiet():
             self._engine.save_checkpoint(str(folder), tag=TAG)
 

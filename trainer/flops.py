@@ -11,11 +11,15 @@ from model.interface import Video, VideoModel
 def forward_flops(model: VideoModel, video: Video, step: int) -> float:
     """Matrix and convolution FLOPs of one forward pass. A training step needs three times that (PaLM's count).
 
-    Draws made by the pass are undone. Recomputation is not counted: utilisation is of useful work.
+    Draws made by the pass are undone, and updates of running statistics. Recomputation is not counted: utilisation
+    is of useful work.
     """
     devices = [video.frames.device] if video.frames.is_cuda else []
+    before = [buffer.clone() for buffer in model.buffers()]
     with torch.random.fork_rng(devices), torch.no_grad(), FlopCounterMode(display=False) as counter:
         model(video, step)
+    for buffer, value in zip(model.buffers(), before, strict=True):
+        buffer.copy_(value)
     return float(counter.get_total_flops())
 
 

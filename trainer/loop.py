@@ -33,6 +33,8 @@ from trainer.process_group import ProcessGroup, seed_draws
 from trainer.revision import code_revision
 from trainer.telemetry import Report, Telemetry
 
+LEARNT = ("frames", "labels")  # what is read of clips to train on
+
 
 @dataclass(frozen=True)
 class Result:
@@ -108,6 +110,8 @@ class Run:
         store = open_store(config.output)
         seed_draws(config.seed)
         model = config.model.build().train()
+        if model.supervised and "labels" not in manifest.fields:
+            raise ValueError(f"{config.data.url}: has no labels, which the model learns from")
         self.start = found.step if found else 0
         if found:
             self.engine = checkpoints.restore(store, found, config, group, model)
@@ -125,8 +129,9 @@ class Run:
         self.samples = manifest.samples("train")
         self.share = config.batch.size // group.world
         slots = range(group.rank * self.share, (group.rank + 1) * self.share)
+        fields = tuple(name for name in LEARNT if name in manifest.fields)
         self.loader = Loader(
-            config.data, "train", config.batch.size, slots, start_step=self.start, seed=config.seed
+            config.data, "train", config.batch.size, slots, self.start, seed=config.seed, fields=fields
         )
         self.micro = micro_batch(config, group.world)
         self.flops = self.peak = 0.0
@@ -244,6 +249,7 @@ class Run:
     def _evaluate(self, step: int) -> None:
         self.telemetry.enter(RunState.EVALUATING)
         config, group = self.config, self.group
+        self.engine.average_statistics()
         model = self.engine.model
         if config.engine.zero_stage == 3:
             # There a forward pass is a collective, and ranks may have different numbers of batches: score a copy.

@@ -10,6 +10,39 @@ from torch import Tensor, nn
 from trainer.config import OptimConfig
 
 
+class SGD(torch.optim.Optimizer):
+    """Stochastic gradient descent with momentum: buffer = m buffer + g, w -= lr buffer, as torch.optim.SGD.
+
+    Caffe's and the papers' buffer holds lr g instead; that is the same while the rate is constant.
+
+    The buffer is called exp_avg, for the reason that RMSprop has. Universal Checkpoint fails without an exp_avg_sq
+    too, so there is one, which stays zero: a tensor as large as the weights is what resuming on another number of
+    ranks costs.
+    """
+
+    def __init__(
+        self, params: Iterable[nn.Parameter], lr: float, momentum: float = 0.0, weight_decay: float = 0.0
+    ) -> None:
+        super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
+        """One update from the gradients in `.grad`; `closure` is refused."""
+        if closure is not None:
+            raise ValueError("SGD.step takes no closure; compute the gradients first")
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                if parameter.grad is None:
+                    continue
+                state = self.state[parameter]
+                if not state:
+                    state["step"] = torch.tensor(0.0)
+                    state["exp_avg"], state["exp_avg_sq"] = (torch.zeros_like(parameter) for _ in range(2))
+                state["step"] += 1
+                gradient = parameter.grad.add(parameter, alpha=group["weight_decay"])
+                parameter.add_(state["exp_avg"].mul_(group["momentum"]).add_(gradient), alpha=-group["lr"])
+
+
 class RMSprop(torch.optim.Optimizer):
     """RMSprop (Tieleman & Hinton 2012) with torch or TensorFlow 1 semantics.
 
@@ -82,6 +115,8 @@ def build_optimizer(config: OptimConfig, parameters: Iterable[nn.Parameter]) -> 
         optimizer = torch.optim.Adam(
             parameters, lr=config.lr, betas=config.betas, eps=config.eps, weight_decay=config.weight_decay
         )
+    elif config.name == "sgd":
+        optimizer = SGD(parameters, config.lr, config.momentum, config.weight_decay)
     else:
         optimizer = RMSprop(
             parameters,

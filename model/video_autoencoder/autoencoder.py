@@ -49,8 +49,12 @@ class VideoAutoencoder(VideoModel):
         Raises:
             ValueError: frames are not as configured, or too few.
         """
-        frames = self._checked(video.frames, self.shortest)
+        frames = self.checked(video.frames, self.shortest)
         _, decoded = self.advance(None, frames[:, :-1])
+        return self.judged(frames, decoded)
+
+    def judged(self, frames: Float[Tensor, "b t c h w"], decoded: Decoded) -> ModelOutput:
+        """`forward`'s output, from what `advance` gave of all frames but the last."""
         output = decoded["output"].float()
         target = frames[:, frames.shape[1] - output.shape[1] :]
         name, error = reconstruction_error(output, target, self.config)
@@ -74,7 +78,7 @@ class VideoAutoencoder(VideoModel):
         """
         if horizon < 1:
             raise ValueError(f"horizon: got {horizon}, needs at least 1")
-        state, decoded = self.advance(None, self._checked(video.frames, least=1))
+        state, decoded = self.advance(None, self.checked(video.frames, least=1))
         future = [self._shown(decoded["output"][:, -1:].float())]
         while len(future) < horizon:
             state, decoded = self.advance(state, future[-1])
@@ -89,7 +93,8 @@ class VideoAutoencoder(VideoModel):
         """Views.flow: sampling looks back, so motion is minus T; nearest, as the decoder enlarges features."""
         return -enlarge(decoded["flow"], self.multiple) if "flow" in decoded else None
 
-    def _checked(self, frames: Float[Tensor, "b t c h w"], least: int) -> Float[Tensor, "b t c h w"]:
+    def checked(self, frames: Float[Tensor, "b t c h w"], least: int) -> Float[Tensor, "b t c h w"]:
+        """The frames, float32; ValueError where they are not as configured, or fewer than `least`."""
         height, width = frames.shape[-2:]
         if frames.shape[1] < least:
             raise ValueError(f"clips have {frames.shape[1]} frames, the model needs {least} or more")

@@ -28,6 +28,10 @@ SMALL: dict[str, ModelConfig] = {
     "ae-convlstm-flow": MODELS["ae-convlstm-flow"](  # type: ignore[call-arg]
         channels=3, kernel=3, filters=4, hidden=6, head="released",
     ),
+    "segnet": MODELS["segnet"](classes=3, class_weights=(1.0, 2.0, 0.5), width=4, kernel=3),  # type: ignore[call-arg]
+    "segnet-flow": MODELS["segnet-flow"](  # type: ignore[call-arg]
+        kernel=3, filters=4, hidden=6, classes=3, class_weights=(1.0, 2.0, 0.5), width=4,
+    ),
     "copy-last": MODELS["copy-last"](),
 }  # fmt: skip
 
@@ -35,11 +39,16 @@ SMALL: dict[str, ModelConfig] = {
 LAST = ("prediction", "flow")
 FIRST = (
     "amodal_masks", "visible_masks", "slot_frames", "background", "depth_order", "motion", "boxes", "presence",
+    "labels", "carried_labels",
 )  # fmt: skip
+NOT_OF_SLOTS = ("background", "labels", "carried_labels")
+PREDICTS_NOTHING = ("segnet",)
+# What batch normalisation may change in a forward pass.
+RUNNING = ("running_mean", "running_var", "num_batches_tracked")
 
 
 def clip(batch: int = 2, frames: int = FRAMES) -> Video:
-    return Video(torch.rand(batch, frames, 3, 16, 16))
+    return Video(torch.rand(batch, frames, 3, 16, 16), labels=torch.randint(-1, 3, (batch, frames, 16, 16)))
 
 
 def awake(name: str, **changes: object) -> VideoModel:
@@ -89,7 +98,7 @@ def test_views_are_aligned_detached_and_in_range(name: str) -> None:
         assert masks.sum(2).max() <= 1 + 1e-4
     if (masks := present.get("amodal_masks")) is not None:
         assert 0 <= masks.min() <= masks.max() <= 1
-    per_slot = {present[f].shape[1:3] for f in FIRST if f in present and f != "background"}
+    per_slot = {present[f].shape[1:3] for f in FIRST if f in present and f not in NOT_OF_SLOTS}
     assert len(per_slot) <= 1, "slot views agree on frames and slots"
 
 
@@ -135,8 +144,12 @@ def test_forward_changes_nothing_in_the_model(name: str) -> None:
     before = copy.deepcopy(model.state_dict())
     attributes = set(vars(model))
     model(clip(), 5)
-    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+    after = {key: value for key, value in model.state_dict().items() if not key.endswith(RUNNING)}
+    assert all(torch.equal(value, before[key]) for key, value in after.items())
     assert set(vars(model)) == attributes
+    before = copy.deepcopy(model.eval().state_dict())
+    model(clip(), 5)
+    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
 
 
 @pytest.mark.parametrize("changed", [2, 4, FRAMES - 1])
@@ -155,6 +168,29 @@ def test_a_frame_cannot_change_earlier_predictions(name: str, changed: int) -> N
         assert not torch.equal(a.prediction[:, upto:], b.prediction[:, upto:])
 
 
+@pytest.mark.parametrize("changed", [2, FRAMES - 1])
+def test_a_frame_cannot_change_earlier_labels(name: str, changed: int) -> None:
+    model, video = awake(name).eval(), clip()
+    other = Video(video.frames.clone())
+    other.frames[:, changed] = torch.rand_like(other.frames[:, changed])
+    a, b = model(Video(video.frames), 5).views.labels, model(other, 5).views.labels
+    if a is None:
+        pytest.skip("finds no classes")
+    assert torch.equal(a[:, :changed], b[:, :changed])
+    assert not torch.equal(a[:, changed], b[:, changed])
+
+
+def test_labels_are_for_training_alone(name: str) -> None:
+    """They teach and are not shown: views are the same without them."""
+    model, video = awake(name).eval(), clip()
+    told, untold = model(video, 5), model(Video(video.frames), 5)
+    for field in fields(Views):
+        mine, theirs = getattr(told.views, field.name), getattr(untold.views, field.name)
+        assert (mine is None) == (theirs is None)
+        assert mine is None or torch.equal(mine, theirs), field.name
+    assert torch.equal(told.loss, untold.loss) != model.supervised
+
+
 @pytest.mark.parametrize("policy", ["every:2", "every:4", "sqrt"])
 def test_rematerialisation_changes_neither_loss_nor_gradients(name: str, policy: str) -> None:
     model, video = awake(name), clip()
@@ -165,6 +201,8 @@ def test_rematerialisation_changes_neither_loss_nor_gradients(name: str, policy:
     assert torch.equal(actual.loss, expected.loss)
     for mine, theirs in zip(recomputed, gradients, strict=True):
         torch.testing.assert_close(mine, theirs, atol=1e-6, rtol=1e-5)
+    for key, value in recomputing.state_dict().items():
+        assert torch.equal(value, model.state_dict()[key]), f"{key}: recomputing has changed it once more"
 
 
 def test_training_draws_only_from_torchs_generators(name: str) -> None:
@@ -183,6 +221,11 @@ def test_weights_survive_the_round_trip(name: str) -> None:
 @pytest.mark.parametrize("horizon", [1, 3])
 def test_a_roll_out_has_the_asked_length_and_starts_with_the_prediction(name: str, horizon: int) -> None:
     model, video = awake(name).eval(), clip()
+    if name in PREDICTS_NOTHING:
+        assert model(video, 5).views.prediction is None
+        with pytest.raises(ValueError, match="predicts no frames"):
+            model.predict(Video(video.frames[:, :-1]), horizon)
+        return
     future = model.predict(Video(video.frames[:, :-1]), horizon)
     assert future.shape == (2, horizon, 3, 16, 16)
     assert not future.requires_grad

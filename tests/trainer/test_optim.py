@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from trainer.config import OptimConfig
-from trainer.optim import RMSprop, build_optimizer, learning_rate
+from trainer.optim import SGD, RMSprop, build_optimizer, learning_rate
 
 
 def descend(make, steps: int = 25) -> torch.Tensor:
@@ -45,10 +45,20 @@ def test_tensorflow_rmsprop_follows_its_rule() -> None:
         assert weight.item() == pytest.approx(w, abs=1e-14)
 
 
-def test_state_has_the_names_that_universal_checkpoint_converts() -> None:
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+@pytest.mark.parametrize("weight_decay", [0.0, 0.1])
+def test_sgd_equals_torch(momentum: float, weight_decay: float) -> None:
+    config = OptimConfig(name="sgd", lr=0.05, momentum=momentum, weight_decay=weight_decay)
+    ours = descend(lambda p: build_optimizer(config, p))
+    theirs = descend(lambda p: torch.optim.SGD(p, 0.05, momentum, weight_decay=weight_decay))
+    torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("kind", [RMSprop, SGD])
+def test_state_has_the_names_that_universal_checkpoint_converts(kind: type[torch.optim.Optimizer]) -> None:
     weight = nn.Parameter(torch.ones(3))
     weight.grad = torch.ones(3)
-    optimizer = RMSprop([weight], 0.1)
+    optimizer = kind([weight], 0.1)
     optimizer.step()
     assert {"exp_avg", "exp_avg_sq", "step"} == set(optimizer.state[weight])
 

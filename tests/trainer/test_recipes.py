@@ -21,6 +21,21 @@ def test_every_network_of_the_video_autoencoder_has_its_recipe() -> None:
         assert config.output.endswith(name)
 
 
+def test_camvid_trains_as_in_segnets_tutorial() -> None:
+    """SGD with rate 0.1, momentum 0.9, weight decay 5e-4, batch 4, 10,000 iterations."""
+    config = resolve("camvid-segnet")
+    assert config.model == MODELS["segnet"]()
+    assert (config.batch.size, config.steps) == (4, 10_000)
+    weight = torch.nn.Parameter(torch.tensor([2.0]))
+    optimizer = build_optimizer(config.optim, [weight])
+    for _ in range(2):
+        weight.grad = torch.tensor([1.0])
+        optimizer.step()
+    one = 2 - 0.1 * (1 + 5e-4 * 2)
+    two = one - 0.1 * (0.9 * (1 + 5e-4 * 2) + 1 + 5e-4 * one)
+    assert float(weight.detach()) == pytest.approx(two)
+
+
 @pytest.mark.parametrize("name", AUTOENCODERS)
 def test_moving_mnist_trains_as_in_section_4(name: str) -> None:
     """RMSprop, 1e-4, times 0.9 every five epochs of 10,000 clips, gradients clipped element by element."""

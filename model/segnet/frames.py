@@ -1,0 +1,57 @@
+"""SegNet basic as a model of video: each frame alone."""
+
+from jaxtyping import Float
+from torch import Tensor
+
+from model.interface import ModelOutput, Video, VideoModel, Views
+from model.segnet.config import SegNet
+from model.segnet.network import SegNetBasic
+from model.segnet.supervision import label_loss
+
+
+class FrameSegmenter(VideoModel):
+    """Says the class of every pixel of every frame, from that frame alone."""
+
+    supervised = True
+
+    def __init__(self, config: SegNet) -> None:
+        super().__init__()
+        self.config = config
+        self.segnet = SegNetBasic(config.channels, config.classes, config.width, config.kernel)
+
+    def forward(self, video: Video, step: int) -> ModelOutput:
+        """Cross-entropy of the labelled pixels.
+
+        In training mode it updates the running statistics of batch normalisation, and nothing else.
+
+        Raises:
+            ValueError: frames are not as configured or too small, or a label is not a class.
+        """
+        logits = label_frames(self.segnet, video.frames, self.config.channels)
+        loss = label_loss(logits, video.labels, self.config.class_weights)
+        return ModelOutput(
+            loss, {"label_cross_entropy": loss.detach()}, Views(labels=logits.detach().softmax(2))
+        )
+
+    def predict(self, video: Video, horizon: int) -> Float[Tensor, "b horizon c h w"]:
+        """There is no such thing.
+
+        Raises:
+            ValueError: always.
+        """
+        raise ValueError("segnet predicts no frames, it labels those it is given; segnet-flow does both")
+
+
+def label_frames(
+    segnet: SegNetBasic, frames: Float[Tensor, "b t c h w"], channels: int
+) -> Float[Tensor, "b t classes h w"]:
+    """SegNet's logits of all frames, in one call."""
+    batch, steps, given, height, width = frames.shape
+    if given != channels:
+        raise ValueError(f"frames have {given} channels, the model takes {channels}: set its channels")
+    if min(height, width) < 16:
+        raise ValueError(
+            f"frames are {height} x {width} pixels, the model needs 16 x 16 or more: it pools 4 times"
+        )
+    logits: Tensor = segnet(frames.flatten(0, 1))
+    return logits.reshape(batch, steps, *logits.shape[1:])
