@@ -16,6 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from data_shards.loader import scan
+from data_shards.manifest import read_manifest
 from data_shards.storage import open_store
 from model.interface import Video, VideoModel, Views
 from trainer.batch import limited, to_video
@@ -24,7 +25,7 @@ from trainer.evaluation import MODEL, Curve, Evaluation
 from trainer.grid import Cell, grid_text, objects_grid
 from trainer.pictures import png
 from trainer.plots import box_plot
-from trainer.references import REFERENCES
+from trainer.references import REFERENCES, label_references
 from trainer.scores import SCORES
 from trainer.scores.matching import exists
 
@@ -158,8 +159,16 @@ def evaluate_on(
     batch: int = CLIPS_PER_BATCH,
 ) -> Evaluation:
     """Score a loaded model, on `device` already, on (the first `limit` clips of) a split of the set at `data`."""
-    result = evaluate(loaded.model, videos(loaded, data, split, device, limit, batch), loaded.step, device)
-    return replace(result, checkpoint=loaded.url, data=data, split=split)
+    statistics = read_manifest(data).statistics
+    result = evaluate(
+        loaded.model,
+        videos(loaded, data, split, device, limit, batch),
+        loaded.step,
+        device,
+        references=REFERENCES | label_references(statistics),
+    )
+    classes = tuple(statistics.get("classes", ()))
+    return replace(result, checkpoint=loaded.url, data=data, split=split, classes=classes)
 
 
 def videos(
@@ -234,7 +243,12 @@ def _tables(
             continue
         sums, counts = part.view(2, length)
         means = tuple(float(s / c) if c else None for s, c in zip(sums, counts, strict=True))
-        mean = float(sums.sum() / counts.sum()) if counts.sum() else None
-        start = {"predicted": frames - length + 1, "decomposed": 1, "clip": 0, "gap": 2}[SCORES[name].steps]
+        steps_of = SCORES[name].steps
+        if steps_of == "class":
+            found = [m for m in means if m is not None]
+            mean = sum(found) / len(found) if found else None
+        else:
+            mean = float(sums.sum() / counts.sum()) if counts.sum() else None
+        start = {"predicted": frames - length + 1, "decomposed": 1, "clip": 0, "gap": 2, "class": 0}[steps_of]
         tables[contender][name] = Curve(start, mean, means, tuple(int(c) for c in counts.tolist()))
     return {contender: rows for contender, rows in tables.items() if rows or contender == MODEL}

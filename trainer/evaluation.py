@@ -15,7 +15,8 @@ class Curve:
     """One score of one contender.
 
     `mean` is over all values; `means[i]` over those of frame (or gap) `first + i` (frames count from 1; `first`
-    0 = one value for the whole clip) and `counts[i]` is how many there were. None where there was none.
+    0 = one value for the whole clip) and `counts[i]` is how many there were. None where there was none. Of a score of
+    classes `means[i]` is over those of class i, and `mean` over the means.
     """
 
     first: int
@@ -24,7 +25,7 @@ class Curve:
     counts: tuple[int, ...]
 
     def at(self, place: int) -> float | None:
-        """The mean of frame (or gap) `place`; None where there is none."""
+        """The mean of frame (or gap, or class) `place`; None where there is none."""
         index = place - self.first
         return self.means[index] if 0 <= index < len(self.means) else None
 
@@ -33,9 +34,10 @@ class Curve:
 class Evaluation:
     """What `evaluate` found.
 
-    `tables[contender][score]`: contender is "model", "copy-last", "black" or "oracle ceiling". `skipped` maps
-    each score that the model could not be given to what was missing. `slots` is K_m (0 = none), `objects` the
-    mean number of objects in a clip, K_d (None = no truth).
+    `tables[contender][score]`: contender is "model", "copy-last", "black", "oracle ceiling" or "majority class".
+    `skipped` maps each score that the model could not be given to what was missing. `slots` is K_m (0 = none),
+    `objects` the mean number of objects in a clip, K_d (None = no truth). `classes` are the names of the data set's
+    classes of pixels.
     """
 
     step: int
@@ -47,6 +49,7 @@ class Evaluation:
     checkpoint: str = ""
     data: str = ""
     split: str = ""
+    classes: tuple[str, ...] = ()
 
     @property
     def scores(self) -> dict[str, float]:
@@ -66,10 +69,10 @@ class Evaluation:
             contender: {name: _curve(curve) for name, curve in rows.items()}
             for contender, rows in tree["tables"].items()
         }
-        return cls(**tree | {"tables": tables})
+        return cls(**tree | {"tables": tables, "classes": tuple(tree.get("classes", ()))})
 
     def text(self) -> str:
-        """The tables for a terminal: every score beside its references, then PSNR and SSIM per frame."""
+        """The tables for a terminal: every score beside its references, PSNR and SSIM per frame, scores per class."""
         contenders = list(self.tables)
         names = [name for name in SCORES if any(self.mean(c, name) is not None for c in contenders)]
         lines = [
@@ -86,8 +89,20 @@ class Evaluation:
             rows = [[f"{name} of frame", *map(str, frames)]]
             rows += [[c, *(number(v.at(frame)) for frame in frames)] for c, v in curves.items()]
             lines += ["", *aligned(rows)]
+        for score in (n for n in names if SCORES[n].steps == "class"):
+            curves = {c: self.tables[c][score] for c in contenders if score in self.tables[c]}
+            rows = [[f"{score} of", *curves]]
+            rows += [
+                [self.class_name(i), *(number(v.at(i)) for v in curves.values())]
+                for i in range(max(len(v.means) for v in curves.values()))
+            ]
+            lines += ["", *aligned(rows)]
         lines += ["", *(f"skipped {name}: no {reason}" for name, reason in self.skipped.items())]
         return "\n".join(lines).rstrip()
+
+    def class_name(self, index: int) -> str:
+        """The name of a class, or its number where the data set has no names."""
+        return self.classes[index] if index < len(self.classes) else f"class {index}"
 
     def mean(self, contender: str, score: str) -> float | None:
         """One cell of the table; None where there is nothing."""

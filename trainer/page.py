@@ -11,9 +11,10 @@ from trainer.pictures import Strip, gif, side_by_side
 from trainer.plots import line_chart
 from trainer.scores import SCORES
 
-HERO = ("frames", "prediction", "flow", "found objects")  # rows that are shown moving
+HERO = ("frames", "prediction", "flow", "found objects", "found labels")  # rows that are shown moving
 FIRST = (  # rows that are always open
-    "frames", "prediction", "flow", "true flow", "true objects", "found objects", "motion",
+    "frames", "prediction", "flow", "true flow", "true objects", "found objects", "true labels", "found labels",
+    "labels carried over", "motion",
 )  # fmt: skip
 
 HEADLINE = {
@@ -22,6 +23,9 @@ HEADLINE = {
     "fg_ari_video": "FG-ARI",
     "amodal_iou": "amodal IoU",
     "motion_error": "motion error",
+    "accuracy": "global accuracy",
+    "class_recall": "class average",
+    "class_iou": "mIoU",
 }
 
 

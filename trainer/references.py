@@ -1,9 +1,10 @@
-"""What every score is read against: copying the last frame, predicting black, and the oracle's ceiling.
+"""What every score is read against: copying the last frame, predicting black, the oracle's ceiling, one class for all.
 
 References are Views like a model's, so they go through the same scores.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -75,6 +76,26 @@ REFERENCES: dict[str, Callable[[Video], Views | None]] = {
     "black": black,
     "oracle ceiling": oracle,
 }
+
+
+def label_references(statistics: Mapping[str, Any]) -> dict[str, Callable[[Video], Views | None]]:
+    """For sets with classes of pixels: the class that most pixels of the training split have, everywhere.
+
+    Args:
+        statistics: of the set's manifest; "class_pixels" are the pixels of each class in the labels to train on.
+            Without them, or if there was nothing to train on, there is no such reference.
+    """
+    pixels = list(statistics.get("class_pixels", ()))
+    if not any(pixels):
+        return {}
+
+    def majority(video: Video) -> Views:
+        batch, steps, _, height, width = video.frames.shape
+        labels = video.frames.new_zeros(batch, steps, len(pixels), height, width)
+        labels[:, :, pixels.index(max(pixels))] = 1
+        return Views(labels=labels)
+
+    return {"majority class": majority}
 
 
 def true_order(truth: Truth) -> Int[Tensor, "b n n"]:

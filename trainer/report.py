@@ -170,7 +170,7 @@ def _shown(loaded: LoadedModel, quality: float | None, key: str, video: Video, r
     columns = video.frames.shape[1]
     rows = strips(views, video)
     seen = max(2, columns // 2)  # motion cannot be seen in fewer
-    if seen < columns:
+    if seen < columns and views.prediction is not None:
         rows.append(rollout_strip(loaded.model.predict(Video(video.frames[:, :seen]), columns - seen), seen))
     masks = views.visible_masks if views.amodal_masks is None else views.amodal_masks
     slots, steps = (0, 0) if masks is None else (masks.shape[2], masks.shape[1])

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from model.interface import Video, Views
 from trainer.flow_strips import flow_strips
+from trainer.label_strips import label_strips
 from trainer.pictures import PALETTE, Picture, Strip, depth, heat, labelled, object_colours, rgb, tinted
 from trainer.scores import LAYERS
 from trainer.scores.consistency import over_gap
@@ -43,6 +44,7 @@ def strips(views: Views, video: Video) -> list[Strip]:
                 "found objects", "the slot that owns each pixel", labelled(ids, PALETTE, frames[: len(ids)])
             )
         )
+    rows += label_strips(views, video)
     if views.amodal_masks is not None:
         rows += _masks(views, views.amodal_masks[0])
     if views.slot_frames is not None:

@@ -368,9 +368,12 @@ def test_scores_are_skipped_by_the_name_of_what_is_missing() -> None:
 @pytest.mark.parametrize("name", SCORES)
 def test_every_score_gives_float64_values_per_clip_and_step(name: str) -> None:
     video = squares()
-    views = oracle(video)
+    labels = torch.zeros(1, *video.frames.shape[1:2], *video.frames.shape[3:], dtype=torch.long)
+    video = replace(video, truth=replace(video.truth, labels=labels))
+    classes = torch.rand(1, labels.shape[1], 3, *labels.shape[2:])
+    views = replace(oracle(video), labels=classes)
     values = SCORES[name].measure(views, video)
-    steps = {"predicted": 4, "decomposed": 4, "clip": 1, "gap": 8}[SCORES[name].steps]
+    steps = {"predicted": 4, "decomposed": 4, "clip": 1, "gap": 8, "class": 3}[SCORES[name].steps]
     assert values.shape[:2] == (1, steps)
     assert SCORES[name].about
 

@@ -13,13 +13,14 @@ from torch import Tensor
 from model.interface import Video, Views
 from trainer.scores.consistency import backward_psnr, forward_psnr
 from trainer.scores.flow import flow_error
+from trainer.scores.labels import accuracy, class_iou, class_recall
 from trainer.scores.memory import memory_psnr
 from trainer.scores.motion import motion_deformation, motion_error
 from trainer.scores.objects import amodal_iou, depth_order_accuracy, occluded_iou, unmatched_area
 from trainer.scores.prediction import bce, l1, mse, psnr, ssim
 from trainer.scores.segmentation import rand_score
 
-Steps = Literal["predicted", "decomposed", "clip", "gap"]
+Steps = Literal["predicted", "decomposed", "clip", "gap", "class"]
 
 LAYERS = ("amodal_masks", "slot_frames", "background", "depth_order", "motion")
 
@@ -30,7 +31,8 @@ class Score:
 
     `measure` gives values of shape (b, steps, *items), NaN where the question does not arise. `steps` says
     what axis 1 is: the last frames (predicted), the first frames (decomposed), one entry for the clip, or the
-    distance in time (gap), from 2 on.
+    distance in time (gap), from 2 on, or classes of pixels (class), from 0 on. The mean of a score is over all
+    its values; for classes, over the means of those that occur, so that each counts alike.
     """
 
     measure: Callable[[Views, Video], Tensor]
@@ -42,8 +44,12 @@ class Score:
     about: str = ""
 
     def missing(self, views: Views, video: Video) -> list[str]:
-        """The fields that the score needs and does not find, e.g. ["views.motion", "truth.centres"]."""
-        lacking = [f"views.{name}" for name in self.views if getattr(views, name) is None]
+        """The fields that the score needs and does not find, e.g. ["views.motion", "truth.centres"].
+
+        Views without a frame are as good as none: of clips with one frame, copy-last predicts nothing.
+        """
+        found = {name: getattr(views, name) for name in self.views}
+        lacking = [f"views.{name}" for name, value in found.items() if value is None or not value.shape[1]]
         return lacking + [f"truth.{name}" for name in self.truth if getattr(video.truth, name, None) is None]
 
 
@@ -111,6 +117,15 @@ SCORES: dict[str, Score] = {
     "flow_error": Score(
         flow_error, "predicted", ("flow",), ("visible_ids", "velocities"), unit="px", higher_is_better=False,
         about="end-point error of dense flow where objects are seen; without flow it is their speed",
+    ),
+    "accuracy": Score(
+        accuracy, "clip", ("labels",), ("labels",), about="labelled pixels of the right class, all alike (global)",
+    ),
+    "class_recall": Score(
+        class_recall, "class", ("labels",), ("labels",), about="the same for each class, mean over classes",
+    ),
+    "class_iou": Score(
+        class_iou, "class", ("labels",), ("labels",), about="intersection over union, mean over classes (mIoU)",
     ),
     "memory_psnr": Score(
         memory_psnr, "decomposed", ("amodal_masks", "slot_frames"), ("amodal_masks", "visible_ids", "colours"),
