@@ -1,10 +1,13 @@
-"""The convolutional LSTM (Shi et al. 2015, eq. 3, without peepholes), its input convolution hoisted over time."""
+"""The convolutional LSTM (Shi et al. 2015, eq. 3, without peepholes): two convolutions joined, or one hoisted."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
+
+from model.layers.lstm_gates import lstm_gates
 
 
 class ConvLSTMState(NamedTuple):
@@ -20,7 +23,12 @@ class ConvLSTM(nn.Module):
         i, f, o = sigmoid(W_x * x + W_h * h + b);  g = tanh(W_x * x + W_h * h + b)
         c' = f c + i g;  h' = o tanh(c')
 
-    `inputs` convolves a stretch of time at once; `step` does what needs the state. Padding keeps the size.
+    `inputs` does what needs no state for a stretch of time at once, `step` the rest. Padding keeps the size. Which of
+    them convolves the input is a matter of size (measured on a CPU by `python -m trainer bench step conv-lstm`):
+
+    - Mostly `step`, joined with the hidden map: one convolution of both side by side is faster than two, and the gates
+      of all of T, several times as large as the input, would leave the caches and come as fresh pages.
+    - Where weights outweigh the gates of one step (maps of few pixels), `inputs`: they are then read once for all of T.
 
     Args:
         in_channels: channels of the input, at least 1.
@@ -50,8 +58,10 @@ class ConvLSTM(nn.Module):
             )
         self.hidden = hidden
         # One bias set: a second one on the hidden convolution would only add to it.
-        self.input_conv = nn.Conv2d(in_channels, 4 * hidden, kernel, padding=kernel // 2)
-        self.hidden_conv = nn.Conv2d(hidden, 4 * hidden, kernel, padding=kernel // 2, bias=False)
+        self.input_conv = _InputConv(in_channels, 4 * hidden, kernel, padding=kernel // 2)
+        self.hidden_conv = _HiddenConv(hidden, 4 * hidden, kernel, padding=kernel // 2, bias=False)
+        # Counted here: under ZeRO-3 weights have no elements between the calls of their module.
+        self.weights = self.input_conv.weight.numel() + self.hidden_conv.weight.numel()
         assert self.input_conv.bias is not None
         with torch.no_grad():
             self.input_conv.bias.zero_()[hidden : 2 * hidden] = forget_bias
@@ -64,15 +74,46 @@ class ConvLSTM(nn.Module):
         zeros = x.new_zeros(x.shape[0], self.hidden, *x.shape[3:])
         return ConvLSTMState(zeros, zeros)
 
-    def inputs(self, x: Float[Tensor, "b t c h w"]) -> Float[Tensor, "b t g h w"]:
-        """W_x * x + b over time; g = 4 d, in the order input gate, forget gate, output gate, candidate."""
+    def inputs(self, x: Float[Tensor, "b t c h w"]) -> Float[Tensor, "b t _ h w"]:
+        """What `step` takes, over time: W_x * x + b where that is hoisted, with 4 d channels, else `x` itself."""
+        if not self._hoists(x[:, 0]):
+            return x
         projected: Tensor = self.input_conv(x.flatten(0, 1))
         return projected.reshape(*x.shape[:2], *projected.shape[1:])
 
-    def step(self, state: ConvLSTMState, projected: Float[Tensor, "b g h w"]) -> ConvLSTMState:
-        """The next state from `inputs` of one frame."""
-        gates = projected + self.hidden_conv(state.hidden)
-        # One sigmoid over three gates: fewer, larger operations.
-        i, f, o = torch.sigmoid(gates[:, : 3 * self.hidden]).chunk(3, 1)
-        cell = f * state.cell + i * torch.tanh(gates[:, 3 * self.hidden :])
-        return ConvLSTMState(o * torch.tanh(cell), cell)
+    def step(self, state: ConvLSTMState, x: Float[Tensor, "b _ h w"]) -> ConvLSTMState:
+        """The next state from `inputs` of one frame; i, f, o, g are side by side in this order."""
+        if self._hoists(x):
+            gates = x + self.hidden_conv(state.hidden)
+        else:
+            gates = self.hidden_conv(state.hidden, x, *self.input_conv(None))
+        return ConvLSTMState(*lstm_gates(gates, state.cell))
+
+    def _hoists(self, x: Float[Tensor, "b _ h w"]) -> bool:
+        return self.weights > 4 * self.hidden * x[:, 0].numel()
+
+
+class _InputConv(nn.Conv2d):
+    """Called without an input it lends its weights. As copies: ZeRO-3 takes them back when the call ends."""
+
+    def forward(self, x: Tensor | None) -> Any:
+        if x is not None:
+            return super().forward(x)
+        return self.weight.clone(), cast(Tensor, self.bias).clone()
+
+
+class _HiddenConv(nn.Conv2d):
+    """The convolution of the hidden map; with the input, its weight and bias, that of both side by side."""
+
+    def forward(
+        self,
+        hidden: Tensor,
+        x: Tensor | None = None,
+        weight: Tensor | None = None,
+        bias: Tensor | None = None,
+    ) -> Tensor:
+        if x is None or weight is None:
+            return super().forward(hidden)
+        # Precision of the input: under autocast joining would else promote, only to be cast again.
+        joined = torch.cat([x, hidden.to(x.dtype)], 1)
+        return F.conv2d(joined, torch.cat([weight, self.weight], 1), bias, padding=self.padding)

@@ -27,12 +27,20 @@ def written_out(layer: ConvLSTM, x: Tensor, h: Tensor, c: Tensor) -> tuple[Tenso
     return torch.stack(hiddens, 1), h, c
 
 
-@pytest.mark.parametrize("kernel", [1, 3, 5])
+# Maps of 1 pixel are convolved ahead of time, the others step by step; the largest take the one operation for gates.
+@pytest.mark.parametrize(
+    ("kernel", "hidden", "size"),
+    [(1, 3, (6, 5)), (1, 3, (1, 1)), (3, 3, (6, 5)), (5, 3, (6, 5)), (3, 9, (31, 30))],
+)
 @pytest.mark.parametrize("remat", ["none", "every:3"])
-def test_agrees_with_the_equations(kernel: int, remat: str) -> None:
-    layer = ConvLSTM(2, 3, kernel)
-    x = torch.randn(2, 7, 2, 6, 5)
-    state = ConvLSTMState(torch.rand(2, 3, 6, 5) - 0.5, torch.randn(2, 3, 6, 5))
+def test_agrees_with_the_equations(
+    kernel: int, hidden: int, size: tuple[int, int], remat: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Lowered, so that maps that are quick to test are large.
+    monkeypatch.setattr("model.layers.lstm_gates.LARGE", 4 * 9 * 31 * 30)
+    layer = ConvLSTM(2, hidden, kernel)
+    x = torch.randn(2, 7, 2, *size)
+    state = ConvLSTMState(torch.rand(2, hidden, *size) - 0.5, torch.randn(2, hidden, *size))
 
     def outcome(double: bool) -> list[Tensor]:
         dtype = torch.float64 if double else torch.float32
@@ -55,6 +63,47 @@ def test_agrees_with_the_equations(kernel: int, remat: str) -> None:
 
     for single, double in zip(outcome(False), outcome(True), strict=True):
         torch.testing.assert_close(single.double(), double, atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("size", [1, 6])
+def test_what_is_hoisted_is_a_matter_of_size_and_speed_alone(
+    size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    layer = ConvLSTM(2, 3, 3).double()
+    x, results = torch.randn(2, 4, 2, size, size, dtype=torch.float64), []
+    hoists = layer.inputs(x).shape[2] == 12
+    assert hoists == (size == 1)
+    for choice in (False, True):
+        monkeypatch.setattr(ConvLSTM, "_hoists", lambda *_, choice=choice: choice)
+        layer.zero_grad()
+        state, inputs = layer.zero_state(x), layer.inputs(x)
+        for t in range(4):
+            state = layer.step(state, inputs[:, t])
+        state.hidden.square().sum().backward()
+        grads = [p.grad.clone() for p in layer.parameters() if p.grad is not None]
+        assert len(grads) == 3
+        results.append([*state, *grads])
+    for joined, hoisted in zip(*results, strict=True):
+        torch.testing.assert_close(joined, hoisted, atol=1e-12, rtol=0)
+
+
+def test_weights_are_one_of_each_kind() -> None:
+    layer = ConvLSTM(2, 3, 3)
+    assert list(layer.state_dict()) == ["input_conv.weight", "input_conv.bias", "hidden_conv.weight"]
+
+
+@pytest.mark.parametrize("size", [1, 6])
+def test_keeps_its_state_in_full_precision_under_autocast(size: int) -> None:
+    layer, x = ConvLSTM(2, 3, 3), torch.randn(2, 4, 2, size, size)
+    full, half = layer.zero_state(x), layer.zero_state(x)
+    for t in range(4):
+        full = layer.step(full, layer.inputs(x[:, t : t + 1])[:, 0])
+        with torch.autocast("cpu", torch.bfloat16):
+            half = layer.step(half, layer.inputs(x[:, t : t + 1].bfloat16())[:, 0])
+    for exact, rounded in zip(full, half, strict=True):
+        assert rounded.dtype == torch.float32
+        assert not torch.equal(rounded, exact)
+        torch.testing.assert_close(rounded, exact, atol=0.02, rtol=0)
 
 
 def test_starts_with_one_bias_set_and_an_open_forget_gate() -> None:

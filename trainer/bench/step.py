@@ -2,6 +2,8 @@
 
 All three train the same recipe on the same clips in the same order with the same threads. Each is a process of its
 own; rounds interleave them, so that a machine whose speed drifts does not favour one.
+
+`bench step conv-lstm` is the step of that layer alone, next to a plain loop: conv_lstm.py.
 """
 
 import argparse
@@ -18,6 +20,7 @@ import torch
 
 from data_shards.loader import Loader
 from trainer.batch import to_video
+from trainer.bench import conv_lstm
 from trainer.config import RunConfig
 from trainer.flops import forward_flops, peak_flops
 from trainer.optim import build_optimizer, learning_rate
@@ -69,6 +72,8 @@ def through(package: str, words: list[str]) -> list[float]:
 
 def main(argv: list[str]) -> int:
     """Print medians over rounds and their ratio to the bare loop; `--json FILE` writes them."""
+    if argv[:1] == ["conv-lstm"]:
+        return conv_lstm.main(argv[1:])
     parser = argparse.ArgumentParser(prog="python -m trainer bench step", description=__doc__)
     parser.add_argument("recipe", nargs="?", default="demo")
     parser.add_argument("overrides", nargs="*", metavar="field.path=value", help="data.url=... is needed")
