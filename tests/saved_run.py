@@ -8,17 +8,21 @@ from pathlib import Path
 import torch
 
 from data_shards.loader import DataConfig
+from model.interface import ModelConfig
 from model.object_discovery.config import Config
 from trainer.checkpoint import MANIFEST, Checkpoint
 from trainer.config import RunConfig
 
+TINY = Config(
+    size=16, slots=2, width=8, hidden=8, kernel=3, reader_width=4, reader_hidden=8, background_width=4,
+    sinkhorn_iterations=5,
+)  # fmt: skip
 
-def save_run(folder: Path, data: str, steps: tuple[int, ...] = (7,), lines: int = 2) -> str:
-    """The URL of a run of a tiny object-discovery model on 16x16 clips, with checkpoints at `steps`."""
-    model = Config(
-        size=16, slots=2, width=8, hidden=8, kernel=3, reader_width=4, reader_hidden=8, background_width=4,
-        sinkhorn_iterations=5,
-    )  # fmt: skip
+
+def save_run(
+    folder: Path, data: str, steps: tuple[int, ...] = (7,), lines: int = 2, model: ModelConfig = TINY
+) -> str:
+    """The URL of a run, by default of a tiny object-discovery model on 16x16 clips, with checkpoints at `steps`."""
     config = RunConfig(recipe="tiny", model=model, data=DataConfig(data), output=str(folder))
     for step in steps:
         torch.manual_seed(step)

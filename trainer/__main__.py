@@ -1,4 +1,4 @@
-"""python -m trainer train | evaluate | report | flow | bench | recipes.
+"""python -m trainer train | evaluate | compare | report | flow | bench | recipes.
 
 Exit codes: 0 done, 2 the user's mistake (one sentence on stderr), 1 anything else, 130 interrupted.
 """
@@ -15,6 +15,7 @@ def main(argv: list[str]) -> int:
     commands: dict[str, Callable[[list[str]], int]] = {
         "train": train,
         "evaluate": evaluate,
+        "compare": compare,
         "report": report,
         "flow": flow,
         "bench": bench,
@@ -44,6 +45,13 @@ def evaluate(argv: list[str]) -> int:
     from trainer import evaluate
 
     return evaluate.main(argv)
+
+
+def compare(argv: list[str]) -> int:
+    """Put video autoencoders side by side: Table 1 and figure 5 of their paper."""
+    from trainer.compare import command
+
+    return command.main(argv)
 
 
 def report(argv: list[str]) -> int:

@@ -79,6 +79,15 @@ def strips(rows: Sequence[Strip], columns: int) -> str:
     return f'<div class="strips" style="--columns: {columns}">{"".join(lines)}</div>'
 
 
+def gallery(pictures: Sequence[tuple[str, Picture]]) -> str:
+    """Pictures side by side, each above its caption, in their own pixels: the page enlarges them."""
+    cells = [
+        f'<figure><img src="{_picture(picture)}" alt="{html.escape(caption)}">{text("figcaption", caption)}</figure>'
+        for caption, picture in pictures
+    ]
+    return f'<div class="gallery">{"".join(cells)}</div>'
+
+
 def legend(slots: int) -> str:
     """The colours of the slots."""
     colours = ["#" + bytes(PALETTE[k % len(PALETTE)].tolist()).hex() for k in range(slots)]
@@ -88,9 +97,7 @@ def legend(slots: int) -> str:
 
 def wheel(picture: Picture, caption: str) -> str:
     """The wheel of the colours of flow, cut round, and what it says."""
-    opaque = np.full((*picture.shape[:2], 1), 255, np.uint8)
-    source = _uri("image/webp", _webp(np.concatenate([picture, opaque], axis=2), lossless=True))
-    image = f'<img src="{source}" alt="{html.escape(caption)}">'
+    image = f'<img src="{_picture(picture)}" alt="{html.escape(caption)}">'
     return f'<figure class="wheel">{image}{text("figcaption", caption)}</figure>'
 
 
@@ -112,6 +119,11 @@ def _row_image(row: Strip, columns: int) -> str:
     kind = _class("smooth" if row.drawn else "")
     source = _uri("image/webp", _webp(wide, lossless=not row.drawn))
     return f'<img{kind} src="{source}" alt="{html.escape(alt)}">'
+
+
+def _picture(picture: Picture) -> str:
+    opaque = np.full((*picture.shape[:2], 1), 255, np.uint8)
+    return _uri("image/webp", _webp(np.concatenate([picture, opaque], axis=2), lossless=True))
 
 
 def _webp(picture: UInt8[np.ndarray, "h w 4"], lossless: bool) -> bytes:
