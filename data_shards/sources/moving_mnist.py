@@ -3,7 +3,8 @@
 The motion is that of the reference generator of "Unsupervised learning of video representations using LSTMs"
 (Srivastava et al., 2015): a step of a tenth of the free range in a random direction, reflection at the walls, places
 cut to whole pixels, overlaps by maximum. "Spatio-temporal video autoencoder with differentiable memory" (arXiv
-1511.06309, section 5.1) draws the speed as well and feeds binary data: `step_min`, `step_max` and `binary`.
+1511.06309, section 5.1) draws the speed as well and feeds binary data: `step_min`, `step_max` and `binary`. Each
+digit has a direction and a speed of its own, which it keeps but for the walls.
 
 Departures: splits have digits of their own (the reference draws all of them from MNIST's training images), and a
 clip's digits differ from each other.
@@ -56,6 +57,9 @@ class MovingMnist:
         0.1  # of the way a digit can go along each axis, per frame: 3.6 pixels of a 64-pixel frame
     )
     step_max: float = 0.1
+    direction: float | None = (
+        None  # degrees: 0 right, 90 down, 180 left, 270 up; None: any, for each digit anew
+    )
     binary: bool = True  # every pixel 0 or 255, lit from half brightness on
 
     def __post_init__(self) -> None:
@@ -69,6 +73,10 @@ class MovingMnist:
             raise ValueError(
                 f"step_min {self.step_min} and step_max {self.step_max} must satisfy 0 <= min <= max <= 1"
                 " (of the way that a digit can go along each axis, per frame)"
+            )
+        if self.direction is not None and not 0 <= self.direction < 360:
+            raise ValueError(
+                f"direction {self.direction} must be 0 to 360 degrees, 0 right and 90 down; leave it out for any"
             )
 
     # Cached, not fields: they are what the parameters lead to.
@@ -131,6 +139,8 @@ class MovingMnist:
         strokes = np.stack([self._lit(image) for image in images])
         start = rng.random((self.objects, 2))
         angle = rng.uniform(0, 2 * np.pi, self.objects)
+        if self.direction is not None:
+            angle = np.full(self.objects, np.radians(self.direction))
         step = rng.uniform(self.step_min, self.step_max, (self.objects, 1))
         # One frame more than is shown, for the last velocity.
         places = bounce(start, step * np.stack([np.cos(angle), np.sin(angle)], -1), self.frames + 1)

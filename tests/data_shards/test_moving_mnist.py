@@ -107,6 +107,21 @@ def test_speed_can_be_drawn() -> None:
 
 
 @pytest.mark.parametrize(
+    ("direction", "axis", "sign"), [(0.0, 0, 1), (90.0, 1, 1), (180.0, 0, -1), (270.0, 1, -1)]
+)
+def test_direction_can_be_given(direction: float, axis: int, sign: int) -> None:
+    """Along one axis, that way first, the other way after a wall, and never across; all else is drawn as without."""
+    anyway = sample(MovingMnist(frames=8), 20)
+    for clip, other in zip(sample(MovingMnist(frames=8, direction=direction), 20), anyway, strict=True):
+        assert not clip.velocities[..., 1 - axis].any()
+        # A step of 3.6 pixels, of which a wall may leave less before the digit turns.
+        first = [track[track != 0][0] for track in clip.velocities[..., axis].T]
+        walls = [min(c - 14, 50 - c) < 4 for c in clip.centres[0, :, axis]]
+        assert all(np.sign(v) == sign or near for v, near in zip(first, walls, strict=True))
+        assert clip.facts == other.facts
+
+
+@pytest.mark.parametrize(
     "source", [MovingMnist(), MovingMnist(binary=False, objects=3), MovingMnist(size=32)]
 )
 def test_truth_is_of_what_is_drawn(source: MovingMnist) -> None:
@@ -253,6 +268,8 @@ def test_a_set_says_where_its_digits_are_from_and_pads_nothing(tmp_path: Path) -
         ({"objects": 0}, "objects 0"),
         ({"step_min": 0.2}, "step_min 0.2 and step_max 0.1"),
         ({"step_max": 1.5}, "step_max 1.5"),
+        ({"direction": 360.0}, "direction 360.0"),
+        ({"direction": -1.0}, "direction -1.0"),
     ],
 )
 def test_bad_parameters_are_named(bad: dict[str, object], word: str) -> None:
