@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from model import MODELS
+from model.interface import Video
 from trainer.optim import build_optimizer, learning_rate
 from trainer.overrides import resolve
 from trainer.recipes import RECIPES
@@ -49,3 +50,25 @@ def test_moving_mnist_trains_as_in_section_4(name: str) -> None:
     optimizer.step()
     assert type(optimizer).__name__ == "RMSprop"
     assert weight.grad.tolist() == pytest.approx([config.optim.clip_value, -1e-6])
+
+
+@pytest.mark.parametrize("name", ["ae-convlstm", "ae-convlstm-flow"])
+def test_real_video_trains_as_in_section_4(name: str) -> None:
+    """Squared error and Huber penalty; RMSprop, 1e-4, times 0.9 every five epochs of 107,000 frames in clips of 13."""
+    config = resolve(f"hmdb51-{name}")
+    assert config.model == replace(MODELS[name](), data="real", channels=3, output_bias=0.5)
+    assert getattr(config.model, "huber_weight", 1e-2) == 1e-2
+    five_epochs = 5 * 107_000 / 13 / config.batch.size
+    rate = [learning_rate(config.optim, step, config.steps) for step in range(0, 2 * round(five_epochs), 50)]
+    assert (config.optim.name, rate[0], rate[-1]) == ("rmsprop", 1e-4, pytest.approx(0.9e-4))
+    assert rate.index(rate[-1]) * 50 == pytest.approx(five_epochs, abs=60)
+    model = config.model.build()
+    clip = torch.rand(1, 13, 3, 8, 8)
+    output = model(Video(clip), 0)
+    expected = {
+        "ae-convlstm": {"squared_error"},
+        "ae-convlstm-flow": {"squared_error", "smoothness", "flow_length"},
+    }
+    assert set(output.terms) == expected[name]
+    assert output.views.prediction.shape == (1, 12, 3, 8, 8)
+    assert float(output.views.prediction.mean()) == pytest.approx(0.5, abs=0.15)
