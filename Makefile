@@ -3,7 +3,16 @@ PY := .venv/bin/python
 PYTHON ?= python3
 DEMO ?= demo
 
-.PHONY: setup demo test test-all check bench
+# The video autoencoders at a size for a CPU; a network's own words come last.
+AUTOENCODERS ?= runs/autoencoders
+AE_CLIPS ?= --train 2000 --val 200 --test 500
+AE_WORDS ?= steps=400 batch.size=8 optim.lr=1e-3 engine.threads=1
+AE_CONV ?=
+AE_FCLSTM ?= model.size=32
+AE_CONVLSTM ?=
+AE_FLOW ?=
+
+.PHONY: setup demo autoencoders test test-all check bench
 
 setup: .venv/.complete
 
@@ -17,6 +26,17 @@ demo: setup
 	$(PY) -m cluster train demo data.url=$(DEMO)/data output=$(DEMO)/run
 	$(PY) -m trainer evaluate $(DEMO)/run --split val
 	$(PY) -m trainer report $(DEMO)/run
+
+# Called again it goes on where it was stopped, or makes the page anew.
+autoencoders: setup $(AUTOENCODERS)/data/manifest.json
+	$(PY) -m trainer train moving-mnist-ae-conv data.url=$(AUTOENCODERS)/data output=$(AUTOENCODERS)/conv $(AE_WORDS) $(AE_CONV)
+	$(PY) -m trainer train moving-mnist-ae-fclstm data.url=$(AUTOENCODERS)/data output=$(AUTOENCODERS)/fclstm $(AE_WORDS) $(AE_FCLSTM)
+	$(PY) -m trainer train moving-mnist-ae-convlstm data.url=$(AUTOENCODERS)/data output=$(AUTOENCODERS)/convlstm $(AE_WORDS) $(AE_CONVLSTM)
+	$(PY) -m trainer train moving-mnist-ae-convlstm-flow data.url=$(AUTOENCODERS)/data output=$(AUTOENCODERS)/flow $(AE_WORDS) $(AE_FLOW)
+	$(PY) -m trainer compare $(addprefix $(AUTOENCODERS)/,conv fclstm convlstm flow) --out $(AUTOENCODERS)
+
+$(AUTOENCODERS)/data/manifest.json: | setup
+	$(PY) -m data_shards build moving-mnist --out $(AUTOENCODERS)/data --size 32 --frames 11 $(AE_CLIPS) --seed 0
 
 test: setup
 	$(PY) -m pytest -q
