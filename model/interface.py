@@ -100,8 +100,6 @@ class VideoModel(nn.Module, ABC):
     which a forward pass in training mode updates, once.
     """
 
-    supervised = False  # whether it learns from Video.labels, and so from data sets that have labels only
-
     @abstractmethod
     def forward(self, video: Video, step: int) -> ModelOutput:
         """Loss and views of a batch; `step` (optimiser steps done so far) sets annealed quantities.
@@ -119,7 +117,10 @@ class VideoModel(nn.Module, ABC):
 
 
 class ModelConfig(Protocol):
-    """Every model module's frozen dataclass `Config`: defaults are the paper's; bad fields raise ValueError."""
+    """Every model module's frozen dataclass `Config`: defaults are the paper's; bad fields raise ValueError.
+
+    A class attribute `supervised` that is true says that the model learns from `Video.labels`.
+    """
 
     def build(self) -> VideoModel:
         """The model, randomly initialised from torch's default generator."""

@@ -77,6 +77,8 @@ def train(
     manifest = read_manifest(config.data.url)
     if "train" not in manifest.splits:
         raise ValueError(f"{config.data.url}: no train split, only {', '.join(manifest.splits)}")
+    if getattr(config.model, "supervised", False) and "labels" not in manifest.fields:
+        raise ValueError(f"{config.data.url}: has no labels, which the model learns from")
     with Interruption(stopping) as interruption:
         group = start_processes()
         micro_batch(
@@ -110,8 +112,6 @@ class Run:
         store = open_store(config.output)
         seed_draws(config.seed)
         model = config.model.build().train()
-        if model.supervised and "labels" not in manifest.fields:
-            raise ValueError(f"{config.data.url}: has no labels, which the model learns from")
         self.start = found.step if found else 0
         if found:
             self.engine = checkpoints.restore(store, found, config, group, model)

@@ -5,7 +5,7 @@ SegNetFlow   2,456,981 with 11: SegNet, AE-ConvLSTM-flow for colour (1,038,205),
 """
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from model.remat import Remat
 from model.video_autoencoder.config import AEConvLSTMFlow
@@ -33,6 +33,8 @@ class SegNet:
         kernel: side of the convolutions, odd.
         remat: none, every:N, sqrt, bytes:N; there is no recurrence here, and it is ignored.
     """
+
+    supervised: ClassVar[bool] = True
 
     channels: int = 3
     classes: int = 11
@@ -67,6 +69,8 @@ class SegNetFlow(AEConvLSTMFlow):
         width: channels of SegNet's maps; its kernels are as large as the autoencoder's.
         label_weight: of the cross-entropy, beside the reconstruction's 1 (the paper adds them).
     """
+
+    supervised: ClassVar[bool] = True
 
     channels: int = 3
     data: str = "real"

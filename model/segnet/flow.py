@@ -53,8 +53,6 @@ class Merge(nn.Module):
 class FlowSegmenter(VideoModel):
     """Figure 7 of the paper: autoencoder, SegNet and the recurrent path of labels, trained together."""
 
-    supervised = True
-
     def __init__(self, config: SegNetFlow) -> None:
         super().__init__()
         self.config = config

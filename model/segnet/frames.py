@@ -12,8 +12,6 @@ from model.segnet.supervision import label_loss
 class FrameSegmenter(VideoModel):
     """Says the class of every pixel of every frame, from that frame alone."""
 
-    supervised = True
-
     def __init__(self, config: SegNet) -> None:
         super().__init__()
         self.config = config
