@@ -1,4 +1,4 @@
-"""The convolutional LSTM (Shi et al. 2015, eq. 3, without peepholes): two convolutions joined, or one hoisted."""
+"""The convolutional LSTM (Shi et al. 2015, eq. 3, without peepholes), its convolutions as suits their size."""
 
 from typing import Any, NamedTuple, cast
 
@@ -23,12 +23,13 @@ class ConvLSTM(nn.Module):
         i, f, o = sigmoid(W_x * x + W_h * h + b);  g = tanh(W_x * x + W_h * h + b)
         c' = f c + i g;  h' = o tanh(c')
 
-    `inputs` does what needs no state for a stretch of time at once, `step` the rest. Padding keeps the size. Which of
-    them convolves the input is a matter of size (measured on a CPU by `python -m trainer bench step conv-lstm`):
+    `inputs` does what needs no state for a stretch of time at once, `step` the rest. Padding keeps the size. How the
+    convolutions are made is a matter of size and speed alone, measured on a CPU (`trainer bench step conv-lstm`):
 
-    - Mostly `step`, joined with the hidden map: one convolution of both side by side is faster than two, and the gates
-      of all of T, several times as large as the input, would leave the caches and come as fresh pages.
-    - Where weights outweigh the gates of one step (maps of few pixels), `inputs`: they are then read once for all of T.
+    - Where weights outweigh the gates of one step (maps of few pixels) `inputs` convolves its input: weights are then
+      read once for all of T. On larger maps that loses: gates of all of T leave the caches, and come as fresh pages.
+    - Elsewhere `step` makes one convolution of input and hidden map side by side, which is faster than two.
+    - From 2^30 multiplications a step it makes two: as fast, without joined weights to make and to keep.
 
     Args:
         in_channels: channels of the input, at least 1.
@@ -85,12 +86,17 @@ class ConvLSTM(nn.Module):
         """The next state from `inputs` of one frame; i, f, o, g are side by side in this order."""
         if self._hoists(x):
             gates = x + self.hidden_conv(state.hidden)
-        else:
+        elif self._joins(x):
             gates = self.hidden_conv(state.hidden, x, *self.input_conv(None))
+        else:
+            gates = self.input_conv(x) + self.hidden_conv(state.hidden)
         return ConvLSTMState(*lstm_gates(gates, state.cell))
 
     def _hoists(self, x: Float[Tensor, "b _ h w"]) -> bool:
         return self.weights > 4 * self.hidden * x[:, 0].numel()
+
+    def _joins(self, x: Float[Tensor, "b _ h w"]) -> bool:
+        return self.weights * x[:, 0].numel() < 2**30
 
 
 class _InputConv(nn.Conv2d):

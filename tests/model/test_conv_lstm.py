@@ -66,15 +66,15 @@ def test_agrees_with_the_equations(
 
 
 @pytest.mark.parametrize("size", [1, 6])
-def test_what_is_hoisted_is_a_matter_of_size_and_speed_alone(
+def test_how_convolutions_are_made_is_a_matter_of_size_and_speed_alone(
     size: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     layer = ConvLSTM(2, 3, 3).double()
     x, results = torch.randn(2, 4, 2, size, size, dtype=torch.float64), []
-    hoists = layer.inputs(x).shape[2] == 12
-    assert hoists == (size == 1)
-    for choice in (False, True):
-        monkeypatch.setattr(ConvLSTM, "_hoists", lambda *_, choice=choice: choice)
+    assert (layer.inputs(x).shape[2] == 12) == (size == 1)
+    for hoists, joins in ((True, False), (False, True), (False, False)):
+        monkeypatch.setattr(ConvLSTM, "_hoists", lambda *_, choice=hoists: choice)
+        monkeypatch.setattr(ConvLSTM, "_joins", lambda *_, choice=joins: choice)
         layer.zero_grad()
         state, inputs = layer.zero_state(x), layer.inputs(x)
         for t in range(4):
@@ -83,8 +83,9 @@ def test_what_is_hoisted_is_a_matter_of_size_and_speed_alone(
         grads = [p.grad.clone() for p in layer.parameters() if p.grad is not None]
         assert len(grads) == 3
         results.append([*state, *grads])
-    for joined, hoisted in zip(*results, strict=True):
+    for hoisted, joined, apart in zip(*results, strict=True):
         torch.testing.assert_close(joined, hoisted, atol=1e-12, rtol=0)
+        torch.testing.assert_close(apart, hoisted, atol=1e-12, rtol=0)
 
 
 def test_weights_are_one_of_each_kind() -> None:

@@ -23,7 +23,6 @@ from model.layers.conv_lstm import ConvLSTM, ConvLSTMState
 from model.remat import Remat
 from model.unroll import unroll
 from trainer.bench.live_bytes import LiveBytes
-from trainer.flops import peak_flops
 
 
 @dataclass(frozen=True)
@@ -72,7 +71,7 @@ class Row:
     faster: float  # than two, in the same precision
     faster_than_fp32: float  # than two in fp32
     flops: float  # a second, of the convolutions' count
-    share: float  # of the measured peak of a convolution in this precision
+    share: float  # of the measured peak in this precision
     peak_bytes: int  # live activations
 
 
@@ -154,12 +153,17 @@ def step(module: nn.Module, x: Float[Tensor, "b t c h w"], precision: str) -> No
     x.grad = None
 
 
-def convolution_peak(device: torch.device, dtype: torch.dtype, repeats: int = 5) -> float:
-    """FLOP/s of one large convolution, forward: the best of `repeats`."""
-    batch = 64 if device.type == "cuda" else 8
-    x, weight = (torch.randn(*n, device=device, dtype=dtype) for n in ((batch, 64, 32, 32), (256, 64, 7, 7)))
-    best = min(seconds(lambda: F.conv2d(x, weight, padding=3), device) for _ in range(repeats))
-    return 2.0 * weight.numel() * batch * 32**2 / best
+def peak(device: torch.device, dtype: torch.dtype, repeats: int = 10) -> float:
+    """FLOP/s of a large convolution or matrix product, whichever is faster: the best of `repeats`."""
+    batch, n = (64, 8192) if device.type == "cuda" else (8, 768)
+    x, weight = (
+        torch.randn(*shape, device=device, dtype=dtype).to(memory_format=torch.channels_last)
+        for shape in ((batch, 64, 32, 32), (256, 64, 7, 7))
+    )
+    a, b = (torch.randn(n, n, device=device, dtype=dtype) for _ in range(2))
+    convolution = min(seconds(lambda: F.conv2d(x, weight, padding=3), device) for _ in range(repeats))
+    product = min(seconds(lambda: a @ b, device) for _ in range(repeats))
+    return max(2.0 * weight.numel() * batch * 32**2 / convolution, 2.0 * n**3 / product)
 
 
 def compare(size: Size, rounds: int, device: torch.device, peaks: dict[str, float]) -> list[Row]:
@@ -221,12 +225,8 @@ def main(argv: list[str]) -> int:
             f"needs at least 1 round and sizes from 0 to {len(SIZES) - 1}"
         )
     device = torch.device(given.device)
-    peaks = {name: convolution_peak(device, dtype) for name, dtype in PRECISIONS.items()}
-    products = {name: peak_flops(device, dtype) for name, dtype in PRECISIONS.items()}
-    for name in PRECISIONS:
-        print(
-            f"peak of {name}, GFLOP/s: convolution {peaks[name] / 1e9:.0f}, matrix product {products[name] / 1e9:.0f}"
-        )
+    peaks = {name: peak(device, dtype) for name, dtype in PRECISIONS.items()}
+    print("peak, GFLOP/s: " + ", ".join(f"{name} {value / 1e9:.0f}" for name, value in peaks.items()))
     rows = []
     for n in wanted:
         print(SIZES[n])
@@ -245,6 +245,6 @@ def main(argv: list[str]) -> int:
     )
     if given.json:
         settings = {"rounds": given.rounds, "device": given.device, "threads": torch.get_num_threads()}
-        settings |= {"torch": torch.__version__, "convolution_peak": peaks, "product_peak": products}
+        settings |= {"torch": torch.__version__, "peaks": peaks}
         given.json.write_text(json.dumps({"settings": settings, "rows": [asdict(r) for r in rows]}, indent=2))
     return 0
