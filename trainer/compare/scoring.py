@@ -54,7 +54,7 @@ def compare(
     kinds = [model_to(loaded.config.model)["name"] for loaded in runs]
     names = distinct_names(kinds, [loaded.url for loaded in runs])
     mean = training_mean(runs, data, device)
-    references: dict[str, Callable[[Video], Views | None]] = {"copy-last": copy_last, "black": black}
+    references: dict[str, Callable[[Video], Views | None]] = {"copy-last": still, "black": black}
     if mean is not None:
         references = {"constant": partial(constant, level=mean)} | references
     networks: list[Network] = []
@@ -151,6 +151,12 @@ def training_mean(runs: Sequence[LoadedModel], data: str, device: torch.device) 
     for video in videos(runs[0], url, "train", device, None, CLIPS_PER_BATCH):
         total += video.frames[:, -1].double().mean(dim=(2, 3)).sum(0)
     return total / manifest.samples("train")
+
+
+def still(video: Video) -> Views:
+    """Copy-last without its layers: nobody asks for their scores here, and they would take most of the time."""
+    views = copy_last(video)
+    return Views(prediction=views.prediction, flow=views.flow)
 
 
 def constant(video: Video, level: Float[Tensor, "c"]) -> Views:
