@@ -275,7 +275,7 @@ def test_command_scores_the_newest_checkpoint_and_keeps_the_result(
     assert "oracle ceiling" in printed
     # The object-discovery model has all else that scores ask for.
     classes = dict.fromkeys(("accuracy", "class_recall", "class_iou"), "views.labels and no truth.labels")
-    assert stored.skipped == {"flow_error": "views.flow"} | classes
+    assert stored.skipped == {"flow_error": "views.flow", "warp_error": "views.flow"} | classes
 
 
 def test_command_evaluates_the_checkpoint_it_is_given(run: str) -> None:

@@ -19,7 +19,7 @@ from model.interface import Truth, Video, Views
 from trainer.references import black, copy_last, oracle
 from trainer.scores import SCORES
 from trainer.scores.consistency import over_gap
-from trainer.scores.flow import flow_error
+from trainer.scores.flow import flow_error, warp_error
 from trainer.scores.matching import match
 from trainer.scores.motion import motion_error
 from trainer.scores.prediction import peak_signal_to_noise, structural_similarity
@@ -180,7 +180,9 @@ def test_oracle_of_hard_squares_is_perfect() -> None:
         "l1": 0.0,
     }
     for name, score in SCORES.items():
-        if name in ("unmatched_area", "amodal_iou_hidden", "bce") or score.missing(views, video):
+        if name in ("unmatched_area", "amodal_iou_hidden", "bce", "warp_error") or score.missing(
+            views, video
+        ):
             continue
         values = score.measure(views, video)
         assert values.nanmean().item() == pytest.approx(best.get(name, 1.0), abs=1e-4), name
@@ -199,6 +201,27 @@ def test_flow_error_is_the_distance_to_where_objects_came_from() -> None:
     assert flow_error(copy_last(video), video).nanmean().item() == pytest.approx(3)
     still = replace(video.truth, visible_ids=torch.zeros_like(video.truth.visible_ids))
     assert flow_error(Views(flow=flow), Video(video.frames, still)).isnan().all()
+
+
+def test_warp_error_is_what_flow_leaves_of_the_difference_of_frames() -> None:
+    """A ramp that goes 2 pixels to the right a frame: the flow that says so leaves only what came in from outside."""
+    ramp = torch.arange(30.0) / 40
+    frames = (
+        torch.stack([ramp[8 - 2 * t : 24 - 2 * t] for t in range(4)])
+        .view(1, 4, 1, 1, 16)
+        .expand(-1, -1, 3, 8, -1)
+    )
+    right = torch.tensor([2.0, 0.0])[:, None, None].expand(1, 3, 2, 8, 16)
+    errors = warp_error(Views(flow=right), Video(frames))
+    assert errors.shape == (1, 3, 3, 8, 16)
+    assert errors[..., 2:].max().item() < 1e-10
+    expected = frames[:, 1:, ..., :2].double().square()
+    torch.testing.assert_close(errors[..., :2], expected)
+    for flow in (right * 0, right[:, -1:] * 0):
+        copying = (frames[:, -len(flow[0]) :] - frames[:, -len(flow[0]) - 1 : -1]).double().square()
+        torch.testing.assert_close(warp_error(Views(flow=flow), Video(frames)), copying, atol=1e-6, rtol=0)
+    wrong = warp_error(Views(flow=-right), Video(frames))[..., 2:-2]
+    assert wrong.mean() > 3.9 * copying[..., 2:-2].mean()
 
 
 def test_matching_finds_permuted_slots_and_leaves_the_spare_one() -> None:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from model.interface import Video, Views
 from trainer.scores.consistency import backward_psnr, forward_psnr
-from trainer.scores.flow import flow_error
+from trainer.scores.flow import flow_error, warp_error
 from trainer.scores.labels import accuracy, class_iou, class_recall
 from trainer.scores.memory import memory_psnr
 from trainer.scores.motion import motion_deformation, motion_error
@@ -117,6 +117,10 @@ SCORES: dict[str, Score] = {
     "flow_error": Score(
         flow_error, "predicted", ("flow",), ("visible_ids", "velocities"), unit="px", higher_is_better=False,
         about="end-point error of dense flow where objects are seen; without flow it is their speed",
+    ),
+    "warp_error": Score(
+        warp_error, "predicted", ("flow",), higher_is_better=False,
+        about="squared error a pixel of frames made from the one before by flow alone; without flow it is copying's",
     ),
     "accuracy": Score(
         accuracy, "clip", ("labels",), ("labels",), about="labelled pixels of the right class, all alike (global)",

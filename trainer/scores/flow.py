@@ -1,10 +1,11 @@
-"""How well dense flow follows the objects: its end-point error where they are seen."""
+"""How well dense flow follows what is seen: by the true motion of objects, and by the frames that it makes."""
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from model.interface import Video, Views
+from model.ops.flow import warp
 
 
 def flow_error(views: Views, video: Video) -> Float[Tensor, "b f hw"]:
@@ -20,6 +21,18 @@ def flow_error(views: Views, video: Video) -> Float[Tensor, "b f hw"]:
     error: Tensor = torch.linalg.vector_norm(difference, dim=2)
     nothing = video.truth.visible_ids[:, -steps:] == 0
     return error.masked_fill(nothing, torch.nan).flatten(2)
+
+
+def warp_error(views: Views, video: Video) -> Float[Tensor, "b f c h w"]:
+    """Squared error of each frame as made from the frame before by the flow alone, for want of truth.
+
+    The brightness of what moves is taken to stay (as flow always is); from outside the frame comes black. Without
+    flow it is the error of copying.
+    """
+    assert views.flow is not None
+    steps = views.flow.shape[1]
+    before, frames = video.frames[:, -steps - 1 : -1], video.frames[:, -steps:]
+    return (warp(before, -views.flow.float()) - frames).double().square()
 
 
 def true_flow(video: Video) -> Float[Tensor, "b f 2 h w"]:
