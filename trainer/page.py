@@ -23,6 +23,7 @@ HEADLINE = {
     "fg_ari_video": "FG-ARI",
     "amodal_iou": "amodal IoU",
     "motion_error": "motion error",
+    "flow_error": "flow error",
     "accuracy": "global accuracy",
     "class_recall": "class average",
     "class_iou": "mIoU",
