@@ -42,7 +42,7 @@ def shown_clips(
         runs: by the name that the caption has; on the device of `batches`.
         batches: of the split, in its order.
         measure: the score of the captions, for each clip a value of the last frame, the lower the better.
-        wanted: how many; fewer where there are fewer.
+        wanted: how many, at most.
     """
     pool: list[tuple[float, int, Video, dict[str, tuple[Views, float]]]] = []
     for video in limited(batches, POOL):

@@ -88,8 +88,8 @@ class Comparison:
         floor = self.floor()
         if floor is not None:
             above = [row.name for row in ranked if row.scores[self.measure] >= floor]
-            beaten = f"{joined(above)} {'do' if len(above) > 1 else 'does'} not" if above else "all"
-            sentence += f" Of predicting the training mean ({floor:.4f}), {beaten} do better."
+            who = f"{joined(above)} {'are' if len(above) > 1 else 'is'} no" if above else "All are"
+            sentence += f" {who} better than predicting the training mean ({floor:.4f})."
         return sentence
 
     def paper_order(self) -> str:

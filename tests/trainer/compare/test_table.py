@@ -31,7 +31,7 @@ def test_the_papers_own_numbers_are_in_the_papers_order() -> None:
     assert table.paper_order() == f"That is the paper's order: {order}."
     assert table.found_order() == (
         "By cross-entropy of the last frame, best first: AE-ConvLSTM 0.0197, AE-ConvLSTM-flow 0.0439, "
-        "AE-fcLSTM 0.0650, AE-Conv 0.0948. Of predicting the training mean (0.2000), all do better."
+        "AE-fcLSTM 0.0650, AE-Conv 0.0948. All are better than predicting the training mean (0.2000)."
     )
 
 
@@ -51,7 +51,7 @@ def test_every_other_order_counts_its_inversions() -> None:
 def test_a_reversed_pair_is_named_and_no_better_than_the_constant_too() -> None:
     table = comparison(network("ae-conv", 0.1), network("ae-fclstm", 0.2))
     assert table.paper_order().endswith("0 of 1 pairs agree, here AE-Conv before AE-fcLSTM.")
-    assert table.found_order().endswith("(0.2000), AE-fcLSTM does not do better.")
+    assert table.found_order().endswith("AE-fcLSTM is no better than predicting the training mean (0.2000).")
 
 
 def test_runs_of_one_network_have_no_order_of_the_paper() -> None:
