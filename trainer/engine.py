@@ -136,10 +136,11 @@ class Engine:
     def average_statistics(self) -> None:
         """Give all ranks the mean of their buffers of floating numbers: the running statistics of normalisation.
 
-        DeepSpeed shares weights, but not buffers, and each rank's follow its own clips only. Running means are
-        linear, so the mean over ranks is what one would have that follows the mean over ranks at every step. Done
-        before each save and evaluation, so that all ranks save and score the same. The statistics do not enter the
-        gradients of training. A collective, unless the model has no such buffer.
+        DeepSpeed shares weights, but not buffers, and each rank's follow its own clips only; its checkpoints hold
+        rank 0's (at stage 3 every rank's), and so do `weights`. Running means are linear, so the mean over ranks is
+        what one would have that follows the mean over ranks at every step. Done before each save and evaluation, so
+        that all ranks save, score and resume with the same. The statistics do not enter the gradients of training.
+        A collective, unless the model has no such buffer.
         """
         buffers = [b for b in self.model.buffers() if b.is_floating_point()]
         if self.group.world == 1 or not buffers:
@@ -150,7 +151,10 @@ class Engine:
             buffer.copy_(values.view_as(buffer))
 
     def checksum(self) -> Tensor:
-        """Two float64 sums over the weights this rank holds whole; equal on all ranks unless they diverged."""
+        """Two float64 sums over the weights this rank holds whole; equal on all ranks unless they diverged.
+
+        Without buffers: running statistics do differ, until `average_statistics`.
+        """
         values = [p.detach().double().flatten() for p in self.model.parameters() if p.numel()]
         flat = torch.cat(values).cpu() if values else torch.zeros(1, dtype=torch.float64)
         ramp = torch.linspace(0.5, 1.5, flat.numel(), dtype=torch.float64)
