@@ -8,7 +8,7 @@ AUTOENCODERS ?= runs/autoencoders
 AE_CLIPS ?= --train 2000 --val 200 --test 500
 AE_WORDS ?= steps=400 batch.size=8 optim.lr=1e-3 engine.threads=1
 AE_CONV ?=
-AE_FCLSTM ?= model.size=32
+AE_FCLSTM ?= model.size=32 optim.lr=1e-4
 AE_CONVLSTM ?=
 AE_FLOW ?=
 
