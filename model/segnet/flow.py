@@ -71,7 +71,7 @@ class FlowSegmenter(VideoModel):
         frames = self.autoencoder.checked(video.frames, self.autoencoder.shortest)
         # Outside of the scan, at the price of its activations for all frames: see SegNetBasic.
         alone = label_frames(self.segnet, frames, self.config.channels)
-        _, decoded = self.autoencoder.advance(None, frames[:, :-1])
+        _, decoded = self.autoencoder.advance(None, frames[:, :-1], step)
         predicted = self.autoencoder.judged(frames, decoded)
         merged, carried = self.carry(alone, decoded["flow"])
         entropy = label_loss(merged, video.labels, self.config.class_weights)

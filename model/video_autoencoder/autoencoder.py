@@ -30,12 +30,15 @@ class VideoAutoencoder(VideoModel):
         return 2
 
     @abstractmethod
-    def advance(self, state: Any, frames: Float[Tensor, "b t c h w"]) -> tuple[Any, Decoded]:
+    def advance(
+        self, state: Any, frames: Float[Tensor, "b t c h w"], step: int | None = None
+    ) -> tuple[Any, Decoded]:
         """See `frames` and predict.
 
         Args:
             state: what an earlier call gave; None at the start of a clip.
             frames: in [0, 1], at least one.
+            step: as `forward`'s; None = after training.
 
         Returns:
             The state, and with p predictions, of frames 2 - p to 1 after the last one seen:
@@ -50,7 +53,7 @@ class VideoAutoencoder(VideoModel):
             ValueError: frames are not as configured, or too few.
         """
         frames = self.checked(video.frames, self.shortest)
-        _, decoded = self.advance(None, frames[:, :-1])
+        _, decoded = self.advance(None, frames[:, :-1], step)
         return self.judged(frames, decoded)
 
     def judged(self, frames: Float[Tensor, "b t c h w"], decoded: Decoded) -> ModelOutput:

@@ -63,7 +63,7 @@ class Autoencoder(ABC):
         for name in ("channels", "filters", "inputs", "hidden", "deep_filters", "size"):
             if getattr(self, name, 1) < 1:
                 raise ValueError(f"{name}: got {getattr(self, name)}, needs at least 1")
-        for name in ("spread", "huber_weight", "reach"):
+        for name in ("spread", "huber_weight", "reach", "still_steps"):
             if getattr(self, name, 0) < 0:
                 raise ValueError(f"{name}: got {getattr(self, name)}, needs at least 0")
         for name, allowed in CHOICES.items():
@@ -163,6 +163,8 @@ class AEConvLSTMFlow(Recurrent):
         untied: the first step has weights of its own, without recurrence (released code).
         smoothness: the Huber penalty as a term of the "loss", or its gradient "injected" on the way back
             (section 3.2.2): the same gradients, but an injected one does not follow a scaled loss.
+        still_steps: optimiser steps during which the flow is held at zero (the paper's 0 = none). Of real video the
+            network has to be able to copy a frame before motion shows in its error: see RESULTS.md.
         huber_weight: w_H of eq. 4, on means.
         huber_delta: delta of eq. 2, feature pixels of flow per pixel, above 0.
     """
@@ -171,6 +173,7 @@ class AEConvLSTMFlow(Recurrent):
     reach: float = 0.0
     untied: bool = False
     smoothness: str = "loss"
+    still_steps: int = 0
     huber_weight: float = 1e-2
     huber_delta: float = 1e-3
 

@@ -31,7 +31,10 @@ class ConvAutoencoder(VideoAutoencoder):
         return self.config.inputs + 1
 
     def advance(
-        self, state: Float[Tensor, "b s c h w"] | None, frames: Float[Tensor, "b t c h w"]
+        self,
+        state: Float[Tensor, "b s c h w"] | None,
+        frames: Float[Tensor, "b t c h w"],
+        step: int | None = None,
     ) -> tuple[Tensor, Decoded]:
         """One prediction for every full window, or for the last; the state is the frames that still matter.
 

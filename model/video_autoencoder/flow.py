@@ -12,7 +12,7 @@ from model.video_autoencoder.autoencoder import Decoded
 from model.video_autoencoder.config import AEConvLSTMFlow
 from model.video_autoencoder.flow_head import FlowHead
 from model.video_autoencoder.layers import conv_tanh_pool, over_time, up_conv
-from model.video_autoencoder.recurrent import Memory, RecurrentAutoencoder, State
+from model.video_autoencoder.recurrent import Memory, Pass, RecurrentAutoencoder, State
 from model.video_autoencoder.smoothness import inject_smoothness, smoothness
 
 
@@ -32,13 +32,15 @@ class FlowAutoencoder(RecurrentAutoencoder):
         self.decoder = nn.Sequential(*up_conv(filters, config.channels, kernel, config.output_bias))
 
     def decode(
-        self, memory: Float[Tensor, "b t d h2 w2"], features: Float[Tensor, "b t e h2 w2"], share: float
+        self, memory: Float[Tensor, "b t d h2 w2"], features: Float[Tensor, "b t e h2 w2"], part_of: Pass
     ) -> Decoded:
         """The features of the last frame, moved by the flow, then decoded: nothing else can change a frame."""
         flow = over_time(self.head, memory)
+        if part_of.step is not None and part_of.step < self.config.still_steps:
+            flow = flow * 0  # and not without the head: engines expect a gradient of every weight
         if self.config.smoothness == "injected":
             # `smoothness` is a mean over the steps it is given; all passes together are to be a mean.
-            weight = self.config.huber_weight * share * flow.shape[1]
+            weight = self.config.huber_weight * part_of.share * flow.shape[1]
             flow = inject_smoothness(flow, self.config.huber_delta, weight)
         return {"output": over_time(self.decoder, warp(features, flow)), "flow": flow}
 
@@ -52,17 +54,19 @@ class FlowAutoencoder(RecurrentAutoencoder):
         )
         return added, {"smoothness": huber, "flow_length": length}
 
-    def advance(self, state: Any, frames: Float[Tensor, "b t c h w"]) -> tuple[State, Decoded]:
+    def advance(
+        self, state: Any, frames: Float[Tensor, "b t c h w"], step: int | None = None
+    ) -> tuple[State, Decoded]:
         """As VideoAutoencoder's; untied, the first frame of a clip goes through weights of its own."""
         if self.first is None or state is not None:
-            return super().advance(state, frames)
+            return super().advance(state, frames, step)
         features, rest = over_time(self.encoder, frames[:, :1]), frames[:, 1:]
-        state, share = (self.first(features[:, 0]),), self.share(frames.shape[1])
+        state, whole = (self.first(features[:, 0]),), self.over(frames, step)
         if self.config.supervision == "last" and rest.shape[1]:
-            return self.scan(state, rest, share)
-        decoded = self.decode(state[0].hidden[:, None], features, share)
+            return self.scan(state, rest, whole)
+        decoded = self.decode(state[0].hidden[:, None], features, whole)
         if rest.shape[1]:
-            state, later = self.scan(state, rest, share)
+            state, later = self.scan(state, rest, whole)
             decoded = {name: torch.cat([decoded[name], later[name]], 1) for name in decoded}
         return state, decoded
 

@@ -3,7 +3,7 @@
 from abc import abstractmethod
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -16,6 +16,13 @@ from model.video_autoencoder.config import AEConvLSTM, AEFcLSTM, Recurrent
 from model.video_autoencoder.layers import conv_tanh_pool, over_time, up_conv, xavier
 
 State = tuple[ConvLSTMState, ...]  # of each layer
+
+
+class Pass(NamedTuple):
+    """What decoding has to know of the whole pass over a clip."""
+
+    share: float  # 1 / number of predictions, for what has to be a mean over all of them
+    step: int | None  # optimiser steps done; None = after training
 
 
 class Memory(nn.Module):
@@ -63,23 +70,22 @@ class RecurrentAutoencoder(VideoAutoencoder):
 
     @abstractmethod
     def decode(
-        self, memory: Float[Tensor, "b t d h2 w2"], features: Float[Tensor, "b t e h2 w2"], share: float
+        self, memory: Float[Tensor, "b t d h2 w2"], features: Float[Tensor, "b t e h2 w2"], part_of: Pass
     ) -> Decoded:
-        """Predictions from the memory's output and the encoded frame of each step.
+        """Predictions from the memory's output and the encoded frame of each step of a pass."""
 
-        `share`: 1 / number of predictions of the pass, for what has to be a mean over all of them.
-        """
-
-    def advance(self, state: Any, frames: Float[Tensor, "b t c h w"]) -> tuple[State, Decoded]:
+    def advance(
+        self, state: Any, frames: Float[Tensor, "b t c h w"], step: int | None = None
+    ) -> tuple[State, Decoded]:
         """As VideoAutoencoder's."""
-        return self.scan(state or self.start(frames), frames, self.share(frames.shape[1]))
+        return self.scan(state or self.start(frames), frames, self.over(frames, step))
 
-    def share(self, steps: int) -> float:
-        """1 / number of predictions of a pass over `steps` frames."""
-        return 1 / steps if self.config.supervision == "each" else 1.0
+    def over(self, frames: Float[Tensor, "b t c h w"], step: int | None) -> Pass:
+        """The pass over `frames`."""
+        return Pass(1 / frames.shape[1] if self.config.supervision == "each" else 1.0, step)
 
-    def scan(self, state: State, frames: Float[Tensor, "b t c h w"], share: float) -> tuple[State, Decoded]:
-        """`advance` from a state that is there, with the `share` that `decode` takes."""
+    def scan(self, state: State, frames: Float[Tensor, "b t c h w"], part_of: Pass) -> tuple[State, Decoded]:
+        """`advance` from a state that is there, as (a part of) a pass."""
         each = self.config.supervision == "each"
 
         def prepare(frames: Any) -> Any:
@@ -95,7 +101,7 @@ class RecurrentAutoencoder(VideoAutoencoder):
             if not each:
                 return ()
             hidden, features = outputs
-            return self.decode(hidden, features, share)
+            return self.decode(hidden, features, part_of)
 
         state, decoded = unroll(
             cell,
@@ -106,7 +112,7 @@ class RecurrentAutoencoder(VideoAutoencoder):
             finish=finish,
         )
         if not each:  # the last frame is encoded once more, so that no step has to hold its features
-            decoded = self.decode(state[-1].hidden[:, None], over_time(self.encoder, frames[:, -1:]), share)
+            decoded = self.decode(state[-1].hidden[:, None], over_time(self.encoder, frames[:, -1:]), part_of)
         return state, decoded
 
     def start(self, frames: Float[Tensor, "b t c h w"]) -> State:
@@ -130,7 +136,7 @@ class ConvLSTMAutoencoder(RecurrentAutoencoder):
         self.decoder = nn.Sequential(*up_conv(filters, config.channels, kernel, config.output_bias))
 
     def decode(
-        self, memory: Float[Tensor, "b t d h2 w2"], features: Float[Tensor, "b t e h2 w2"], share: float
+        self, memory: Float[Tensor, "b t d h2 w2"], features: Float[Tensor, "b t e h2 w2"], part_of: Pass
     ) -> Decoded:
         """Frames from memory alone."""
         return {"output": over_time(self.decoder, memory)}
@@ -175,7 +181,7 @@ class FcLSTMAutoencoder(RecurrentAutoencoder):
         return self.memory.zero_state(frames.new_zeros(frames.shape[0], 1, 1, 1, 1))
 
     def decode(
-        self, memory: Float[Tensor, "b t d 1 1"], features: Float[Tensor, "b t d 1 1"], share: float
+        self, memory: Float[Tensor, "b t d 1 1"], features: Float[Tensor, "b t d 1 1"], part_of: Pass
     ) -> Decoded:
         """Frames from memory alone."""
         return {"output": over_time(self.decoder, memory)}

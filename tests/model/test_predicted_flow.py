@@ -143,6 +143,24 @@ def test_the_head_learns_from_the_second_update_on(head: str) -> None:
     assert model(video, 0).views.flow.abs().max() > 0
 
 
+@pytest.mark.parametrize(("untied", "remat"), [(False, "none"), (True, "none"), (False, "every:2")])
+def test_flow_is_held_at_zero_as_long_as_said_and_the_head_with_it(untied: bool, remat: str) -> None:
+    model = AEConvLSTMFlow(kernel=3, filters=4, hidden=4, untied=untied, remat=remat, still_steps=3).build()
+    with torch.no_grad():
+        head_bias(model).fill_(0.5)
+    video = Video(torch.rand(2, 5, 1, 12, 16))
+    for step, held in ((0, True), (2, True), (3, False)):
+        model.zero_grad()
+        output = model(video, step)
+        output.loss.backward()
+        assert bool((output.views.flow == 0).all()) == held
+        assert bool((head_bias(model).grad == 0).all()) == held
+        assert model.encoder[0].weight.grad.abs().max() > 0
+    torch.testing.assert_close(
+        model.predict(Video(video.frames[:, :-1]), 1), output.views.prediction[:, -1:], atol=1e-6, rtol=0
+    )
+
+
 def test_reach_bounds_the_flow() -> None:
     model = AEConvLSTMFlow(kernel=3, filters=1, hidden=2, reach=1.5).build()
     with torch.no_grad():
