@@ -54,3 +54,4 @@ bench: setup
 	$(PY) -m trainer bench unroll
 	$(PY) -m trainer bench loader
 	$(PY) -m trainer bench step
+	$(PY) -m trainer bench step conv-lstm
