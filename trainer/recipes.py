@@ -17,8 +17,6 @@ from trainer.config import (
     RunConfig,
 )
 
-EPOCH = 625  # steps: 10,000 clips in batches of 16
-
 
 def sprites() -> RunConfig:
     """Object discovery at the paper's scale: 64x64, T=11, three slots (model.slots=2 or 4 for the others)."""
@@ -98,26 +96,33 @@ def led_slots(size: int, slots: int, background_width: int) -> ObjectDiscovery:
     )
 
 
-def moving_mnist(model: Autoencoder, name: str) -> RunConfig:
-    """The video autoencoder's experiment on Moving MNIST (arXiv 1511.06309, section 5.1): frame 11 from ten.
+def autoencoder(model: Autoencoder, data: str, name: str, epoch: int) -> RunConfig:
+    """The training of arXiv 1511.06309, section 4, for 100 epochs of `epoch` steps.
 
-    The paper gives the optimiser, its schedule and 10,000 training clips; batch, epochs and the range that gradients
-    are clipped to are choices. The released code clips at 50, of losses that it sums over pixels. Networks start
-    with the odds of a lit pixel, which the paper does not say; the flow network finds no motion otherwise.
+    The paper gives the optimiser and its schedule; batch, epochs and the range that gradients are clipped to are
+    choices. The released code clips at 50, of losses that it sums over pixels.
     """
+    every = 5 * epoch
     return RunConfig(
-        model=replace(model, output_bias=-3.0),
-        data=DataConfig("runs/moving-mnist"),  # build with --frames 11 --train 10000 --val 3000
+        model=model,
+        data=DataConfig(f"runs/{data}"),
         batch=BatchConfig(size=16),
-        optim=OptimConfig(
-            lr=1e-4, clip_value=0.1, decay="exponential", decay_factor=0.9, decay_steps=5 * EPOCH
-        ),
-        checkpoint=CheckpointConfig(steps=5 * EPOCH),
-        evaluation=EvaluationConfig(steps=5 * EPOCH),
-        output=f"runs/moving-mnist-{name}",
-        steps=100 * EPOCH,
+        optim=OptimConfig(lr=1e-4, clip_value=0.1, decay="exponential", decay_factor=0.9, decay_steps=every),
+        checkpoint=CheckpointConfig(steps=every),
+        evaluation=EvaluationConfig(steps=every),
+        output=f"runs/{data}-{name}",
+        steps=100 * epoch,
         log_steps=25,
     )
+
+
+def moving_mnist(model: Autoencoder, name: str) -> RunConfig:
+    """Moving MNIST (section 5.1): frame 11 from ten, for sets built with --frames 11 --train 10000 --val 3000.
+
+    Networks start with the odds of a lit pixel, which the paper does not say; the flow network finds no motion
+    otherwise.
+    """
+    return autoencoder(replace(model, output_bias=-3.0), "moving-mnist", name, epoch=625)
 
 
 def moving_mnist_ae_conv() -> RunConfig:
@@ -169,29 +174,16 @@ def camvid_segnet_flow() -> RunConfig:
 
 
 def hmdb51(model: Autoencoder, name: str) -> RunConfig:
-    """The video autoencoder on real video (arXiv 1511.06309, sections 4 and 5.1): frame 13 from twelve, in colour.
+    """Real video (section 5.1): frame 13 from twelve, in colour.
 
-    For sets of `build hmdb51` and of `build video`, with --frames 13. The paper gives the loss, the optimiser and its
-    schedule, 12 frames fed (figure 6) and 107,000 frames to train on, which are 8,230 such clips. Size, colour, batch,
-    epochs and the range that gradients are clipped to are choices; colour tells apart what is equally bright, and
-    costs 3,138 of a million parameters. Networks start with a frame of middle brightness, which the paper does not say:
-    from black the flow network may learn to sample outside the frame first, as on Moving MNIST. Nor does it hold the
-    flow at zero for the first five epochs, after which frames can be copied: a start that small trials speak for.
+    For sets of `build hmdb51` and of `build video`, with --frames 13. The paper gives the loss, 12 frames fed and
+    107,000 frames to train on, which are 8,230 such clips. Size and colour are choices; colour tells apart what is
+    equally bright, and costs 3,138 of a million parameters. Networks start with a frame of middle brightness, which
+    the paper does not say: from black the flow network may learn to sample outside the frame first, as on Moving
+    MNIST. Nor does it hold the flow at zero for the first five epochs, after which frames can be copied: a start that
+    small trials speak for.
     """
-    epoch = 515  # steps: 8,230 clips in batches of 16
-    return RunConfig(
-        model=replace(model, data="real", channels=3, output_bias=0.5),
-        data=DataConfig("runs/hmdb51"),
-        batch=BatchConfig(size=16),
-        optim=OptimConfig(
-            lr=1e-4, clip_value=0.1, decay="exponential", decay_factor=0.9, decay_steps=5 * epoch
-        ),
-        checkpoint=CheckpointConfig(steps=5 * epoch),
-        evaluation=EvaluationConfig(steps=5 * epoch),
-        output=f"runs/hmdb51-{name}",
-        steps=100 * epoch,
-        log_steps=25,
-    )
+    return autoencoder(replace(model, data="real", channels=3, output_bias=0.5), "hmdb51", name, epoch=515)
 
 
 def hmdb51_ae_convlstm() -> RunConfig:
