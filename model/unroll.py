@@ -137,6 +137,8 @@ def _length(inputs: Any) -> int:
 
 def _split(tree: Any, lengths: list[int]) -> list[Any]:
     """One tree per block. A single split, whose backward is a single cat; slices would each fill a whole gradient."""
+    if len(lengths) == 1:
+        return [tree]  # the backward of a split into one would copy the whole gradient
     leaves, spec = tree_flatten(tree)
     return [
         tree_unflatten(list(x), spec) for x in zip(*(torch.split(x, lengths, 1) for x in leaves), strict=True)

@@ -9,6 +9,8 @@ from torch import Tensor, nn
 
 from model.layers.lstm_gates import lstm_gates
 
+HOISTED = 16  # from how many times as many weights as gates of one step the input is convolved ahead
+
 
 class ConvLSTMState(NamedTuple):
     """Hidden map in (-1, 1) and memory cell."""
@@ -17,19 +19,28 @@ class ConvLSTMState(NamedTuple):
     cell: Float[Tensor, "b d h w"]
 
 
+class ConvLSTMWeights(NamedTuple):
+    """Weights of input and hidden map side by side, and the bias."""
+
+    joined: Float[Tensor, "g c k k"]
+    bias: Float[Tensor, " g"]
+
+
 class ConvLSTM(nn.Module):
     """One recurrent layer on maps.
 
         i, f, o = sigmoid(W_x * x + W_h * h + b);  g = tanh(W_x * x + W_h * h + b)
         c' = f c + i g;  h' = o tanh(c')
 
-    `inputs` does what needs no state for a stretch of time at once, `step` the rest. Padding keeps the size. How the
-    convolutions are made is a matter of size and speed alone, measured on a CPU (`trainer bench step conv-lstm`):
+    `inputs` does what needs no state for a stretch of time at once, `step` the rest, with `weights` that are made once
+    for all steps. How the convolutions are made is a matter of size and speed alone, measured on a CPU (`trainer bench
+    step conv-lstm`):
 
-    - Where weights outweigh the gates of one step (maps of few pixels) `inputs` convolves its input: weights are then
-      read once for all of T. On larger maps that loses: gates of all of T leave the caches, and come as fresh pages.
+    - Where weights by far outweigh the gates of one step (maps of few pixels) `inputs` convolves its input: weights
+      are then read once for all of T. On larger maps that loses: gates of all of T leave the caches, and come as fresh
+      pages.
     - Elsewhere `step` makes one convolution of input and hidden map side by side, which is faster than two.
-    - From 2^30 multiplications a step it makes two: as fast, without joined weights to make and to keep.
+    - From 2^30 multiplications a step, and without `weights`, it makes two: as fast then, and none to make and to keep.
 
     Args:
         in_channels: channels of the input, at least 1.
@@ -62,7 +73,7 @@ class ConvLSTM(nn.Module):
         self.input_conv = _InputConv(in_channels, 4 * hidden, kernel, padding=kernel // 2)
         self.hidden_conv = _HiddenConv(hidden, 4 * hidden, kernel, padding=kernel // 2, bias=False)
         # Counted here: under ZeRO-3 weights have no elements between the calls of their module.
-        self.weights = self.input_conv.weight.numel() + self.hidden_conv.weight.numel()
+        self.size = self.input_conv.weight.numel() + self.hidden_conv.weight.numel()
         assert self.input_conv.bias is not None
         with torch.no_grad():
             self.input_conv.bias.zero_()[hidden : 2 * hidden] = forget_bias
@@ -75,28 +86,44 @@ class ConvLSTM(nn.Module):
         zeros = x.new_zeros(x.shape[0], self.hidden, *x.shape[3:])
         return ConvLSTMState(zeros, zeros)
 
+    def weights(self, state: ConvLSTMState) -> ConvLSTMWeights | None:
+        """What makes `step` fast for states like this one: take them outside the scan, once for all of its steps.
+
+        None where the step goes without. They are part of the graph: for one backward pass.
+        """
+        pixels = _pixels(state.hidden)
+        if self._hoists(pixels) or self.size * pixels >= 2**30:
+            return None
+        weight, bias = self.input_conv(None)
+        return ConvLSTMWeights(self.hidden_conv(weight, join=True), bias)
+
     def inputs(self, x: Float[Tensor, "b t c h w"]) -> Float[Tensor, "b t _ h w"]:
         """What `step` takes, over time: W_x * x + b where that is hoisted, with 4 d channels, else `x` itself."""
-        if not self._hoists(x[:, 0]):
+        if not self._hoists(_pixels(x[:, 0])):
             return x
         projected: Tensor = self.input_conv(x.flatten(0, 1))
         return projected.reshape(*x.shape[:2], *projected.shape[1:])
 
-    def step(self, state: ConvLSTMState, x: Float[Tensor, "b _ h w"]) -> ConvLSTMState:
+    def step(
+        self, state: ConvLSTMState, x: Float[Tensor, "b _ h w"], weights: ConvLSTMWeights | None = None
+    ) -> ConvLSTMState:
         """The next state from `inputs` of one frame; i, f, o, g are side by side in this order."""
-        if self._hoists(x):
+        if weights is not None:
+            # Precision of the input: under autocast joining would else promote, only to be cast again.
+            joined = torch.cat([x, state.hidden.to(x.dtype)], 1)
+            gates = F.conv2d(joined, weights.joined, weights.bias, padding=self.hidden_conv.padding)
+        elif self._hoists(_pixels(x)):
             gates = x + self.hidden_conv(state.hidden)
-        elif self._joins(x):
-            gates = self.hidden_conv(state.hidden, x, *self.input_conv(None))
         else:
             gates = self.input_conv(x) + self.hidden_conv(state.hidden)
         return ConvLSTMState(*lstm_gates(gates, state.cell))
 
-    def _hoists(self, x: Float[Tensor, "b _ h w"]) -> bool:
-        return self.weights > 4 * self.hidden * x[:, 0].numel()
+    def _hoists(self, pixels: int) -> bool:
+        return self.size > HOISTED * 4 * self.hidden * pixels
 
-    def _joins(self, x: Float[Tensor, "b _ h w"]) -> bool:
-        return self.weights * x[:, 0].numel() < 2**30
+
+def _pixels(x: Float[Tensor, "b _ h w"]) -> int:
+    return x.shape[0] * x.shape[2] * x.shape[3]
 
 
 class _InputConv(nn.Conv2d):
@@ -109,17 +136,7 @@ class _InputConv(nn.Conv2d):
 
 
 class _HiddenConv(nn.Conv2d):
-    """The convolution of the hidden map; with the input, its weight and bias, that of both side by side."""
+    """Called to join, it puts its weights beside those it is given."""
 
-    def forward(
-        self,
-        hidden: Tensor,
-        x: Tensor | None = None,
-        weight: Tensor | None = None,
-        bias: Tensor | None = None,
-    ) -> Tensor:
-        if x is None or weight is None:
-            return super().forward(hidden)
-        # Precision of the input: under autocast joining would else promote, only to be cast again.
-        joined = torch.cat([x, hidden.to(x.dtype)], 1)
-        return F.conv2d(joined, torch.cat([weight, self.weight], 1), bias, padding=self.padding)
+    def forward(self, x: Tensor, join: bool = False) -> Tensor:
+        return torch.cat([x, self.weight], 1) if join else super().forward(x)

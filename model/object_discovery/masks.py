@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from model.layers.conv import ResidualBlock
-from model.layers.conv_lstm import ConvLSTM, ConvLSTMState
+from model.layers.conv_lstm import ConvLSTM, ConvLSTMState, ConvLSTMWeights
 from model.layers.position import sinusoidal_positions
 from model.ops.spatial_transformer import pixel_centres
 
@@ -100,12 +100,14 @@ class MaskNet(nn.Module):
         state: ConvLSTMState,
         encoded: Encoded,
         expected: Float[Tensor, "b k h w"],
+        weights: ConvLSTMWeights | None,
     ) -> tuple[ConvLSTMState, Float[Tensor, "b k h w"]]:
         """The next state, and the masks m_t in [0, 1], float32, identity order, occluded parts included.
 
         `expected`: where the masks of the frame before should be now, in [0, 1]; used when tracking.
+        `weights`: of `lstm`.
         """
-        state = self.lstm.step(state, encoded.projected)
+        state = self.lstm.step(state, encoded.projected, weights)
         evidence = [F.relu(self.spread(state.hidden)), encoded.detail]
         if self.tracking:
             share = (expected + FAINT) / (expected + FAINT).sum(1, keepdim=True)

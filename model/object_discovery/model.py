@@ -7,6 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from model.interface import ModelOutput, Video, VideoModel, Views
+from model.layers.conv_lstm import ConvLSTMWeights
 from model.object_discovery.config import Config
 from model.object_discovery.health import slot_health
 from model.object_discovery.losses import (
@@ -172,12 +173,14 @@ class ObjectDiscovery(VideoModel):
         if self.config.frame_difference:
             seen = torch.cat([frames, frames - torch.cat([before, frames[:, :-1]], 1)], 2)
 
+        lstm_weights = self.masks.lstm.weights(state.lstm)
+
         def prepare(x: Any) -> Any:
             seen, noise = x
             return seen, self.masks.encode(seen), noise
 
         def cell(state: State, x: Any) -> tuple[State, tuple[Slots, Moved]]:
-            return self._step(state, *x, anneal=anneal)
+            return self._step(state, *x, anneal=anneal, lstm_weights=lstm_weights)
 
         def finish(outputs: Any) -> Any:
             slots, moved = outputs
@@ -201,10 +204,11 @@ class ObjectDiscovery(VideoModel):
         noise: Tensor,
         *,
         anneal: Annealed,
+        lstm_weights: ConvLSTMWeights | None,
     ) -> tuple[State, tuple[Slots, Moved]]:
         frame = seen[:, : self.config.channels]
         started = state.started[:, None, None, None] > 0
-        lstm, masks = self.masks.step(state.lstm, encoded, state.supports.detach())  # eq. 1
+        lstm, masks = self.masks.step(state.lstm, encoded, state.supports.detach(), lstm_weights)  # eq. 1
         supports = binarise(masks, anneal.alpha, self.config.beta)  # eq. 2, 3
 
         # The first frame is expected as its masks lie. Algorithm 1, line 4, applies gamma to them unsorted, which would

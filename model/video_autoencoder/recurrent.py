@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, cast
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from model.layers.conv_lstm import ConvLSTM, ConvLSTMState
+from model.layers.conv_lstm import ConvLSTM, ConvLSTMState, ConvLSTMWeights
 from model.remat import Remat
 from model.unroll import unroll
 from model.video_autoencoder.autoencoder import Decoded, VideoAutoencoder
@@ -16,6 +16,7 @@ from model.video_autoencoder.config import AEConvLSTM, AEFcLSTM, Recurrent
 from model.video_autoencoder.layers import conv_tanh_pool, over_time, up_conv, xavier
 
 State = tuple[ConvLSTMState, ...]  # of each layer
+Weights = tuple[ConvLSTMWeights | None, ...]  # of each layer
 
 
 class Pass(NamedTuple):
@@ -52,12 +53,20 @@ class Memory(nn.Module):
         """What the first layer takes from its input, which needs no state."""
         return self._stack()[0].inputs(features)
 
-    def step(self, state: State, projected: Float[Tensor, "b g h w"]) -> State:
+    def weights(self, state: State) -> Weights:
+        """Of each layer, for `step`, outside the scan."""
+        return tuple(layer.weights(mine) for layer, mine in zip(self._stack(), state, strict=True))
+
+    def step(
+        self, state: State, projected: Float[Tensor, "b g h w"], weights: Weights | None = None
+    ) -> State:
         """The next state from `inputs` of one frame; the last layer's hidden map is the output."""
-        first, *others = self._stack()
-        after = [first.step(state[0], projected)]
-        for layer, before in zip(others, state[1:], strict=True):
-            after.append(layer.step(before, layer.inputs(after[-1].hidden[:, None])[:, 0]))
+        layers = self._stack()
+        after: list[ConvLSTMState] = []
+        for layer, before, mine in zip(layers, state, weights or [None] * len(layers), strict=True):
+            if after:
+                projected = layer.inputs(after[-1].hidden[:, None])[:, 0]
+            after.append(layer.step(before, projected, mine))
         return tuple(after)
 
 
@@ -87,6 +96,7 @@ class RecurrentAutoencoder(VideoAutoencoder):
     def scan(self, state: State, frames: Float[Tensor, "b t c h w"], part_of: Pass) -> tuple[State, Decoded]:
         """`advance` from a state that is there, as (a part of) a pass."""
         each = self.config.supervision == "each"
+        weights = self.memory.weights(state)
 
         def prepare(frames: Any) -> Any:
             features = over_time(self.encoder, frames)
@@ -94,7 +104,7 @@ class RecurrentAutoencoder(VideoAutoencoder):
 
         def cell(state: State, x: Any) -> tuple[State, Any]:
             projected, features = x
-            state = self.memory.step(state, projected)
+            state = self.memory.step(state, projected, weights)
             return state, (state[-1].hidden, features) if each else ()
 
         def finish(outputs: Any) -> Any:

@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from unittest.mock import patch
 
@@ -18,7 +19,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from model.layers.conv_lstm import ConvLSTM, ConvLSTMState
+from model.layers.conv_lstm import ConvLSTM, ConvLSTMState, ConvLSTMWeights
 from model.remat import Remat
 from model.unroll import inner_gradient, unroll
 
@@ -39,9 +40,11 @@ class Predictor(nn.Module):
         self.dropout = nn.Dropout2d(0.2)
         self.calls = 0
 
-    def cell(self, state: ConvLSTMState, projected: Tensor) -> tuple[ConvLSTMState, Tensor]:
+    def cell(
+        self, weights: ConvLSTMWeights | None, state: ConvLSTMState, projected: Tensor
+    ) -> tuple[ConvLSTMState, Tensor]:
         self.calls += 1
-        state = self.recurrent.step(state, projected)
+        state = self.recurrent.step(state, projected, weights)
         slope = inner_gradient(lambda at: self.energy(at).square().sum(), state.hidden)
         gate = torch.bernoulli(torch.sigmoid(state.cell.detach()))
         hidden = (
@@ -57,8 +60,15 @@ class Predictor(nn.Module):
     def forward(self, frames: Tensor) -> Tensor:
         past = frames[:, :-1]
         state = self.recurrent.zero_state(past)
+        weights = self.recurrent.weights(state)
+        assert weights is not None
         state, predicted = unroll(
-            self.cell, state, past, remat=self.remat, prepare=self.recurrent.inputs, finish=self.decode
+            partial(self.cell, weights),
+            state,
+            past,
+            remat=self.remat,
+            prepare=self.recurrent.inputs,
+            finish=self.decode,
         )
         energy = self.energy(state.hidden).square().mean()
         return (predicted - frames[:, 1:]).square().mean() + 0.1 * energy

@@ -30,7 +30,7 @@ def written_out(layer: ConvLSTM, x: Tensor, h: Tensor, c: Tensor) -> tuple[Tenso
 # Maps of 1 pixel are convolved ahead of time, the others step by step; the largest take the one operation for gates.
 @pytest.mark.parametrize(
     ("kernel", "hidden", "size"),
-    [(1, 3, (6, 5)), (1, 3, (1, 1)), (3, 3, (6, 5)), (5, 3, (6, 5)), (3, 9, (31, 30))],
+    [(1, 3, (6, 5)), (5, 3, (1, 1)), (3, 3, (6, 5)), (5, 3, (6, 5)), (3, 9, (31, 30))],
 )
 @pytest.mark.parametrize("remat", ["none", "every:3"])
 def test_agrees_with_the_equations(
@@ -49,9 +49,12 @@ def test_agrees_with_the_equations(
         if double:
             y, h, c = written_out(layer, *leaves)
         else:
+            start = ConvLSTMState(*leaves[1:])
+            weights = layer.weights(start)
+            assert (weights is None) == (size == (1, 1))
             (h, c), y = unroll(
-                lambda s, p: ((n := layer.step(s, p)), n.hidden),
-                ConvLSTMState(*leaves[1:]),
+                lambda s, p: ((n := layer.step(s, p, weights)), n.hidden),
+                start,
                 leaves[0],
                 remat=Remat.parse(remat),
                 prepare=layer.inputs,
@@ -72,20 +75,22 @@ def test_how_convolutions_are_made_is_a_matter_of_size_and_speed_alone(
     layer = ConvLSTM(2, 3, 3).double()
     x, results = torch.randn(2, 4, 2, size, size, dtype=torch.float64), []
     assert (layer.inputs(x).shape[2] == 12) == (size == 1)
-    for hoists, joins in ((True, False), (False, True), (False, False)):
-        monkeypatch.setattr(ConvLSTM, "_hoists", lambda *_, choice=hoists: choice)
-        monkeypatch.setattr(ConvLSTM, "_joins", lambda *_, choice=joins: choice)
+    for hoisted, joined in ((True, False), (False, True), (False, False)):
+        monkeypatch.setattr("model.layers.conv_lstm.HOISTED", 0 if hoisted else 1000)
         layer.zero_grad()
         state, inputs = layer.zero_state(x), layer.inputs(x)
+        weights = layer.weights(state)
+        assert (inputs.shape[2] == 12) == hoisted
+        assert (weights is None) == hoisted
         for t in range(4):
-            state = layer.step(state, inputs[:, t])
+            state = layer.step(state, inputs[:, t], weights if joined else None)
         state.hidden.square().sum().backward()
         grads = [p.grad.clone() for p in layer.parameters() if p.grad is not None]
         assert len(grads) == 3
         results.append([*state, *grads])
-    for hoisted, joined, apart in zip(*results, strict=True):
-        torch.testing.assert_close(joined, hoisted, atol=1e-12, rtol=0)
-        torch.testing.assert_close(apart, hoisted, atol=1e-12, rtol=0)
+    for ahead, together, apart in zip(*results, strict=True):
+        torch.testing.assert_close(together, ahead, atol=1e-12, rtol=0)
+        torch.testing.assert_close(apart, ahead, atol=1e-12, rtol=0)
 
 
 def test_weights_are_one_of_each_kind() -> None:

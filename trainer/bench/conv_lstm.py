@@ -120,14 +120,14 @@ class Ours(nn.Module):
 
     def forward(self, x: Float[Tensor, "b t c h w"]) -> Float[Tensor, "b t d h w"]:
         """The hidden maps of all steps."""
+        start = self.layer.zero_state(x)
+        weights = self.layer.weights(start)
 
         def cell(state: ConvLSTMState, frame: Tensor) -> tuple[ConvLSTMState, Tensor]:
-            state = self.layer.step(state, frame)
+            state = self.layer.step(state, frame, weights)
             return state, state.hidden
 
-        hidden: Tensor = unroll(cell, self.layer.zero_state(x), x, remat=Remat(), prepare=self.layer.inputs)[
-            1
-        ]
+        hidden: Tensor = unroll(cell, start, x, remat=Remat(), prepare=self.layer.inputs)[1]
         return hidden
 
 

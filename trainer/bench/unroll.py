@@ -4,6 +4,7 @@ import argparse
 import json
 import statistics
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -55,11 +56,16 @@ class Scan(nn.Module):
         for parameter, gradient in zip(self.parameters(), self.gradients, strict=True):
             parameter.grad = gradient
 
-    def cell(self, state: ConvLSTMState, projected: Tensor) -> tuple[ConvLSTMState, Tensor]:
-        """One step, counted."""
-        self.calls += 1
-        state = self.recurrent.step(state, projected)
-        return state, state.hidden
+    def cell(self) -> Callable[[ConvLSTMState, Tensor], tuple[ConvLSTMState, Tensor]]:
+        """One step, counted, for one pass."""
+        weights = self.recurrent.weights(self.state)
+
+        def cell(state: ConvLSTMState, projected: Tensor) -> tuple[ConvLSTMState, Tensor]:
+            self.calls += 1
+            state = self.recurrent.step(state, projected, weights)
+            return state, state.hidden
+
+        return cell
 
     def finish(self, hidden: Tensor) -> Tensor:
         """Mean square of the read-out: b t d h w -> b t."""
@@ -68,14 +74,19 @@ class Scan(nn.Module):
 
     def cost(self) -> Cost:
         """What the planner reckons with."""
-        return measure(self.cell, self.recurrent.inputs, self.finish, self.state, self.frames)
+        return measure(self.cell(), self.recurrent.inputs, self.finish, self.state, self.frames)
 
     def run(self, remat: Remat) -> float:
         """Forward and backward; seconds of this process on a CPU (so that others do not count), of the wall on CUDA."""
         clock = time.perf_counter if self.frames.is_cuda else time.process_time
         start = clock()
         _, losses = unroll(
-            self.cell, self.state, self.frames, remat=remat, prepare=self.recurrent.inputs, finish=self.finish
+            self.cell(),
+            self.state,
+            self.frames,
+            remat=remat,
+            prepare=self.recurrent.inputs,
+            finish=self.finish,
         )
         losses.mean().backward()
         if self.frames.is_cuda:
