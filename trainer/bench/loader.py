@@ -13,7 +13,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from functools import lru_cache
+from functools import cache
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -151,6 +151,6 @@ def _open_s3(url: str, mode: str = "rb", bufsize: int = 8192, **_: object) -> An
     )  # the fastest of the block sizes tried
 
 
-@lru_cache(maxsize=1)
+@cache  # all are kept: a forked process that dropped its parent's would try to close it
 def _filesystem(process: int) -> Any:
     return s3fs.S3FileSystem(skip_instance_cache=True)  # does not survive a fork
