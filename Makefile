@@ -21,13 +21,15 @@ setup: .venv/.complete
 	.venv/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	touch $@
 
-demo: setup
-	$(PY) -m data_shards build sprites --out $(DEMO)/data --size 32 --frames 8 --objects 2 --train 2000 --val 200 --test 200 --seed 0
+# This and the next: called again they go on where they were stopped, or make the page anew.
+demo: setup $(DEMO)/data/manifest.json
 	$(PY) -m cluster train demo data.url=$(DEMO)/data output=$(DEMO)/run
 	$(PY) -m trainer evaluate $(DEMO)/run --split val
 	$(PY) -m trainer report $(DEMO)/run
 
-# Called again it goes on where it was stopped, or makes the page anew.
+$(DEMO)/data/manifest.json: | setup
+	$(PY) -m data_shards build sprites --out $(DEMO)/data --size 32 --frames 8 --objects 2 --train 2000 --val 200 --test 200 --seed 0
+
 autoencoders: setup $(AUTOENCODERS)/data/manifest.json
 	$(PY) -m trainer train moving-mnist-ae-conv data.url=$(AUTOENCODERS)/data output=$(AUTOENCODERS)/conv $(AE_WORDS) $(AE_CONV)
 	$(PY) -m trainer train moving-mnist-ae-fclstm data.url=$(AUTOENCODERS)/data output=$(AUTOENCODERS)/fclstm $(AE_WORDS) $(AE_FCLSTM)
