@@ -24,10 +24,16 @@ class CopyLast(VideoModel):
 
     def forward(self, video: Video, step: int) -> ModelOutput:
         """Mean absolute error of predicting frames 2..T by frames 1..T-1; there is nothing to differentiate."""
+        if video.frames.shape[1] < 2:
+            raise ValueError(
+                "clips have 1 frame, copy-last needs at least 2: the second is compared with the first"
+            )
         prediction = video.frames[:, :-1]
         loss = mean_absolute(prediction, video.frames[:, 1:])
         return ModelOutput(loss, {"reconstruction": loss}, Views(prediction=prediction))
 
     def predict(self, video: Video, horizon: int) -> Float[Tensor, "b horizon c h w"]:
         """The last frame, `horizon` times."""
+        if horizon < 1:
+            raise ValueError(f"horizon: got {horizon}, needs at least 1")
         return video.frames[:, -1:].expand(-1, horizon, -1, -1, -1)

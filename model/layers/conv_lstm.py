@@ -95,7 +95,13 @@ class ConvLSTM(nn.Module):
         if self._hoists(pixels) or self.size * pixels >= 2**30:
             return None
         weight, bias = self.input_conv(None)
-        return ConvLSTMWeights(self.hidden_conv(weight, join=True), bias)
+        joined, device = self.hidden_conv(weight, join=True), state.hidden.device.type
+        if torch.is_autocast_enabled(
+            device
+        ):  # which remembers its casts of parameters only: it would cast every step
+            half = torch.get_autocast_dtype(device)
+            joined, bias = joined.to(half), bias.to(half)
+        return ConvLSTMWeights(joined, bias)
 
     def inputs(self, x: Float[Tensor, "b t c h w"]) -> Float[Tensor, "b t _ h w"]:
         """What `step` takes, over time: W_x * x + b where that is hoisted, with 4 d channels, else `x` itself."""

@@ -82,9 +82,9 @@ class Config:
             raise ValueError("tracking: got True, needs frame_difference True: it follows what changes")
         if self.stem_stride not in (1, 2, 4):
             raise ValueError(f"stem_stride: got {self.stem_stride}, allowed are 1, 2, 4")
-        if not 3 <= self.size >> self.halvings <= 7 or self.size % self.stem_stride:
+        if self.halvings < 1 or not 3 <= self.size >> self.halvings <= 7 or self.size % self.stem_stride:
             raise ValueError(
-                f"size: got {self.size}, needs 3 to 7 times a power of two, as 32, 48, 64 or 128"
+                f"size: got {self.size}, needs 3 to 7 times a power of two, at least 8, as 32, 48 or 64"
             )
         if not 0 < self.beta < 1:
             raise ValueError(f"beta: got {self.beta}, needs to be between 0 and 1")

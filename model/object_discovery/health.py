@@ -18,7 +18,8 @@ def slot_health(
 ) -> dict[str, Float[Tensor, ""]]:
     """Means over clips and frames. `supports` are the binarised masks.
 
-    slot_mask_area: share of the frame per slot. slot_active: slots that hold more than 0.5 % of the frame.
+    A slot holds the pixels where its support is above a half. slot_mask_area: share of the frame that a slot holds.
+    slot_active: slots that hold more than 0.5 % of the frame.
     slot_duplicate_iou: overlap of two slots' masks over their union, mean over pairs; near 1 = the same object twice.
     slot_order_entropy: of a rank's distribution over slots, 0 = sure, 1 = no idea.
     slot_motion_pixels: displacement of the masks' centres from one frame to the next, active slots only.
@@ -36,7 +37,7 @@ def slot_health(
         [width / 2, height / 2], device=centre.device
     )
     return {
-        "slot_mask_area": supports.mean(),
+        "slot_mask_area": area.mean(),
         "slot_active": active.sum(-1).mean(),
         "slot_duplicate_iou": (overlap / union.clamp(min=1)).sum() / max(overlap.numel(), 1),
         "slot_order_entropy": entropy.mean(),

@@ -1,7 +1,8 @@
 """The terms of the training objective (eq. 16 to 25), all as means, so that weights do not depend on sizes.
 
-The paper's L_p and L_c are unnormalised sums and L_m2 is in squared pixels: to compare weights, multiply by
-channels * height * width, and by (height / 2)^2.
+The paper's L_p, L_c and L_m2 are unnormalised sums, and L_m2 is in squared pixels. To compare: the paper's L_p is ours
+times channels * height * width, its L_c twice that (a sum of both directions, here their mean), its L_m2 ours times
+slots * (height / 2)^2.
 """
 
 import torch

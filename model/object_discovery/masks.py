@@ -22,7 +22,7 @@ FAINT = 0.01  # expected masks below this do not count
 class Encoded(NamedTuple):
     """What F1 takes from frames without knowing the past."""
 
-    projected: Float[Tensor, "b *t g h2 w2"]  # input half of the ConvLSTM's gates
+    projected: Float[Tensor, "b *t g h2 w2"]  # what the ConvLSTM takes: see its `inputs`
     detail: Float[Tensor, "b *t e h w"]  # full-resolution features that the masks' edges follow
 
 

@@ -68,6 +68,7 @@ class SegNetFlow(AEConvLSTMFlow):
         class_weights: as SegNet's.
         width: channels of SegNet's maps; its kernels are as large as the autoencoder's.
         label_weight: of the cross-entropy, beside the reconstruction's 1 (the paper adds them).
+        remat: as the autoencoder's. A budget of bytes is for each of two scans, the frames' and the labels'.
     """
 
     supervised: ClassVar[bool] = True

@@ -1,15 +1,19 @@
 """Theta, the flow head: from memory to one vector a pixel (section 3.2.2)."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from model.video_autoencoder.layers import xavier
+
 KERNEL = 15  # its reach bounds the displacement that can be seen
-UNIT = 2 / 32  # the released code's pixel in normalised units, on the paper's 32x32 maps
+UNIT = (
+    2 / 32
+)  # what the released code's scalars start at; a pixel of the paper's 32x32 maps (its grid says 2 / 31)
 
 
 @dataclass(frozen=True)
@@ -78,10 +82,7 @@ class FlowHead(nn.Module):
         if chosen.mix != "none":
             self.layers.append(nn.Conv2d(2, 2, 1, bias=third, groups=2 if chosen.mix == "depthwise" else 1))
         for layer in self.layers:
-            assert isinstance(layer, nn.Conv2d)
-            nn.init.xavier_uniform_(layer.weight)
-            if layer.bias is not None:
-                nn.init.zeros_(layer.bias)
+            xavier(cast(nn.Conv2d, layer))
         nn.init.zeros_(self.layers[-1].weight)  # type: ignore[arg-type]
         # Kept in normalised units, as released: RMSprop moves every weight by about the learning rate, so units matter.
         self.scale = nn.Parameter(torch.full((2, 1, 1), UNIT)) if chosen.rescaled else None

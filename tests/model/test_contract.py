@@ -234,6 +234,16 @@ def test_a_roll_out_has_the_asked_length_and_starts_with_the_prediction(name: st
         torch.testing.assert_close(future[:, 0], prediction[:, -1])
 
 
+def test_refuses_a_horizon_of_nothing_and_a_clip_with_nothing_to_predict(name: str) -> None:
+    model, video = awake(name).eval(), clip()
+    with pytest.raises(ValueError, match=r"horizon|predicts no frames"):
+        model.predict(video, 0)
+    if name in PREDICTS_NOTHING:  # a class for each pixel of one frame is what it is for
+        return
+    with pytest.raises(ValueError, match=r"frame|1x3x16x16"):
+        model(Video(video.frames[:, :1]), 0)
+
+
 def test_bf16_autocast_trains(name: str) -> None:
     model, video = awake(name), clip()
     with torch.autocast("cpu", torch.bfloat16):

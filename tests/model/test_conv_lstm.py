@@ -102,10 +102,14 @@ def test_weights_are_one_of_each_kind() -> None:
 def test_keeps_its_state_in_full_precision_under_autocast(size: int) -> None:
     layer, x = ConvLSTM(2, 3, 3), torch.randn(2, 4, 2, size, size)
     full, half = layer.zero_state(x), layer.zero_state(x)
+    with torch.autocast("cpu", torch.bfloat16):
+        weights = layer.weights(half)
+    assert (weights is None) == (size == 1)
+    assert weights is None or {w.dtype for w in weights} == {torch.bfloat16}  # cast once, not every step
     for t in range(4):
         full = layer.step(full, layer.inputs(x[:, t : t + 1])[:, 0])
         with torch.autocast("cpu", torch.bfloat16):
-            half = layer.step(half, layer.inputs(x[:, t : t + 1].bfloat16())[:, 0])
+            half = layer.step(half, layer.inputs(x[:, t : t + 1].bfloat16())[:, 0], weights)
     for exact, rounded in zip(full, half, strict=True):
         assert rounded.dtype == torch.float32
         assert not torch.equal(rounded, exact)

@@ -373,6 +373,7 @@ class TestHealth:
         assert health["slot_order_entropy"] == 0
         assert health["slot_motion_pixels"] == pytest.approx(5.0, abs=1e-3)
         assert health["slot_mask_area"] == pytest.approx(float(supports.mean()))
+        assert slot_health(0.4 * supports, order, motion)["slot_mask_area"] == 0  # haze holds nothing
         unsure = slot_health(supports, torch.full((1, 2, 3, 3), 1 / 3), motion)
         assert unsure["slot_order_entropy"] == pytest.approx(1.0)
 
@@ -380,8 +381,9 @@ class TestHealth:
 @pytest.mark.parametrize(
     ("field", "value"),
     [
-        ("size", 17), ("size", 22), ("channels", 0), ("slots", 0), ("width", 6), ("kernel", 4), ("stem_stride", 3),
-        ("beta", 1.0), ("motion", "rigid"), ("memory", "all"), ("shift_bound", 0.0), ("shape_bound", 3.0),
+        ("size", 5), ("size", 17), ("size", 22), ("channels", 0), ("slots", 0), ("width", 6), ("kernel", 4),
+        ("stem_stride", 3), ("beta", 1.0), ("motion", "rigid"), ("memory", "all"), ("shift_bound", 0.0),
+        ("shape_bound", 3.0),
         ("alpha", Ramp(0.0, 1.0)), ("temperature", Ramp(1.0, 0.0)), ("tracking", True), ("sparsity", Ramp(0.0, -1.0)),
         ("compactness", Ramp(-1.0, 0.0)), ("change_weight", 0.5), ("noise", -1.0), ("remat", "all"),
         ("sinkhorn_iterations", 0), ("reconstruction", -1.0), ("consistency", -1.0),
