@@ -31,7 +31,7 @@ def train(argv: list[str]) -> int:
     parser.add_argument(
         "--address", help="of a Ray cluster (host:port or auto); default RAY_ADDRESS, or else an embedded Ray"
     )
-    given = parser.parse_args(argv)
+    given = parser.parse_intermixed_args(argv)
     more = [f"ray.address={given.address}"] if given.address else []
     config = overrides.from_arguments(given, ClusterConfig, more)
     config.check()

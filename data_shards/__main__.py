@@ -39,7 +39,7 @@ def _build(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m data_shards build", description="Write a data set.")
     sources = parser.add_subparsers(dest="source", required=True, metavar="SOURCE")
     for name, source in SOURCES.items():
-        summary = (source.__doc__ or "").strip().splitlines()[0]
+        summary = (source.__doc__ or name).strip().splitlines()[0]
         options = sources.add_parser(
             name,
             help=summary,
@@ -80,6 +80,9 @@ def _build(argv: list[str]) -> int:
             f"{split}: {samples} clips of {t} frames {h}x{w}x{c} in {len(shards)} shards, {size / 1e6:.1f} MB "
             f"({t * h * w * c * samples / size:.1f} times smaller than the frames)"
         )
+    for split, count in counts.items():
+        if count and split not in manifest.splits:
+            print(f"{split}: no clips, of up to {count} asked for: the source had none for it")
     for fact, value in manifest.statistics.items():
         print(f"{fact}: {value}")
     total = sum(map(manifest.samples, manifest.splits))

@@ -54,8 +54,10 @@ def build(
 
     Raises:
         FileExistsError: there is a data set at `url`.
-        ValueError: a bad clip, or none at all.
+        ValueError: a bad clip, or none at all; shard_bytes below 1.
     """
+    if shard_bytes < 1:
+        raise ValueError(f"shard_bytes {shard_bytes} must be at least 1")
     store = open_store(url)
     if store.exists(MANIFEST):
         raise FileExistsError(

@@ -36,7 +36,7 @@ def train(argv: list[str]) -> int:
     from trainer.config import RunConfig
 
     overrides.add_arguments(parser)
-    result = loop.train(overrides.from_arguments(parser.parse_args(argv), RunConfig))
+    result = loop.train(overrides.from_arguments(parser.parse_intermixed_args(argv), RunConfig))
     return 130 if result.state is RunState.INTERRUPTED else 0
 
 

@@ -3,11 +3,13 @@
 import argparse
 import difflib
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import ValidationError
+from pydantic_core import PydanticUndefined
 
 from trainer.config import RunConfig
 from trainer.recipes import RECIPES
@@ -96,7 +98,9 @@ def _read(path: Path) -> dict[str, Any]:
         raise ValueError(f"config file {path} is not JSON: {error}") from None
     if not isinstance(tree, dict):
         raise ValueError(f"config file {path} holds no object of fields")
-    described: dict[str, Any] = tree.get("config", tree)  # a run's config.json also holds digest and revision
+    described = tree.get("config", tree)  # a run's config.json also holds digest and revision
+    if not isinstance(described, dict):
+        raise ValueError(f"config file {path}: its config is {described!r}, needs an object of fields")
     return described
 
 
@@ -120,6 +124,11 @@ def _assign(tree: dict[str, Any], word: str) -> None:
         raise ValueError(
             f"field {path} is a group; set one of: {', '.join(f'{path}.{n}' for n in node[parts[-1]])}"
         )
+    old = node[parts[-1]]
+    if path == "model.name" and value != old:
+        raise ValueError(f"field model.name: write model={text}; another model starts from its own defaults")
+    if isinstance(old, str) and isinstance(value, bool | int | float):
+        value = text  # a folder may be called 2024
     if path == "model" and isinstance(value, str):
         value = {"name": value}  # another model starts from its own defaults
     node[parts[-1]] = value
@@ -144,7 +153,9 @@ def _refuse_unknown(given: Any, known: Any, path: str) -> None:
 
 def _sentence(error: Any) -> str:
     path = ".".join(str(part) for part in error["loc"])
-    if error["type"] == "missing":
+    if error["type"] == "missing" or error["input"] is PydanticUndefined:
         return f"field {path} is missing; give {path}=VALUE"
     reason = error["msg"].removeprefix("Value error, ")
+    if isinstance(error["input"], dict):  # a group's own words name the field and the value
+        return f"{path}.{reason}" if re.match(r"\w+: ", reason) else f"field {path}: {reason}"
     return f"field {path}: got {error['input']!r}, {reason[0].lower()}{reason[1:]}"

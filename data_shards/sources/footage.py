@@ -82,7 +82,8 @@ def _find(place: str, rate: float) -> Sequence[Recording]:
     is_file = open_store(parent).exists(last) if bucket and path else Path(path).is_file()
     if is_file:
         return [Footage(parent or ("/" if place.startswith("/") else "."), last)]
-    literal = re.split(r"[*?\[]", place, maxsplit=1)[0]
+    is_folder = not bucket and Path(path).is_dir()  # whatever its name: then it is no pattern
+    literal = place if is_folder else re.split(r"[*?\[]", place, maxsplit=1)[0]
     if literal == place:
         root, pattern = place, "*"
     else:

@@ -4,6 +4,7 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
+from math import inf
 from typing import Literal
 
 import numpy as np
@@ -66,8 +67,8 @@ class Video:
                 raise ValueError(f"{name} {value} must be 0 to {high}")
         if self.val_share + self.test_share >= 1:
             raise ValueError(f"val_share {self.val_share} + test_share {self.test_share} must be below 1")
-        if self.gap < 0:
-            raise ValueError(f"gap {self.gap} must be at least 0 seconds")
+        if not 0 <= self.gap < inf:
+            raise ValueError(f"gap {self.gap} must be at least 0 seconds, and finite")
 
     def _footage(self) -> tuple[Recording, ...]:
         """The files and folders of pictures to make clips of."""

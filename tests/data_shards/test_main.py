@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Literal
@@ -14,6 +15,7 @@ import pytest
 
 from data_shards import SOURCES
 from data_shards import __main__ as commands
+from data_shards.clip import Clip
 from data_shards.loader import DataConfig, scan
 from data_shards.manifest import read_manifest
 from tests.clips import Numbered
@@ -80,6 +82,20 @@ def test_every_kind_of_option(tmp_path: Path) -> None:
     assert parameters(tmp_path, *line.split(" ")) == vars(Numbered()) | wanted | {"grey": True, "loud": False}
 
 
+def test_a_split_for_which_the_source_had_nothing_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class OnlyTraining(Everything):
+        def clips(self, split: str, count: int, seed: int) -> Iterator[Clip]:
+            return super().clips(split, count if split == "train" else 0, seed)
+
+    monkeypatch.setitem(SOURCES, "everything", OnlyTraining)
+    assert commands.main(["build", "everything", "--out", str(tmp_path / "set"), *SMALL]) == 0
+    printed = capsys.readouterr().out
+    assert "val: no clips, of up to 4 asked for" in printed
+    assert "test:" not in printed, "none were asked for"
+
+
 @pytest.mark.parametrize("name", SOURCES)
 def test_every_source_has_options(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="0"):
@@ -95,6 +111,7 @@ def test_every_source_has_options(name: str, capsys: pytest.CaptureFixture[str])
     [
         (["build", "everything", "--out", "OUT", "--stride", "0"], "stride 0 must be at least 1"),
         (["build", "everything", "--out", "OUT", "--train", "-1"], "must be at least 0"),
+        (["build", "everything", "--out", "OUT", "--shard-bytes", "0"], "shard_bytes 0 must be at least 1"),
         (
             ["build", "everything", "--out", "OUT", "--train", "0", "--val", "0", "--test", "0"],
             "gave no clips",

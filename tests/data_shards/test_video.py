@@ -282,6 +282,9 @@ def test_inputs_are_files_folders_and_patterns(tmp_path: Path) -> None:
     assert names(f"{tmp_path}/*/one.*") == ["x/one.avi"]
     assert names(f"file://{tmp_path}/y", f"{tmp_path}/four.mkv") == ["three.webm", "four.mkv"]
     assert names(f"{tmp_path}/four.mkv", f"{tmp_path}/four.mkv") == ["four.mkv"]
+    (tmp_path / "br[1]").mkdir()
+    (tmp_path / "br[1]" / "five.avi").write_bytes(b"1")
+    assert names(f"{tmp_path}/br[1]") == ["five.avi"]  # a folder that is there is no pattern
     for nothing in (f"{tmp_path}/missing.avi", f"{tmp_path}/*.mp3", f"{tmp_path}/nowhere"):
         with pytest.raises(ValueError, match="no video file"):
             names(nothing)
@@ -331,6 +334,7 @@ def test_too_short_and_too_slow_files_are_named(tmp_path: Path) -> None:
         ("val_share", -0.1),
         ("test_share", 0.6),
         ("gap", -1.0),
+        ("gap", float("inf")),
     ],
 )
 def test_bad_parameters_are_named(name: str, value: float) -> None:

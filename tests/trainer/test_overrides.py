@@ -1,5 +1,6 @@
 """Config resolution: values arrive typed, mistakes come back as one sentence with the nearest name."""
 
+import argparse
 import json
 from pathlib import Path
 
@@ -8,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trainer.config import RunConfig
-from trainer.overrides import resolve, validated
+from trainer.overrides import add_arguments, from_arguments, resolve, validated
 from trainer.recipes import RECIPES
 
 
@@ -40,7 +41,10 @@ def test_overrides_are_typed(lr: float, stage: int, steps: int) -> None:
         ("steps", "has no '='"),
         ("optim=3", "field optim is a group; set one of: optim.name"),
         ("model=no-such-model", "object-discovery"),
-        ("model.slots=0", "slots"),
+        ("model.slots=0", "model.slots: got 0, needs at least 1"),
+        ("model.remat=every:0", "model.remat: every got 0"),
+        ("data.streams=0", "field data: streams 0 must be at least 1"),
+        ("model.name=copy-last", "write model=copy-last"),
         ("data.wrkers=1", "did you mean data.workers?"),
     ],
 )
@@ -50,6 +54,12 @@ def test_a_mistake_is_one_sentence(word: str, expected: str) -> None:
     message = str(caught.value)
     assert expected in message
     assert "\n" not in message
+    assert "{" not in message, "not the whole group"
+
+
+def test_text_that_looks_like_a_number_stays_text_where_text_belongs() -> None:
+    config = resolve("demo", ["output=2024", "data.url=7"])
+    assert (config.output, config.data.url) == ("2024", "7")
 
 
 def test_another_model_starts_from_its_own_defaults() -> None:
@@ -72,6 +82,22 @@ def test_a_saved_config_starts_a_run_and_refuses_unknown_fields(tmp_path: Path) 
     saved.write_text("{")
     with pytest.raises(ValueError, match="not JSON"):
         resolve(None, file=str(saved))
+    saved.write_text('{"config": 3}')
+    with pytest.raises(ValueError, match="its config is 3, needs an object"):
+        resolve(None, file=str(saved))
+    saved.write_text("{}")
+    with pytest.raises(ValueError, match="field data is missing; give data=VALUE"):
+        resolve(None, file=str(saved))
+
+
+@pytest.mark.parametrize("words", [["--config", "FILE", "seed=5"], ["seed=5", "--config", "FILE"]])
+def test_options_may_stand_anywhere(words: list[str], tmp_path: Path) -> None:
+    saved = tmp_path / "config.json"
+    saved.write_text(json.dumps(resolve("demo").model_dump(mode="json")))
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    given = parser.parse_intermixed_args([str(saved) if word == "FILE" else word for word in words])
+    assert from_arguments(given, RunConfig).seed == 5
 
 
 def test_digest_changes_with_any_field() -> None:

@@ -69,7 +69,7 @@ def main(argv: list[str]) -> int:
         urls = [given.data or folder, *([given.s3] if given.s3 else [])]
         rows = []
         for url in urls:
-            manifest = _prepared(url, given.clips)
+            manifest = read_manifest(url) if url == given.data else _prepared(url, given.clips)
             for workers in given.workers:
                 rows.append(measure(url, manifest, given.batch, given.steps, given.rounds, workers))
                 print(_line(rows[-1]) if len(rows) > 1 else f"{HEADER}\n{_line(rows[-1])}", flush=True)
@@ -141,7 +141,7 @@ def _decode(sample: dict[str, Any]) -> tuple[str, Any]:
     return sample["__key__"], decode_member(name, sample[name])[1]
 
 
-def _stack(samples: list[tuple[str, Any]]) -> tuple[list[str], np.ndarray[Any, Any]]:
+def _stack(samples: list[tuple[str, Any]]) -> tuple[list[str], np.ndarray[Any, np.dtype[Any]]]:
     return [key for key, _ in samples], np.stack([frames for _, frames in samples])
 
 

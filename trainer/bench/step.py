@@ -82,7 +82,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--no-ray", action="store_true")
     parser.add_argument("--json")
     parser.add_argument("--bare", action="store_true", help=argparse.SUPPRESS)
-    given = parser.parse_args(argv)
+    given = parser.parse_intermixed_args(argv)
     fixed = [
         f"steps={given.steps}",
         f"log_steps={INTERVAL}",

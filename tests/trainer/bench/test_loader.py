@@ -1,0 +1,14 @@
+"""The bench of the loader: what it reads, and what it must not write."""
+
+from pathlib import Path
+
+import pytest
+
+from data_shards.storage import StorageError
+from trainer.bench import loader
+
+
+def test_a_mistyped_set_is_an_error_and_none_is_built_there(tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match="no data set here"):
+        loader.main(["--data", str(tmp_path / "nope"), "--clips", "4", "--rounds", "1", "--steps", "1"])
+    assert not (tmp_path / "nope").exists()
