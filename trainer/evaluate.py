@@ -6,6 +6,7 @@ or data sets it prints the K_m x K_d grid and draws its box plot (figure 3 of ar
 """
 
 import argparse
+import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import fields, replace
@@ -19,8 +20,9 @@ from data_shards.loader import scan
 from data_shards.manifest import read_manifest
 from data_shards.storage import open_store
 from model.interface import Video, VideoModel, Views
+from trainer.arguments import require_file, require_positive, write_file
 from trainer.batch import limited, to_video
-from trainer.checkpoint import LoadedModel, load_model
+from trainer.checkpoint import FOLDER, LoadedModel, load_model
 from trainer.evaluation import MODEL, Curve, Evaluation
 from trainer.grid import Cell, grid_text, objects_grid
 from trainer.pictures import png
@@ -124,8 +126,12 @@ def main(argv: list[str]) -> int:
         "--plot", type=Path, default=Path("grid.png"), metavar="FILE", help="box plot of a grid"
     )
     given = parser.parse_args(argv)
-    if given.limit is not None and given.limit < 1:
-        raise ValueError(f"--limit: got {given.limit}, must be at least 1; leave it out for all clips")
+    require_positive(given, "limit", "batch")
+    is_grid = len(given.checkpoints) * len(given.data or [""]) > 1
+    if given.json:
+        require_file("json", given.json)
+    if is_grid:
+        require_file("plot", given.plot)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     results, cells = [], []
     for url in given.checkpoints:
@@ -133,20 +139,21 @@ def main(argv: list[str]) -> int:
         loaded.model.to(device)
         for data in given.data or [loaded.config.data.url]:
             result = evaluate_on(loaded, data, given.split, device, given.limit, given.batch)
-            store_beside_run(result, own_data=data == loaded.config.data.url)
+            store_beside_run(result, own_data=data == loaded.config.data.url, limit=given.limit)
             print(result.text(), end="\n\n")
             results.append(result)
             with torch.no_grad():
                 clip = next(videos(loaded, data, given.split, device, 1, 1))
                 cells.append(Cell(result, loaded.model(Video(clip.frames), loaded.step).views, clip))
-    if len(results) > 1:
+    if is_grid:
         print(grid_text(results))
-        given.plot.write_bytes(box_plot(results))
+        write_file(given.plot, box_plot(results))
         objects = given.plot.with_stem(f"{given.plot.stem}-objects")
-        objects.write_bytes(png(objects_grid(cells)))
+        write_file(objects, png(objects_grid(cells)))
         print(f"\nbox plot: {given.plot}, found objects: {objects}")
     if given.json:
-        given.json.write_text("[" + ",\n".join(result.to_json() for result in results) + "]\n")
+        text = "[" + ",\n".join(result.to_json() for result in results) + "]\n"
+        write_file(given.json, text.encode())
     return 0
 
 
@@ -189,16 +196,25 @@ def some_clips(video: Video, which: slice) -> Video:
     return Video(video.frames[which], truth)
 
 
-def evaluation_name(split: str, data: str | None = None) -> str:
-    """Where an evaluation lies below its run: of its own data set, or of another."""
-    return f"evaluation/{split}.json" if data is None else f"evaluation/{Path(data).name}-{split}.json"
+def run_of(checkpoint: str) -> str:
+    """The URL of the run, from that of one of its checkpoints; any folder above it may be called checkpoints."""
+    return checkpoint.rpartition(f"/{FOLDER}/step-")[0]
 
 
-def store_beside_run(result: Evaluation, own_data: bool) -> None:
-    """Write <run>/evaluation/<split>.json, or <set>-<split>.json for a set that is not the run's own."""
-    run = result.checkpoint.partition("/checkpoints/")[0]
-    name = evaluation_name(result.split, None if own_data else result.data)
-    open_store(run).put(name, result.to_json().encode())
+def evaluation_name(split: str, data: str | None = None, limit: int | None = None) -> str:
+    """Where an evaluation lies below its run: of its own data set or of another, of all clips or the first `limit`."""
+    first = "" if limit is None else f"-first-{limit}"
+    # Sets in different places may have the same last part.
+    of = "" if data is None else f"{Path(data).name}-{hashlib.sha256(data.encode()).hexdigest()[:8]}-"
+    return f"evaluation/{of}{split}{first}.json"
+
+
+def store_beside_run(result: Evaluation, own_data: bool, limit: int | None = None) -> None:
+    """Write it below the run, as `evaluation_name` says; a limit that keeps no clip out is none."""
+    if limit is not None and limit >= read_manifest(result.data).samples(result.split):
+        limit = None
+    name = evaluation_name(result.split, None if own_data else result.data, limit)
+    open_store(run_of(result.checkpoint)).put(name, result.to_json().encode())
 
 
 def _require_finite(views: Views, step: int) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 from tensorboardX import SummaryWriter
 from tqdm import tqdm
 
-from data_shards.storage import open_store
+from data_shards.storage import check_url, open_store
 
 LINES = "metrics.jsonl"
 
@@ -24,7 +24,7 @@ class Journal:
 
     def __init__(self, run: str, start: int, steps: int) -> None:
         self._store = open_store(run)
-        self._remote = "://" in run and not run.startswith("file://")
+        self._remote = bool(check_url(run)[0])
         self.folder = local_folder(run)
         self.folder.mkdir(parents=True, exist_ok=True)
         self._path = self.folder / LINES
@@ -77,7 +77,10 @@ class Journal:
 
 
 def local_folder(run: str) -> Path:
-    """Where a run's own files are written: the run itself, or runs/<its last part> for one on object storage."""
-    if "://" in run and not run.startswith("file://"):
-        return Path("runs") / run.rstrip("/").split("://", 1)[1].replace("/", "_")
-    return Path(run.removeprefix("file://"))
+    """Where a run's own files are written: the run itself, or runs/<bucket>_<prefix> for one on object storage.
+
+    Raises:
+        ValueError: `run` is no URL that storage knows.
+    """
+    bucket, path = check_url(run)
+    return Path("runs", f"{bucket}/{path}".rstrip("/").replace("/", "_")) if bucket else Path(path)

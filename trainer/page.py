@@ -61,8 +61,7 @@ def build_page(
         markup.text("p", summary(result)),
     ]
     body.append(markup.tiles(headline(result)))
-    if shown:
-        moments = side_by_side(shown[0].rows, HERO, scale=4)
+    if shown and (moments := side_by_side(shown[0].rows, HERO, scale=4)):
         names = [row.label for name in HERO for row in shown[0].rows if row.label == name]
         caption = f"Clip {shown[0].key}, left to right: {', '.join(names)}."
         body.append(markup.animation(gif(moments), caption, caption))

@@ -121,7 +121,10 @@ def sheet(rows: list[Strip], columns: int, size: int = 96, margin: int = 130, ti
 
 
 def side_by_side(rows: list[Strip], labels: tuple[str, ...], scale: int = 3, gap: int = 4) -> list[Picture]:
-    """One picture for each frame that all the named rows have: the rows next to each other, enlarged."""
+    """One picture for each frame that all the named rows have: the rows next to each other, enlarged.
+
+    Clips of two frames may have none: what is seen in the first and what is predicted of the second never meet.
+    """
     chosen = [row for label in labels for row in rows if row.label == label]
     start = max(row.first for row in chosen)
     end = min(row.first + len(row.pictures) for row in chosen)
@@ -146,7 +149,7 @@ def png(picture: Picture) -> bytes:
 
 
 def gif(pictures: list[Picture], seconds: float = 0.25) -> bytes:
-    """The pictures as an endless animation with the same colours in all frames."""
+    """The pictures, at least one, as an endless animation with the same colours in all frames."""
     images = [Image.fromarray(picture) for picture in pictures]
     with io.BytesIO() as file:
         times = [int(1000 * seconds)] * (len(images) - 1) + [int(4000 * seconds)]  # rest on the last

@@ -10,12 +10,13 @@ from typing import Any
 import torch
 
 from data_shards.loader import scan
-from data_shards.manifest import read_manifest
+from data_shards.manifest import read_manifest, split_shards
 from data_shards.storage import Store, open_store
 from model.interface import Video, Views
+from trainer.arguments import require_file, require_folder, require_positive, write_file
 from trainer.batch import to_video
 from trainer.checkpoint import LoadedModel, load_model, read_checkpoint
-from trainer.evaluate import evaluate_on, evaluation_name, some_clips, store_beside_run
+from trainer.evaluate import evaluate_on, evaluation_name, run_of, some_clips, store_beside_run
 from trainer.evaluation import Evaluation
 from trainer.journal import LINES
 from trainer.page import HERO, Shown, build_page
@@ -43,21 +44,23 @@ def main(argv: list[str]) -> int:
         "--pictures", type=Path, metavar="FOLDER", help="write PNG and GIF files of the clips there too"
     )
     given = parser.parse_args(argv)
-    if given.clips < 1:
-        raise ValueError(f"--clips: got {given.clips}, must be at least 1")
+    require_positive(given, "clips", "limit")
+    if given.out:
+        require_file("out", given.out)
+    if given.pictures:
+        require_folder("pictures", given.pictures)
     loaded = load_model(given.run)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     loaded.model.to(device)
-    run = loaded.url.partition("/checkpoints/")[0]
-    store, data = open_store(run), given.data or loaded.config.data.url
-    result = stored_evaluation(store, loaded, data, given.split)
+    store, data = open_store(run_of(loaded.url)), given.data or loaded.config.data.url
+    result = stored_evaluation(store, loaded, data, given.split, given.limit)
     if result is None:
         result = evaluate_on(loaded, data, given.split, device, given.limit)
-        store_beside_run(result, own_data=data == loaded.config.data.url)
+        store_beside_run(result, own_data=data == loaded.config.data.url, limit=given.limit)
     shown = chosen_clips(loaded, data, given.split, given.clips, device)
     text = build_page(result, shown, facts_of(loaded, store, data), journal_lines(store), config_text(loaded))
     if given.out:
-        given.out.write_text(text)
+        write_file(given.out, text.encode())
     else:
         store.put("report.html", text.encode())
     if given.pictures:
@@ -105,13 +108,22 @@ def rank_words(place: int, total: int) -> str:
     return f"{named.get(place, f'Number {place + 1}')} of {total}"
 
 
-def stored_evaluation(store: Store, loaded: LoadedModel, data: str, split: str) -> Evaluation | None:
-    """The evaluation of this very checkpoint on this set that `python -m trainer evaluate` left, if any."""
-    name = evaluation_name(split, None if data == loaded.config.data.url else data)
-    if not store.exists(name):
-        return None
-    result = Evaluation.from_json(store.read(name).decode())
-    return result if (result.checkpoint, result.data) == (loaded.url, data) else None
+def stored_evaluation(
+    store: Store, loaded: LoadedModel, data: str, split: str, limit: int
+) -> Evaluation | None:
+    """A stored evaluation of this very checkpoint on this set, of the first `limit` clips at least; None without one.
+
+    Raises:
+        ValueError: there is no such split.
+    """
+    other = None if data == loaded.config.data.url else data
+    wanted = min(limit, sum(shard.samples for shard in split_shards(read_manifest(data), split, data)))
+    for name in (evaluation_name(split, other), evaluation_name(split, other, limit)):
+        if store.exists(name):
+            result = Evaluation.from_json(store.read(name).decode())
+            if (result.checkpoint, result.data) == (loaded.url, data) and result.clips >= wanted:
+                return result
+    return None
 
 
 def journal_lines(store: Store) -> list[dict[str, Any]]:
@@ -159,7 +171,8 @@ def write_pictures(shown: list[Shown], folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for clip in shown:
         (folder / f"{clip.key}.png").write_bytes(png(sheet(clip.rows, clip.columns)))
-        (folder / f"{clip.key}.gif").write_bytes(gif(side_by_side(clip.rows, HERO, scale=4)))
+        if moments := side_by_side(clip.rows, HERO, scale=4):
+            (folder / f"{clip.key}.gif").write_bytes(gif(moments))
         if clip.cycle:
             columns = max(len(row.pictures) for row in clip.cycle)
             (folder / f"{clip.key}-cycle.png").write_bytes(png(sheet(clip.cycle, columns, titles=False)))

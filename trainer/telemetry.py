@@ -1,5 +1,6 @@
 """What a run tells the world: Prometheus series, metrics.jsonl, the state it is in."""
 
+import hashlib
 import resource
 import time
 from collections.abc import Callable, Mapping
@@ -9,6 +10,7 @@ from typing import Any
 import torch
 
 from data_shards.loader import Counters
+from data_shards.storage import check_url
 from monitoring.exporter import Exporter
 from monitoring.run_state import RunState, Timeline
 from trainer.config import RunConfig
@@ -47,8 +49,7 @@ class Telemetry:
         port = monitoring.port + group.rank if monitoring.port else monitoring.port
         given = monitoring.targets or str(local_folder(config.output) / "targets")
         targets = given if "://" in given else Path(given)
-        name = config.output.rstrip("/").split("/")[-1]
-        self._exporter = Exporter(name, group.rank, port, targets, host=monitoring.host)
+        self._exporter = Exporter(run_name(config.output), group.rank, port, targets, host=monitoring.host)
         self.observe = self._exporter.observe
         self.enter(RunState.STARTING)
 
@@ -134,6 +135,17 @@ class Telemetry:
             self._journal.write(line)
             if self._report:
                 self._report(line)
+
+
+def run_name(output: str) -> str:
+    """The label `run` of a run's series: the last part of its output, and six digits that tell it from its namesakes.
+
+    Raises:
+        ValueError: `output` is no URL that storage knows.
+    """
+    bucket, path = check_url(output)
+    whole = f"s3://{bucket}/{path}" if bucket else str(Path(path).absolute())
+    return f"{whole.rstrip('/').split('/')[-1]}-{hashlib.sha256(whole.encode()).hexdigest()[:6]}"
 
 
 def memory_bytes(device: torch.device) -> tuple[float, float]:

@@ -15,6 +15,7 @@ import pytest
 from monitoring.catalogue import METRICS, Metric
 from tests.conftest import require
 from tests.integration.test_cluster import Job
+from trainer.telemetry import run_name
 
 pytestmark = [pytest.mark.service, pytest.mark.slow, pytest.mark.timeout(400)]
 
@@ -149,7 +150,7 @@ def test_every_row_of_a_run_on_two_workers_is_scraped(tiny_set: str, tmp_path: P
         "log_steps=5",
     ]
     with Prometheus(run / "targets", tmp_path / "prometheus", 26102) as prometheus, Job(run, words) as job:
-        missing = prometheus.missing("run", timeout=150)
+        missing = prometheus.missing(run_name(str(run)), timeout=150)
         job.process.send_signal(signal.SIGINT)
         assert missing == set(), job.said()
         assert job.wait() == 130, job.said()

@@ -79,6 +79,8 @@ def test_side_by_side_shows_the_frames_that_all_rows_have() -> None:
     moments = side_by_side(rows, ("y", "x"), scale=2, gap=1)
     assert [m.shape for m in moments] == [(4, 9, 3)] * 2
     assert [(m[0, 0, 0], m[0, -1, 0]) for m in moments] == [(0, 1), (1, 2)]
+    apart = [Strip("x", "", pictures[:1]), Strip("y", "", pictures[:1], first=2)]
+    assert side_by_side(apart, ("x", "y")) == []
 
 
 def test_png_and_gif_hold_the_pictures() -> None:

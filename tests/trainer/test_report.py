@@ -13,14 +13,16 @@ import pytest
 from PIL import Image
 
 from data_shards.clip import Clip
+from data_shards.sources.sprites import Sprites
 from data_shards.storage import open_store
 from data_shards.writer import build
 from tests.conftest import require
 from tests.saved_run import save_run
+from trainer.checkpoint import load_model
 from trainer.evaluation import Curve, Evaluation
 from trainer.page import Shown, build_page, summary, training
 from trainer.pictures import Strip
-from trainer.report import journal_lines, main, rank_words, spread
+from trainer.report import journal_lines, main, rank_words, spread, stored_evaluation
 
 VOID = {"meta", "img", "br", "link", "path", "use", "rect"}
 
@@ -132,18 +134,28 @@ def test_report_of_a_run_tells_the_whole_story(page_file: Path, run: str, tiny_s
 
 
 def test_report_reuses_the_evaluation_of_the_same_checkpoint_only(
-    run: str, page_file: Path, tmp_path: Path
+    run: str, tiny_set: str, page_file: Path, tmp_path: Path
 ) -> None:
-    stored = Path(run) / "evaluation" / "val.json"
-    original = stored.read_text()
-    result = Evaluation.from_json(original)
+    folder, loaded = Path(run) / "evaluation", load_model(run)
+    assert [path.name for path in folder.iterdir()] == ["val-first-8.json"]
+    result = Evaluation.from_json((folder / "val-first-8.json").read_text())
     assert result.clips == 8
-    marked = replace(result, clips=12345)
-    for checkpoint, reused in ((result.checkpoint, True), ("another", False)):
-        stored.write_text(replace(marked, checkpoint=checkpoint).to_json())
-        main([run, "--clips", "1", "--limit", "4", "--out", str(tmp_path / "page.html")])
-        assert ("12,345 clips" in (tmp_path / "page.html").read_text()) is reused
-    stored.write_text(original)
+    for name, checkpoint, clips, limit, reused in (
+        ("val.json", result.checkpoint, 12345, 4, True),
+        ("val.json", "another", 12345, 4, False),
+        ("val.json", result.checkpoint, 3, 4, False),
+        ("val.json", result.checkpoint, 16, 200, True),  # all that there are
+        ("val-first-8.json", result.checkpoint, 8, 8, True),
+        ("val-first-8.json", result.checkpoint, 8, 9, False),
+    ):
+        (folder / "val.json").unlink(missing_ok=True)
+        marked = replace(result, checkpoint=checkpoint, clips=clips, split="marked")
+        (folder / name).write_text(marked.to_json())
+        found = stored_evaluation(open_store(run), loaded, tiny_set, "val", limit)
+        assert found == (marked if reused else None), (name, checkpoint, clips, limit)
+    out = tmp_path / "new" / "page.html"
+    main([run, "--clips", "1", "--limit", "8", "--out", str(out)])
+    assert "of the marked split" in out.read_text()
 
 
 def test_report_of_video_without_truth(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -166,9 +178,29 @@ def test_report_of_video_without_truth(tmp_path: Path, capsys: pytest.CaptureFix
     assert any(alt.startswith("found objects") for alt in alts)
 
 
+def test_clips_of_two_frames_have_a_page_without_an_animation(tmp_path: Path) -> None:
+    """What is found in the first frame and what is predicted of the second have no frame in common."""
+    data = str(tmp_path / "set")
+    build("sprites", Sprites(size=16, frames=2, objects=2), data, {"val": 2}, seed=0)
+    run = save_run(tmp_path / "checkpoints" / "run", data, lines=40)
+    assert main([run, "--clips", "1", "--pictures", str(tmp_path / "pictures")]) == 0
+    assert [path.suffix for path in (tmp_path / "pictures").iterdir()] == [".png"]
+    page = check_page((tmp_path / "checkpoints" / "run" / "report.html").read_text())
+    assert not any("image/gif" in str(a["src"]) for a in page.named("img"))
+    # The run is found though its parent is called checkpoints: so are its lines.
+    assert "No line of metrics was recorded." not in page.words
+
+
 def test_user_is_told_what_is_wrong(run: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="--clips: got 0, must be at least 1"):
         main([run, "--clips", "0"])
+    with pytest.raises(ValueError, match="--limit: got 0, must be at least 1"):
+        main([run, "--limit", "0"])
+    for option in ("out", "pictures"):
+        with pytest.raises(ValueError, match=f"--{option}: /dev/null is no folder"):
+            main([str(tmp_path / "nothing"), f"--{option}", "/dev/null/page.html"])
+    with pytest.raises(ValueError, match="split 'holdout' must be one of"):
+        main([run, "--split", "holdout"])
     with pytest.raises(ValueError, match="no complete checkpoint"):
         main([str(tmp_path / "nothing")])
 

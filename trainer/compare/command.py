@@ -3,10 +3,12 @@
 import argparse
 from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
 
 import torch
 
-from data_shards.storage import open_store
+from data_shards.storage import check_url, open_store
+from trainer.arguments import require_file, require_positive
 from trainer.checkpoint import LoadedModel, load_model
 from trainer.compare.figure import shown_clips
 from trainer.compare.page import build_page
@@ -30,9 +32,11 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--limit", type=int, metavar="N", help="score only the first N clips")
     parser.add_argument("--batch", type=int, default=CLIPS_PER_BATCH, help="clips at once")
     given = parser.parse_args(argv)
-    for option in ("clips", "limit", "batch"):
-        if (value := getattr(given, option)) is not None and value < 1:
-            raise ValueError(f"--{option}: got {value}, must be at least 1")
+    require_positive(given, "clips", "limit", "batch")
+    folder, name = place(given.out)
+    bucket, path = check_url(folder)
+    for ending in () if bucket else ("html", "json"):
+        require_file("out", Path(path, f"{name}.{ending}"))
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     runs = [load_model(url) for url in given.runs]
     data = data_of(runs, given.data)
@@ -42,7 +46,6 @@ def main(argv: list[str]) -> int:
     ordered = {row.name: by_checkpoint[row.checkpoint] for row in comparison.networks}
     clips = shown_clips(ordered, scan(runs[0]), comparison.measure, given.clips)
     page = build_page(comparison, clips)
-    folder, name = place(given.out)
     store = open_store(folder)
     store.put(f"{name}.json", comparison.to_json().encode())
     store.put(f"{name}.html", page.encode())

@@ -15,7 +15,7 @@ from trainer.checkpoint import LoadedModel
 from trainer.compare.published import TABLE_1, run_differences, set_differences
 from trainer.compare.table import Comparison, Network, Row, Training, distinct_names, in_papers_order
 from trainer.config import model_to
-from trainer.evaluate import CLIPS_PER_BATCH, evaluate, videos
+from trainer.evaluate import CLIPS_PER_BATCH, evaluate, run_of, videos
 from trainer.evaluation import MODEL, Evaluation
 from trainer.references import black, copy_last
 from trainer.report import journal_lines
@@ -93,8 +93,7 @@ def compare(
 
 def network(loaded: LoadedModel, kind: str, name: str, result: Evaluation, manifest: Manifest) -> Network:
     """A run's row."""
-    run = loaded.url.partition("/checkpoints/")[0]
-    training = training_of(loaded, journal_lines(open_store(run)))
+    training = training_of(loaded, journal_lines(open_store(run_of(loaded.url))))
     parameters = sum(p.numel() for p in loaded.model.parameters())
     scores = last_frame(result, MODEL, manifest)
     known = kind in TABLE_1

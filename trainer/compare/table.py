@@ -7,6 +7,7 @@ from itertools import combinations, pairwise
 from typing import Any
 
 from trainer.compare.published import TABLE_1, Published
+from trainer.evaluate import run_of
 
 MEASURES = {"bce": "cross-entropy", "mse": "squared error"}
 
@@ -149,7 +150,7 @@ def distinct_names(kinds: Sequence[str], checkpoints: Sequence[str]) -> list[str
     if twice := [b for a, b in pairwise(sorted(checkpoints)) if a == b]:
         raise ValueError(f"{twice[0]} is given twice; name each run once")
     titles = [TABLE_1[kind].title if kind in TABLE_1 else kind for kind in kinds]
-    folders = [url.partition("/checkpoints/")[0].rsplit("/", 1)[-1] for url in checkpoints]
+    folders = [run_of(url).rsplit("/", 1)[-1] for url in checkpoints]
     for told in ([""] * len(titles), folders, checkpoints):
         names = [f"{title} ({text})" if text else title for title, text in zip(titles, told, strict=True)]
         if len(set(names)) == len(names):

@@ -1,6 +1,7 @@
 """python -m trainer flow CHECKPOINT VIDEO --out FOLDER: what a model thinks moves where, in pictures and a film."""
 
 import argparse
+import math
 import sys
 from collections.abc import Iterator
 from contextlib import closing
@@ -20,6 +21,7 @@ from data_shards.sources.shots import Damaged, Picture, at_rate, decode, measure
 from data_shards.sources.video import Video as VideoSource
 from data_shards.storage import open_store
 from model.interface import Video, VideoModel
+from trainer.arguments import require_folder, write_file
 from trainer.batch import to_video
 from trainer.checkpoint import LoadedModel, load_model
 from trainer.flow.film import mp4
@@ -69,8 +71,9 @@ def main(argv: list[str]) -> int:
     given = parser.parse_args(argv)
     if given.scenes < 1 or given.frames < 2:
         raise ValueError(f"--scenes {given.scenes} must be at least 1 and --frames {given.frames} at least 2")
-    if given.fastest is not None and not given.fastest > 0:
-        raise ValueError(f"--fastest: got {given.fastest:g}, must be above 0 pixels")
+    if given.fastest is not None and not 0 < given.fastest < math.inf:
+        raise ValueError(f"--fastest: got {given.fastest:g}, must be a number of pixels above 0")
+    require_folder("out", given.out)
     loaded = load_model(given.checkpoint)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     loaded.model.to(device)
@@ -79,10 +82,10 @@ def main(argv: list[str]) -> int:
         scenes = scenes_of_set(loaded, given.video, given.split, given.scenes, given.frames)
     else:
         scenes = scenes_of_footage(loaded, given.video, given.scenes, given.frames)
-    given.out.mkdir(parents=True, exist_ok=True)
-    (given.out / "wheel.png").write_bytes(png(legend()))
-    for scene in scenes:
+    for number, scene in enumerate(scenes):
         flow = flow_of(loaded.model, scene.frames.to(device), loaded.step, window)
+        if number == 0:  # not before: a mistake that shows in the first scene leaves nothing behind
+            write_file(given.out / "wheel.png", png(legend()))
         write_scene(scene, flow, given.out, given.fastest, given.flo)
         speed = torch.linalg.vector_norm(flow, dim=1)
         print(

@@ -256,6 +256,19 @@ def test_mistakes_are_one_sentence_and_leave_nothing(
         assert (code, told.count("\n")) == (2, 1), (given, told)
         assert words in told, given
         assert not out.exists()
+    (tmp_path / "file").write_text("")
+    for place in ("file", "file/page.html", "file/sub"):
+        with pytest.raises(ValueError, match=r"--out: .*/file is no folder"):
+            main(["compare", str(tmp_path / "empty"), "--out", str(tmp_path / place)])
+
+
+def test_a_run_may_lie_below_a_folder_that_is_called_checkpoints(digits: str, tmp_path: Path) -> None:
+    run = save_run(tmp_path / "checkpoints" / "run", digits, model=SMALL["ae-conv"])
+    line = {"step": 7, "loss": 1.0, "step_s": 0.5, "epoch": 2.0}
+    (Path(run) / "metrics.jsonl").write_text(json.dumps(line))
+    assert main(["compare", run, "--out", str(tmp_path / "out"), "--limit", "2"]) == 0
+    tree = json.loads((tmp_path / "out" / "compare.json").read_text())
+    assert tree["networks"][0]["training"]["seconds"] == 3.5
 
 
 def test_a_model_without_a_prediction_is_named(

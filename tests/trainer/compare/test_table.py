@@ -72,6 +72,8 @@ def test_names_tell_runs_apart() -> None:
     assert distinct_names(["ae-conv", "copy-last"], runs[:2]) == ["AE-Conv", "copy-last"]
     assert distinct_names(["ae-conv", "ae-conv"], runs[1:]) == ["AE-Conv (x)", "AE-Conv (y)"]
     assert distinct_names(["ae-conv", "ae-conv"], runs[:2]) == [f"AE-Conv ({url})" for url in runs[:2]]
+    below = [url.replace("a/", "a/checkpoints/") for url in runs[::2]]
+    assert distinct_names(["ae-conv", "ae-conv"], below) == ["AE-Conv (x)", "AE-Conv (y)"]
     with pytest.raises(ValueError, match="a/x/checkpoints/step-00000007 is given twice"):
         distinct_names(["ae-conv", "ae-conv"], [runs[0], runs[0]])
 

@@ -169,6 +169,8 @@ def test_a_file_is_decoded_as_the_set_of_the_run(tmp_path: Path) -> None:
         (["{}/one.mkv"], "no two frames of it belong together"),
         (["{}/nothing"], "no video file"),
         (["{}/one.mkv", "--fastest", "0"], "--fastest: got 0"),
+        (["{}/one.mkv", "--fastest", "inf"], "--fastest: got inf, must be a number of pixels above 0"),
+        (["{}/one.mkv", "--fastest", "nan"], "--fastest: got nan"),
         (["{}/one.mkv", "--scenes", "0"], "--scenes 0"),
         (["{}/one.mkv", "--frames", "1"], "--frames 1"),
     ],
@@ -182,6 +184,14 @@ def test_mistakes_are_one_sentence(
     assert exit_code(lambda: commands.main(["flow", "run", *filled, "--out", str(tmp_path / "out")])) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert re.search(words, line)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.usefixtures("bright")
+def test_a_place_that_cannot_be_written_is_refused_before_the_work(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ValueError, match=r"--out: .*/file is no folder"):
+        command.main(["run", str(tmp_path / "none.mp4"), "--out", str(tmp_path / "file" / "out")])
 
 
 @dataclass(frozen=True)
@@ -303,6 +313,7 @@ def test_a_model_without_flow_is_named(tmp_path: Path, tiny_set: str) -> None:
     run = save_run(tmp_path / "run", tiny_set)
     with pytest.raises(ValueError, match="has no flow; train one that has, such as ae-convlstm-flow"):
         command.main([run, tiny_set, "--out", str(tmp_path / "out")])
+    assert not (tmp_path / "out").exists()
 
 
 def test_films_of_odd_sizes_show_their_pictures() -> None:
