@@ -129,6 +129,7 @@ def scan(
     rank: int = 0,
     world: int = 1,
     fields: tuple[str, ...] | None = None,
+    limit: int | None = None,
 ) -> Iterator[Batch]:
     """One pass over `split` in the order of the shards: every sample once, over all ranks together.
 
@@ -141,14 +142,23 @@ def scan(
         rank: which stretch, of `world`.
         world: number of stretches.
         fields: as for Loader, all by default.
+        limit: only the first so many samples of the split, over all ranks together; None = all.
+
+    Raises:
+        ValueError: bad arguments; this and the other are raised while iterating.
+        StorageError: no data set, or it cannot be read.
     """
     if batch < 1 or not 0 <= rank < world:
         raise ValueError(f"batch {batch} must be at least 1, rank {rank} from 0 to {world - 1}")
+    if limit is not None and limit < 0:
+        raise ValueError(f"limit {limit} must be at least 0")
     manifest = _manifest(config)
     shards = split_shards(manifest, split, config.url)
     assembly = open_assembly(config, manifest, split, fields)
     ends = np.cumsum([shard.samples for shard in shards])
-    first, last = (int(ends[-1]) * r // world for r in (rank, rank + 1))
+    # Cut before ranks share it: which samples are read must not depend on their number.
+    count = int(ends[-1]) if limit is None else min(limit, int(ends[-1]))
+    first, last = (count * r // world for r in (rank, rank + 1))
     places = np.arange(first, last)
     numbers = np.searchsorted(ends, places, side="right")
     samples = places - ends[numbers] + np.array([shard.samples for shard in shards])[numbers]

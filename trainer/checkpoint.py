@@ -21,8 +21,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
-from data_shards.storage import Store, open_store
+from data_shards.storage import NotFound, StorageError, Store, open_store
 from model.interface import VideoModel
 from trainer.config import RunConfig
 from trainer.engine import TAG, Engine
@@ -70,9 +71,19 @@ def steps_on(store: Store) -> list[int]:
 
 
 def read_checkpoint(store: Store, step: int) -> Checkpoint:
-    """The manifest of the complete checkpoint at `step`."""
-    tree = json.loads(store.read(f"{FOLDER}/step-{step:08d}/{MANIFEST}"))
-    return Checkpoint(**tree | {"files": {name: (size, sha) for name, (size, sha) in tree["files"].items()}})
+    """The manifest of the complete checkpoint at `step`.
+
+    Raises:
+        StorageError: it is absent or damaged.
+    """
+    folder = f"{FOLDER}/step-{step:08d}"
+    data = store.read(f"{folder}/{MANIFEST}")
+    try:
+        tree = json.loads(data)
+        files = {name: (size, sha) for name, (size, sha) in tree["files"].items()}
+        return Checkpoint(**tree | {"files": files})
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise _damaged(store, folder, MANIFEST, "is no manifest of a checkpoint") from error
 
 
 def newest(store: Store) -> Checkpoint | None:
@@ -86,18 +97,18 @@ def load_model(url: str) -> LoadedModel:
 
     Raises:
         ValueError: there is no complete checkpoint at `url`, or the code's model has changed since.
+        StorageError: the checkpoint is damaged.
     """
     run, _, tail = url.rstrip("/").partition(f"/{FOLDER}/step-")
     store = open_store(run)
     steps = steps_on(store)
-    if not steps or (tail and int(tail) not in steps):
+    if not steps or (tail and (not tail.isdecimal() or int(tail) not in steps)):
         raise ValueError(f"{url}: no complete checkpoint there; have steps {steps or 'none'}")
     checkpoint = read_checkpoint(store, int(tail) if tail else steps[-1])
     config = validated({k: v for k, v in checkpoint.config.items() if k in RunConfig.model_fields}, RunConfig)
     model = config.model.build()
     with tempfile.TemporaryDirectory() as folder:
-        name = next(n for n in checkpoint.files if n.endswith("weights.pt"))
-        weights = _download(store, checkpoint, name, Path(folder))
+        weights = _download_weights(store, checkpoint, Path(folder))
         try:
             model.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
         except RuntimeError as error:
@@ -117,22 +128,40 @@ def restore(
     DeepSpeed's Universal Checkpoint, converted here; stage 0 holds everything on rank 0.
 
     Raises:
-        ValueError: the ZeRO stage differs (DeepSpeed cannot convert between stages).
+        ValueError: the ZeRO stage differs (DeepSpeed cannot convert between stages), the optimiser (its state would be
+            read as another's), or the names or shapes of the weights.
+        StorageError: the checkpoint is damaged.
     """
-    if checkpoint.zero_stage != config.engine.zero_stage:
-        raise ValueError(
-            f"field engine.zero_stage: got {config.engine.zero_stage}, but {store.url}/{checkpoint.folder} was "
-            f"saved at stage {checkpoint.zero_stage}; resume with that stage or start in another output"
-        )
+    url = f"{store.url}/{checkpoint.folder}"
+    for field_name, saved, given in (
+        ("engine.zero_stage", checkpoint.zero_stage, config.engine.zero_stage),
+        ("optim.name", checkpoint.config["optim"]["name"], config.optim.name),
+    ):
+        if given != saved:
+            raise ValueError(
+                f"field {field_name}: got {given}, but {url} was saved with {saved}; resume with that or start in "
+                f"another output"
+            )
     root = Path(tempfile.gettempdir()) / f"commonfate-{group.same(_new_attempt())}"
     universal = checkpoint.zero_stage > 0 and checkpoint.world != group.world
+    refusal: StorageError | None = None
     try:
         # One download a machine; the others find it there.
         if group.local_rank == 0:
-            _download_state(store, checkpoint, root)
-            if universal:
-                _convert_to_universal(root)
+            try:
+                _download_weights(store, checkpoint, root)
+                _download_state(store, checkpoint, root)
+            except StorageError as error:
+                refusal = error
+        _raise_everywhere(refusal, group)
+        if universal and group.local_rank == 0:
+            _convert_to_universal(root)
         group.barrier()
+        # Mapped: names and shapes are at the end of the file, the weights themselves need not be read.
+        path = root / _weights_name(checkpoint)
+        shapes = _shapes(torch.load(path, map_location="cpu", weights_only=True, mmap=True))
+        group.barrier()  # a refusal deletes what others may not have read yet
+        _require_same_weights(shapes, model, checkpoint, config, url)
         engine = Engine(model, config, group, universal)
         engine.load(root, tag=f"{TAG}_universal" if universal else TAG)
         group.barrier()
@@ -140,6 +169,53 @@ def restore(
         if group.local_rank == 0:
             shutil.rmtree(root, ignore_errors=True)
     return engine
+
+
+def _raise_everywhere(refusal: StorageError | None, group: ProcessGroup) -> None:
+    """Raise this rank's refusal, and rank 0's on all ranks: the others would wait for it, and say something else."""
+    told = group.same("" if refusal is None else json.dumps([refusal.url, refusal.reason]))
+    if refusal is not None:
+        raise refusal
+    if told:
+        raise StorageError(*json.loads(told))
+
+
+def _require_same_weights(
+    saved: dict[str, list[int]], model: VideoModel, checkpoint: Checkpoint, config: RunConfig, url: str
+) -> None:
+    """ValueError unless the saved weights have the names and shapes of the model's.
+
+    The configs may differ in what makes no weights, such as rematerialisation or the weights of losses.
+    """
+    wanted = _shapes(model.state_dict())
+    if saved == wanted:
+        return
+    name = next(n for n in (*wanted, *saved) if saved.get(n) != wanted.get(n))
+    weight = f"{name}: {saved.get(name, 'absent')} there, {wanted.get(name, 'absent')} here"
+    fields = _differences(checkpoint.config["model"], config.model_dump(mode="json")["model"], "model")
+    if not fields:
+        raise ValueError(
+            f"{url} was saved by revision {checkpoint.revision} and does not fit this code's model ({weight}); resume "
+            f"with that revision or start in another output"
+        )
+    raise ValueError(
+        f"{'; '.join(fields)}: the weights of {url} do not fit ({weight}); resume with what was saved or start in "
+        f"another output"
+    )
+
+
+def _shapes(weights: dict[str, Tensor]) -> dict[str, list[int]]:
+    return {name: list(value.shape) for name, value in weights.items()}
+
+
+def _differences(saved: Any, given: Any, path: str) -> list[str]:
+    """Words about every field of two trees that differs; of two kinds of models about their names only."""
+    if not isinstance(saved, dict) or not isinstance(given, dict):
+        return [] if saved == given else [f"field {path}: got {given}, saved with {saved}"]
+    if saved.get("name") != given.get("name"):
+        return _differences(saved.get("name"), given.get("name"), f"{path}.name")
+    names = dict.fromkeys((*given, *saved))
+    return [words for n in names for words in _differences(saved.get(n), given.get(n), f"{path}.{n}")]
 
 
 class Saver:
@@ -154,14 +230,30 @@ class Saver:
         self.size = 0  # bytes this rank uploaded last
 
     def save(self, engine: Engine, step: int, progress: dict[str, Any]) -> None:
-        """Snapshot the state of all ranks and start the upload. A collective; waits for the previous upload."""
+        """Snapshot the state of all ranks and start the upload. A collective; waits for the previous upload.
+
+        Raises:
+            FloatingPointError: a weight is not finite. The step's loss does not tell: it is of the weights before.
+            OSError: the state cannot be written, or the previous upload failed.
+            StorageError: the previous upload was refused.
+        """
         started = time.perf_counter()
         self.wait()
         local = Path(tempfile.mkdtemp(prefix="commonfate-save-"))
-        engine.save(local / "state")
-        weights = engine.weights()
-        if self._group.rank == 0:
-            torch.save(weights, local / "weights.pt")
+        try:
+            engine.save(local / "state")
+            weights = engine.weights()
+            for name, value in weights.items():
+                if not bool(torch.isfinite(value).all()):
+                    raise FloatingPointError(
+                        f"{name} is not finite after step {step}: the weights are not saved; lower optim.lr or set "
+                        f"optim.clip_norm"
+                    )
+            if self._group.rank == 0:
+                torch.save(weights, local / "weights.pt")
+        except BaseException:
+            shutil.rmtree(local, ignore_errors=True)
+            raise
         manifest = Checkpoint(
             step=step,
             world=self._group.world,
@@ -221,8 +313,9 @@ class Saver:
         stored = self._store.list(f"{manifest.folder}/")
         for name, (size, _) in files.items():
             if stored.get(f"{manifest.folder}/{name}") != size:
-                raise OSError(
-                    f"{self._store.url}/{manifest.folder}/{name}: stored size differs from the {size} written"
+                raise StorageError(
+                    self._store.address(f"{manifest.folder}/{name}"),
+                    f"its stored size differs from the {size} bytes written",
                 )
         complete = Checkpoint(**vars(manifest) | {"files": files})
         self._store.put(f"{manifest.folder}/{MANIFEST}", json.dumps(asdict(complete)).encode())
@@ -249,16 +342,33 @@ def _sha256(path: Path) -> str:
 
 
 def _download(store: Store, checkpoint: Checkpoint, name: str, folder: Path) -> Path:
+    """StorageError where the file is not as the manifest says."""
     target = folder / name
     target.parent.mkdir(parents=True, exist_ok=True)
-    data = store.read(f"{checkpoint.folder}/{name}")
+    try:
+        data = store.read(f"{checkpoint.folder}/{name}")
+    except NotFound as error:
+        raise _damaged(store, checkpoint.folder, name, "is missing") from error
     size, sha = checkpoint.files[name]
     if len(data) != size or hashlib.sha256(data).hexdigest() != sha:
-        raise OSError(
-            f"{store.url}/{checkpoint.folder}/{name}: damaged: size or hash differs from its manifest"
+        raise _damaged(
+            store, checkpoint.folder, name, "is damaged: its size or hash differs from the manifest's"
         )
     target.write_bytes(data)
     return target
+
+
+def _damaged(store: Store, folder: str, name: str, reason: str) -> StorageError:
+    remedy = f"delete {store.address(folder)} to go on from an earlier checkpoint"
+    return StorageError(store.address(f"{folder}/{name}"), f"{reason}; {remedy}")
+
+
+def _weights_name(checkpoint: Checkpoint) -> str:
+    return next(name for name in checkpoint.files if name.endswith("weights.pt"))
+
+
+def _download_weights(store: Store, checkpoint: Checkpoint, folder: Path) -> Path:
+    return _download(store, checkpoint, _weights_name(checkpoint), folder)
 
 
 def _download_state(store: Store, checkpoint: Checkpoint, root: Path) -> None:

@@ -84,6 +84,7 @@ class Engine:
         self.config, self.group = config, group
         self._autocast = config.engine.precision == "bf16"
         optimizer = build_optimizer(config.optim, model.parameters())
+        self._settings = dict(optimizer.defaults)
         with _quiet():
             self._engine, self._optimizer, *_ = deepspeed.initialize(
                 model=model.to(group.device),
@@ -167,11 +168,19 @@ class Engine:
             self._engine.save_checkpoint(str(folder), tag=TAG)
 
     def load(self, folder: Path, tag: str = TAG) -> None:
-        """Restore weights and optimiser from `folder`, which holds the parts of all ranks. A collective."""
+        """Restore weights and optimiser from `folder`, which holds the parts of all ranks. A collective.
+
+        The optimiser's settings stay those of the config: only its state is restored.
+
+        Raises:
+            RuntimeError: there is no state in `folder`, or it does not fit.
+        """
         with _quiet():
             path, _ = self._engine.load_checkpoint(str(folder), tag=tag)
         if path is None:
             raise RuntimeError(f"DeepSpeed found no state in {folder}")
+        for group in self._optimizer.param_groups:  # DeepSpeed has put the saved settings there
+            group.update(self._settings)
 
     def close(self) -> None:
         """Free what DeepSpeed holds."""

@@ -19,10 +19,10 @@ from torch import Tensor
 from data_shards.loader import Loader, scan
 from data_shards.manifest import Manifest, read_manifest
 from data_shards.storage import open_store
-from model.interface import Video
+from model.interface import Video, VideoModel
 from monitoring.run_state import RunState, Timeline
 from trainer import checkpoint as checkpoints
-from trainer.batch import limited, split_video, to_video
+from trainer.batch import split_video, to_video
 from trainer.config import RunConfig
 from trainer.engine import Engine, micro_batch, private_extensions, start_processes
 from trainer.evaluate import evaluate
@@ -67,34 +67,62 @@ def train(
         stopping: asked at every step; True makes all ranks save and stop, as SIGTERM does.
 
     Raises:
-        ValueError: a mistake of the user, in one sentence; nothing was written then.
-        FloatingPointError: the loss is not finite.
+        ValueError: a mistake of the user, in one sentence. Nothing was written then, but where a label read later is
+            no class of the model.
+        StorageError: the data set, the output or the checkpoint to resume from cannot be read or written.
+        FloatingPointError: the loss or a weight is not finite.
         RuntimeError: the ranks' weights have diverged.
     """
     private_extensions()
     if config.engine.threads:
         torch.set_num_threads(config.engine.threads)
     manifest = read_manifest(config.data.url)
-    if "train" not in manifest.splits:
-        raise ValueError(f"{config.data.url}: no train split, only {', '.join(manifest.splits)}")
-    if getattr(config.model, "supervised", False) and "labels" not in manifest.fields:
-        raise ValueError(f"{config.data.url}: has no labels, which the model learns from")
+    _require_data(config, manifest)
     with Interruption(stopping) as interruption:
         group = start_processes()
         micro_batch(
             config, group.world
         )  # refuses a batch that cannot be shared out, before anything is built
         found = checkpoints.newest(open_store(config.output))
+        seed_draws(config.seed)
+        model = config.model.build().to(group.device)
+        _require_fit(model, config, manifest, group.device)
         timeline = Timeline.resumed(found.progress) if found else Timeline.begin()
         telemetry = Telemetry(config, group, timeline, report)
         try:
-            with Run(config, group, manifest, found, telemetry) as run:
+            with Run(config, group, manifest, model, found, telemetry) as run:
                 return run.to_the_end(interruption)
         except BaseException:
             telemetry.enter(RunState.FAILED)
             raise
         finally:
             telemetry.close()
+
+
+def _require_data(config: RunConfig, manifest: Manifest) -> None:
+    """ValueError unless the data set has the splits and labels that the run needs."""
+    url, have = config.data.url, ", ".join(manifest.splits)
+    if "train" not in manifest.splits:
+        raise ValueError(f"{url}: no train split, only {have}")
+    if config.evaluation.steps and config.evaluation.split not in manifest.splits:
+        raise ValueError(
+            f"field evaluation.split: got {config.evaluation.split}, but {url} has only {have}; set evaluation.split "
+            f"to one of these, or evaluation.steps=0 to train without scores"
+        )
+    if getattr(config.model, "supervised", False) and "labels" not in manifest.fields:
+        raise ValueError(f"{url}: has no labels, which the model learns from")
+
+
+@torch.no_grad()
+def _require_fit(model: VideoModel, config: RunConfig, manifest: Manifest, device: torch.device) -> None:
+    """ValueError, in the model's words, unless it takes clips of the set's shape: it is shown an empty one."""
+    t, h, w, c = manifest.shape
+    model.eval()
+    try:
+        model(Video(torch.zeros(1, t, c, h, w, device=device)), 0)
+    except ValueError as error:
+        raise ValueError(f"{config.data.url}: {error}") from error
+    model.train()
 
 
 class Run:
@@ -105,13 +133,12 @@ class Run:
         config: RunConfig,
         group: ProcessGroup,
         manifest: Manifest,
+        model: VideoModel,
         found: checkpoints.Checkpoint | None,
         telemetry: Telemetry,
     ) -> None:
-        self.config, self.group, self.telemetry = config, group, telemetry
+        self.config, self.group, self.found, self.telemetry = config, group, found, telemetry
         store = open_store(config.output)
-        seed_draws(config.seed)
-        model = config.model.build().train()
         self.start = found.step if found else 0
         if found:
             self.engine = checkpoints.restore(store, found, config, group, model)
@@ -119,13 +146,6 @@ class Run:
             self.engine = Engine(model, config, group)
         revision = code_revision()
         self.saver = checkpoints.Saver(store, config, group, revision)
-        if group.rank == 0:
-            described = {
-                "revision": revision,
-                "digest": config.digest(),
-                "config": config.model_dump(mode="json"),
-            }
-            store.put("config.json", json.dumps(described, indent=2).encode())
         self.samples = manifest.samples("train")
         self.share = config.batch.size // group.world
         slots = range(group.rank * self.share, (group.rank + 1) * self.share)
@@ -135,6 +155,13 @@ class Run:
         )
         self.micro = micro_batch(config, group.world)
         self.flops = self.peak = 0.0
+        if group.rank == 0:  # last: a start that is refused leaves the config of the run that was there
+            described = {
+                "revision": revision,
+                "digest": config.digest(),
+                "config": config.model_dump(mode="json"),
+            }
+            store.put("config.json", json.dumps(described, indent=2).encode())
 
     def __enter__(self) -> "Run":
         return self
@@ -157,6 +184,8 @@ class Run:
                 self._measure_flops(video, step)
             outcome = self.optimise(video, step, clock)
             step += 1
+            if self.found and step == self.start + 1:
+                self._require_finite(self._mean_loss(outcome), step)
             with clock("communication"):
                 stop = self._agree_to_stop(interruption)
             telemetry.step(clock.seconds.pop("data"), clock.seconds, self.share)
@@ -218,8 +247,7 @@ class Run:
         mine = torch.stack([outcome.loss.double(), *(outcome.terms[n].double() for n in names)]).cpu()
         means: list[float] = (self.group.total(mine) / self.group.world).tolist()
         loss, *terms = means
-        if not math.isfinite(loss):
-            raise FloatingPointError(f"loss is {loss} at step {step}; lower optim.lr or set optim.clip_norm")
+        self._require_finite(loss, step)
         line: dict[str, Any] = {
             "step": step,
             "time": time.time(),
@@ -233,6 +261,20 @@ class Run:
         }
         self.telemetry.interval(line, self.flops, self.peak, self.loader.counters)
         return loss
+
+    def _mean_loss(self, outcome: StepOutcome) -> float:
+        """Over ranks. A collective, so that all of them find the same wrong."""
+        return float(self.group.total(outcome.loss.double().cpu()[None])) / self.group.world
+
+    def _require_finite(self, loss: float, step: int) -> None:
+        if math.isfinite(loss):
+            return
+        if self.found and step == self.start + 1:  # nothing was learnt since
+            raise FloatingPointError(
+                f"loss is {loss} at step {step}, the first from {self.config.output.rstrip('/')}/{self.found.folder}; "
+                f"delete that folder to go on from an earlier checkpoint, or start in another output"
+            )
+        raise FloatingPointError(f"loss is {loss} at step {step}; lower optim.lr or set optim.clip_norm")
 
     def _compare_weights(self, step: int) -> None:
         """ZeRO-3 shards weights: there is nothing to compare."""
@@ -256,18 +298,14 @@ class Run:
             model = config.model.build().to(group.device)
             model.load_state_dict(self.engine.weights())
         split, clips = config.evaluation.split, config.evaluation.clips
-        batches = scan(config.data, split, self.micro, group.rank, group.world)
+        batches = scan(config.data, split, self.micro, group.rank, group.world, limit=clips)
         videos = (to_video(batch, group.device) for batch in batches)
-        limit = None if clips is None else math.ceil(clips / group.world)
-        result = evaluate(model, limited(videos, limit), step, group.device, reduce=group.total)
+        result = evaluate(model, videos, step, group.device, reduce=group.total)
         self.telemetry.scores(step, split, result.scores)
         self.telemetry.enter(RunState.TRAINING)
 
     def _save(self, step: int, outcome: StepOutcome) -> None:
-        if not bool(torch.isfinite(outcome.loss)):
-            raise FloatingPointError(
-                f"loss is {float(outcome.loss)} at step {step}; the weights are not saved"
-            )
+        self._require_finite(self._mean_loss(outcome), step)
         self.telemetry.enter(RunState.SAVING)
         self.saver.save(self.engine, step, self.telemetry.timeline.saved())
         if step == self.config.steps:

@@ -128,6 +128,16 @@ def test_scan_shows_each_clip_once_in_order(url: str, world: int) -> None:
     assert all(1 <= len(batch) <= 4 for batch in seen)
 
 
+@pytest.mark.parametrize("limit", [0, 1, 2, 5, 16, 17, 100])
+@pytest.mark.parametrize("world", [1, 2, 3, 7])
+def test_a_limited_scan_shows_the_same_first_clips_on_any_number_of_ranks(
+    url: str, limit: int, world: int
+) -> None:
+    config = DataConfig(url)
+    seen = [b.keys for rank in range(world) for b in scan(config, "val", 2, rank, world, limit=limit)]
+    assert list(chain.from_iterable(seen)) == [f"val-{i:05d}" for i in range(min(limit, 17))]
+
+
 def test_small_extents_and_few_threads_change_nothing(url: str, sequence: list[list[str]]) -> None:
     config = DataConfig(url, streams=8, block=4, extent_bytes=1, ahead=1, threads=1)
     assert keys(config, range(BATCH)) == sequence

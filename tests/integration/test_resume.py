@@ -133,3 +133,16 @@ def test_sigterm_saves_before_exit(data: str, tmp_path: Path) -> None:
     found = newest(open_store(str(run)))
     assert found is not None
     assert found.step == max(losses(run))
+
+
+def test_damage_is_told_by_all_ranks(data: str, tmp_path: Path) -> None:
+    run, words = tmp_path / "run", [data, "checkpoint.steps=1"]
+    start(run, 2, [*words, "steps=2"]).wait()
+    path = next((run / FOLDER / "step-00000002").rglob("weights.pt"))
+    path.write_bytes(path.read_bytes()[:-1])
+    ranks = start(run, 2, [*words, "steps=3"])
+    try:
+        assert [process.wait(120) for process in ranks.processes] == [2, 2], ranks.said()
+    finally:
+        ranks.kill()
+    assert ranks.said().count(f"{path}: is damaged") == 2

@@ -1,11 +1,14 @@
 """A checkpoint is complete or absent, the newest complete one is found, damage is noticed."""
 
+import shutil
+import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 
-from data_shards.storage import FolderStore, Store, open_store
+from data_shards.storage import FolderStore, StorageError, Store, open_store
 from trainer.checkpoint import FOLDER, MANIFEST, Saver, load_model, newest, read_checkpoint, steps_on
 from trainer.engine import Engine
 from trainer.overrides import resolve
@@ -101,15 +104,61 @@ def test_absent_checkpoints_are_named(config, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no complete checkpoint"):
         load_model(str(tmp_path))
     save(open_store(str(tmp_path)), config, 10)
-    with pytest.raises(ValueError, match=r"have steps \[10\]"):
-        load_model(f"{tmp_path}/{FOLDER}/step-00000011")
+    for tail in ("00000011", "last"):
+        with pytest.raises(ValueError, match=r"have steps \[10\]"):
+            load_model(f"{tmp_path}/{FOLDER}/step-{tail}")
 
 
-def test_damage_is_noticed(config, tmp_path: Path) -> None:
-    save(open_store(str(tmp_path)), config, 10)
-    path = next((tmp_path / FOLDER).rglob("weights.pt"))
+def flip(path: Path) -> None:
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
     path.write_bytes(data)
-    with pytest.raises(OSError, match=r"weights.pt: damaged"):
+
+
+def truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-9])
+
+
+@pytest.mark.parametrize(
+    ("name", "harm"),
+    [
+        ("weights.pt", flip),
+        ("weights.pt", truncate),
+        ("weights.pt", Path.unlink),
+        (MANIFEST, truncate),
+        (MANIFEST, lambda path: path.write_text("{}")),
+    ],
+)
+def test_damage_is_told_with_the_file_and_what_to_delete(
+    config, tmp_path: Path, name: str, harm: Callable[[Path], object]
+) -> None:
+    save(open_store(str(tmp_path)), config, 10, 20)
+    folder = tmp_path / FOLDER / "step-00000020"
+    path = next(folder.rglob(name))
+    harm(path)
+    with pytest.raises(StorageError) as told:
         load_model(str(tmp_path))
+    assert str(told.value).startswith(f"{path}: ")
+    assert f"delete {folder} to go on from an earlier checkpoint" in str(told.value)
+    shutil.rmtree(folder)
+    assert load_model(str(tmp_path)).step == 10
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_weights_that_are_not_finite_are_not_saved(
+    config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: float
+) -> None:
+    store, local = open_store(str(tmp_path / "run")), tmp_path / "local"
+    local.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(local))
+    save(store, config, 10)
+    engine = FakeEngine(config)
+    name, last = list(engine.net.named_parameters())[-1]
+    with torch.no_grad():
+        last.view(-1)[-1] = value
+    saver = Saver(store, config, ALONE, "revision")
+    with pytest.raises(FloatingPointError, match=f"{name} is not finite after step 20: the weights are not"):
+        saver.save(engine, 20, PROGRESS)
+    saver.wait()
+    assert steps_on(store) == [10]
+    assert not list(local.iterdir()), "nothing is left on the local disk"

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import time
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 import torch
 
 from data_shards.clip import Batch
-from data_shards.storage import StorageError
+from data_shards.storage import StorageError, open_store
 from model import MODELS
 from model.interface import Truth, Video
 from trainer.batch import limited, split_video, to_video
@@ -103,6 +104,20 @@ def test_a_run_on_a_bucket_writes_below_runs() -> None:
     assert local_folder("/a/run") == local_folder("file:///a/run") == Path("/a/run")
 
 
+def test_a_file_url_is_one_folder_to_the_journal_and_to_the_store(tmp_path: Path) -> None:
+    folder = tmp_path / "a run"
+    for number, url in enumerate(
+        (f"file://localhost{tmp_path}/a%20run", f"file://{tmp_path}/a%20run"), start=1
+    ):
+        journal = Journal(url, 0, 10)
+        journal.write({"step": number, "loss": 1.0, "terms": {}})
+        journal.close()
+        assert json.loads(open_store(url).read("metrics.jsonl"))["step"] == number
+    assert [path.name for path in tmp_path.iterdir()] == [folder.name]
+    with pytest.raises(ValueError, match="must be a plain path"):
+        local_folder("http://host/run")
+
+
 def test_the_first_signal_is_a_request_and_the_second_an_order() -> None:
     with Interruption() as interruption:
         assert not interruption.requested
@@ -158,4 +173,25 @@ def test_flops_are_those_of_the_convolutions_and_leave_the_draws_alone() -> None
     video = Video(torch.rand(2, 2, 3, 6, 6, generator=torch.Generator().manual_seed(0)), Truth())
     assert forward_flops(model, video, 0) == 2 * 2 * 8 * 3 * 9 * 36
     assert torch.equal(torch.get_rng_state(), state)
-    assert peak_flops(CPU, torch.float32, size=64) > 1e6
+
+
+@pytest.mark.parametrize(
+    ("product_s", "convolution_s", "rate"),
+    [
+        (0.5, 4.0, 2 * 768**3 / 0.5),
+        (4.0, 0.5, 2 * 256 * 64 * 7**2 * 32**2 / 0.5),
+    ],
+)
+def test_the_peak_is_that_of_the_faster_of_product_and_convolution(
+    product_s: float, convolution_s: float, rate: float
+) -> None:
+    """On a clock that the first round, which warms up, makes slow."""
+    seconds = [9 * product_s, 9 * convolution_s, product_s, convolution_s]
+    times = iter([t for i, s in enumerate(seconds) for t in (100.0 * i, 100.0 * i + s)])
+    assert peak_flops(CPU, torch.float32, lambda: next(times), budget_s=0.0) == pytest.approx(rate)
+
+
+def test_the_peak_is_looked_at_for_a_while() -> None:
+    started = time.perf_counter()
+    assert peak_flops(CPU, torch.float32, budget_s=0.1) > 1e6
+    assert time.perf_counter() - started > 0.1

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -23,6 +22,7 @@ from model.layers.conv_lstm import ConvLSTM, ConvLSTMState
 from model.remat import Remat
 from model.unroll import unroll
 from trainer.bench.live_bytes import LiveBytes
+from trainer.flops import peak_flops
 
 
 @dataclass(frozen=True)
@@ -131,10 +131,14 @@ class Ours(nn.Module):
         return hidden
 
 
+def _clock(device: torch.device) -> Callable[[], float]:
+    return time.perf_counter if device.type == "cuda" else time.process_time
+
+
 def seconds(work: Callable[[], Any], device: torch.device) -> float:
     """Of this process on a CPU; of the wall on CUDA."""
     cuda = device.type == "cuda"
-    clock = time.perf_counter if cuda else time.process_time
+    clock = _clock(device)
     if cuda:
         torch.cuda.synchronize(device)
     start = clock()
@@ -151,19 +155,6 @@ def step(module: nn.Module, x: Float[Tensor, "b t c h w"], precision: str) -> No
     hidden.backward(torch.ones_like(hidden))
     module.zero_grad()
     x.grad = None
-
-
-def peak(device: torch.device, dtype: torch.dtype, repeats: int = 10) -> float:
-    """FLOP/s of a large convolution or matrix product, whichever is faster: the best of `repeats`."""
-    batch, n = (64, 8192) if device.type == "cuda" else (8, 768)
-    x, weight = (
-        torch.randn(*shape, device=device, dtype=dtype).to(memory_format=torch.channels_last)
-        for shape in ((batch, 64, 32, 32), (256, 64, 7, 7))
-    )
-    a, b = (torch.randn(n, n, device=device, dtype=dtype) for _ in range(2))
-    convolution = min(seconds(lambda: F.conv2d(x, weight, padding=3), device) for _ in range(repeats))
-    product = min(seconds(lambda: a @ b, device) for _ in range(repeats))
-    return max(2.0 * weight.numel() * batch * 32**2 / convolution, 2.0 * n**3 / product)
 
 
 def compare(size: Size, rounds: int, device: torch.device, peaks: dict[str, float]) -> list[Row]:
@@ -225,7 +216,7 @@ def main(argv: list[str]) -> int:
             f"needs at least 1 round and sizes from 0 to {len(SIZES) - 1}"
         )
     device = torch.device(given.device)
-    peaks = {name: peak(device, dtype) for name, dtype in PRECISIONS.items()}
+    peaks = {name: peak_flops(device, dtype, _clock(device)) for name, dtype in PRECISIONS.items()}
     print("peak, GFLOP/s: " + ", ".join(f"{name} {value / 1e9:.0f}" for name, value in peaks.items()))
     rows = []
     for n in wanted:

@@ -115,9 +115,7 @@ def main(argv: list[str]) -> int:
     for kind, row in result.items():
         row["flops_share"] = flops / row["step_s"] / peak
         print(f"{kind:10} {row['step_s'] * 1e3:9.1f} {row['ratio']:7.3f} {row['flops_share']:14.1%}")
-    print(
-        f"model: {flops / 1e9:.2f} GFLOP a step; peak of this device by a matrix product: {peak / 1e9:.1f} GFLOP/s"
-    )
+    print(f"model: {flops / 1e9:.2f} GFLOP a step; measured peak of this device: {peak / 1e9:.1f} GFLOP/s")
     if given.json:
         Path(given.json).write_text(json.dumps({"rows": result, "flops": flops, "peak": peak}, indent=2))
     return 0
