@@ -168,7 +168,10 @@ def test_ctrl_c_saves_and_another_start_goes_on(
     ("mistake", "sentence"),
     [
         (["data.url=/nowhere/set"], "error: /nowhere/set: no data set here"),  # found by the driver
-        (["evaluation.steps=1", "evaluation.split=none"], "error: split 'none'"),  # found by a worker
+        (
+            ["evaluation.steps=1", "evaluation.split=none"],
+            "error: field evaluation.split: got none",
+        ),  # by a worker
         (
             ["scaling.use_gpu=true", "ray.start_timeout_s=15"],
             "error: field scaling.num_workers: no room for 1",
