@@ -92,6 +92,12 @@ def newest(store: Store) -> Checkpoint | None:
     return read_checkpoint(store, steps[-1]) if steps else None
 
 
+def run_of(url: str) -> str:
+    """The URL of a run, from it or from that of one of its checkpoints; folders above it may be called checkpoints."""
+    run, found, tail = url.rstrip("/").rpartition(f"/{FOLDER}/step-")
+    return run if found and "/" not in tail else url.rstrip("/")
+
+
 def load_model(url: str) -> LoadedModel:
     """The model of a run (its newest checkpoint) or of one checkpoint (`<run>/checkpoints/step-00000040`).
 
@@ -99,7 +105,8 @@ def load_model(url: str) -> LoadedModel:
         ValueError: there is no complete checkpoint at `url`, or the code's model has changed since.
         StorageError: the checkpoint is damaged.
     """
-    run, _, tail = url.rstrip("/").partition(f"/{FOLDER}/step-")
+    run = run_of(url)
+    tail = url.rstrip("/")[len(run) :].removeprefix(f"/{FOLDER}/step-")
     store = open_store(run)
     steps = steps_on(store)
     if not steps or (tail and (not tail.isdecimal() or int(tail) not in steps)):

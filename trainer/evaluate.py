@@ -21,8 +21,8 @@ from data_shards.manifest import read_manifest
 from data_shards.storage import open_store
 from model.interface import Video, VideoModel, Views
 from trainer.arguments import require_file, require_positive, write_file
-from trainer.batch import limited, to_video
-from trainer.checkpoint import FOLDER, LoadedModel, load_model
+from trainer.batch import to_video
+from trainer.checkpoint import LoadedModel, load_model, run_of
 from trainer.evaluation import MODEL, Curve, Evaluation
 from trainer.grid import Cell, grid_text, objects_grid
 from trainer.pictures import png
@@ -183,8 +183,8 @@ def videos(
 ) -> Iterator[Video]:
     """The first `limit` clips of a split, in the set's order, in batches of at most `batch`."""
     config = replace(loaded.config.data, url=data)
-    with closing(scan(config, split, batch if limit is None else min(batch, limit))) as batches:  # type: ignore[type-var]
-        yield from limited((to_video(clips, device) for clips in batches), limit)
+    with closing(scan(config, split, batch, limit=limit)) as batches:  # type: ignore[type-var]
+        yield from (to_video(clips, device) for clips in batches)
 
 
 def some_clips(video: Video, which: slice) -> Video:
@@ -194,11 +194,6 @@ def some_clips(video: Video, which: slice) -> Video:
         labels = {entry.name: getattr(truth, entry.name) for entry in fields(truth)}
         truth = replace(truth, **{name: None if v is None else v[which] for name, v in labels.items()})
     return Video(video.frames[which], truth)
-
-
-def run_of(checkpoint: str) -> str:
-    """The URL of the run, from that of one of its checkpoints; any folder above it may be called checkpoints."""
-    return checkpoint.rpartition(f"/{FOLDER}/step-")[0]
 
 
 def evaluation_name(split: str, data: str | None = None, limit: int | None = None) -> str:

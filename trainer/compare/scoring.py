@@ -11,11 +11,11 @@ from torch import Tensor
 from data_shards.manifest import Manifest, read_manifest, split_shards
 from data_shards.storage import open_store
 from model.interface import Video, Views
-from trainer.checkpoint import LoadedModel
+from trainer.checkpoint import LoadedModel, run_of
 from trainer.compare.published import TABLE_1, run_differences, set_differences
 from trainer.compare.table import Comparison, Network, Row, Training, distinct_names, in_papers_order
 from trainer.config import model_to
-from trainer.evaluate import CLIPS_PER_BATCH, evaluate, run_of, videos
+from trainer.evaluate import CLIPS_PER_BATCH, evaluate, videos
 from trainer.evaluation import MODEL, Evaluation
 from trainer.references import black, copy_last
 from trainer.report import journal_lines

@@ -6,8 +6,8 @@ from dataclasses import asdict, dataclass
 from itertools import combinations, pairwise
 from typing import Any
 
+from trainer.checkpoint import run_of
 from trainer.compare.published import TABLE_1, Published
-from trainer.evaluate import run_of
 
 MEASURES = {"bce": "cross-entropy", "mse": "squared error"}
 
