@@ -36,21 +36,21 @@ def to_video(batch: Batch, device: torch.device) -> Video:
     return Video(frames.permute(0, 1, 4, 2, 3).float() / 255, truth if has_truth else None)
 
 
-def first_clips(video: Video, count: int) -> Video:
-    """The first `count` clips of a batch, with their truth."""
+def some_clips(video: Video, which: slice) -> Video:
+    """Some clips of a batch, with their truth."""
     truth = video.truth
     if truth is not None:
         truth = Truth(
-            **{name: None if value is None else value[:count] for name, value in vars(truth).items()}
+            **{name: None if value is None else value[which] for name, value in vars(truth).items()}
         )
-    return Video(video.frames[:count], truth)
+    return Video(video.frames[which], truth)
 
 
 def limited(videos: Iterator[Video], clips: int | None) -> Iterator[Video]:
     """The first `clips` clips (None = all), in batches as they come."""
     for video in videos:
         size = video.frames.shape[0]
-        yield video if clips is None or size <= clips else first_clips(video, clips)
+        yield video if clips is None or size <= clips else some_clips(video, slice(clips))
         if clips is not None:
             clips -= size
             if clips <= 0:

@@ -187,15 +187,6 @@ def videos(
         yield from (to_video(clips, device) for clips in batches)
 
 
-def some_clips(video: Video, which: slice) -> Video:
-    """Some clips of a batch, with their truth."""
-    truth = video.truth
-    if truth is not None:
-        labels = {entry.name: getattr(truth, entry.name) for entry in fields(truth)}
-        truth = replace(truth, **{name: None if v is None else v[which] for name, v in labels.items()})
-    return Video(video.frames[which], truth)
-
-
 def evaluation_name(split: str, data: str | None = None, limit: int | None = None) -> str:
     """Where an evaluation lies below its run: of its own data set or of another, of all clips or the first `limit`."""
     first = "" if limit is None else f"-first-{limit}"

@@ -14,9 +14,9 @@ from data_shards.manifest import read_manifest, split_shards
 from data_shards.storage import Store, open_store
 from model.interface import Video, Views
 from trainer.arguments import require_file, require_folder, require_positive, write_file
-from trainer.batch import to_video
+from trainer.batch import some_clips, to_video
 from trainer.checkpoint import LoadedModel, load_model, read_checkpoint, run_of
-from trainer.evaluate import evaluate_on, evaluation_name, some_clips, store_beside_run
+from trainer.evaluate import evaluate_on, evaluation_name, store_beside_run
 from trainer.evaluation import Evaluation
 from trainer.journal import LINES
 from trainer.page import HERO, Shown, build_page

@@ -16,8 +16,8 @@ from data_shards.sources.sprites import Sprites
 from data_shards.writer import build
 from model.interface import ModelOutput, Video, VideoModel, Views
 from tests.saved_run import save_run
-from trainer.batch import to_video
-from trainer.evaluate import evaluate, main, some_clips
+from trainer.batch import some_clips, to_video
+from trainer.evaluate import evaluate, main
 from trainer.evaluation import Evaluation, aligned, count, number
 from trainer.grid import Cell, grid_text, objects_grid
 from trainer.plots import box_plot

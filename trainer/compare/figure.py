@@ -8,9 +8,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from model.interface import Video, Views
-from trainer.batch import limited
+from trainer.batch import limited, some_clips
 from trainer.checkpoint import LoadedModel
-from trainer.evaluate import some_clips
 from trainer.flow.wheel import flow_picture
 from trainer.pictures import Picture, rgb
 from trainer.report import POOL, rank_words, spread
