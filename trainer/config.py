@@ -18,9 +18,11 @@ from pydantic import (
     PlainSerializer,
     SkipValidation,
     TypeAdapter,
+    field_validator,
 )
 
 from data_shards.loader import DataConfig
+from data_shards.storage import check_url
 from model import MODELS
 from model.interface import ModelConfig
 
@@ -112,7 +114,15 @@ class MonitoringConfig(Frozen):
 
     port: int | None = Field(0, ge=0, le=65000)
     host: str = "127.0.0.1"
-    targets: str | None = None  # folder for Prometheus' file discovery; None = <output>/targets when local
+    # Folder for Prometheus' file discovery, or URL of a TargetServer; None = <output>/targets when local.
+    targets: str | None = None
+
+    @field_validator("targets")
+    @classmethod
+    def _on_this_machine(cls, value: str | None) -> str | None:
+        if value and not value.startswith(("http://", "https://")) and check_url(value)[0]:
+            raise ValueError("Prometheus reads no buckets: name a folder or http://host:port/targets")
+        return value
 
 
 class RunConfig(Frozen):

@@ -1,5 +1,6 @@
 """The run's own record: metrics.jsonl, TensorBoard events, the progress shown to a person or a log."""
 
+import hashlib
 import json
 import sys
 from pathlib import Path
@@ -76,11 +77,22 @@ class Journal:
         return lines
 
 
+def run_name(output: str) -> str:
+    """The label `run` of a run's series: the last part of its output, and six digits that tell it from its namesakes.
+
+    Raises:
+        ValueError: `output` is no URL that storage knows.
+    """
+    bucket, path = check_url(output)
+    whole = f"s3://{bucket}/{path}" if bucket else str(Path(path).absolute())
+    return f"{whole.rstrip('/').split('/')[-1]}-{hashlib.sha256(whole.encode()).hexdigest()[:6]}"
+
+
 def local_folder(run: str) -> Path:
-    """Where a run's own files are written: the run itself, or runs/<bucket>_<prefix> for one on object storage.
+    """Where a run's own files are written: the run itself, or runs/<run_name> for one on object storage.
 
     Raises:
         ValueError: `run` is no URL that storage knows.
     """
     bucket, path = check_url(run)
-    return Path("runs", f"{bucket}/{path}".rstrip("/").replace("/", "_")) if bucket else Path(path)
+    return Path("runs", run_name(run)) if bucket else Path(path)

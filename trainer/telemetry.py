@@ -1,6 +1,5 @@
 """What a run tells the world: Prometheus series, metrics.jsonl, the state it is in."""
 
-import hashlib
 import resource
 import time
 from collections.abc import Callable, Mapping
@@ -14,7 +13,7 @@ from data_shards.storage import check_url
 from monitoring.exporter import Exporter
 from monitoring.run_state import RunState, Timeline
 from trainer.config import RunConfig
-from trainer.journal import Journal, local_folder
+from trainer.journal import Journal, local_folder, run_name
 from trainer.process_group import ProcessGroup
 
 Report = Callable[[dict[str, Any]], None]
@@ -48,7 +47,7 @@ class Telemetry:
         monitoring = config.monitoring
         port = monitoring.port + group.rank if monitoring.port else monitoring.port
         given = monitoring.targets or str(local_folder(config.output) / "targets")
-        targets = given if "://" in given else Path(given)
+        targets = given if given.startswith(("http://", "https://")) else Path(check_url(given)[1])
         self._exporter = Exporter(run_name(config.output), group.rank, port, targets, host=monitoring.host)
         self.observe = self._exporter.observe
         self.enter(RunState.STARTING)
@@ -135,17 +134,6 @@ class Telemetry:
             self._journal.write(line)
             if self._report:
                 self._report(line)
-
-
-def run_name(output: str) -> str:
-    """The label `run` of a run's series: the last part of its output, and six digits that tell it from its namesakes.
-
-    Raises:
-        ValueError: `output` is no URL that storage knows.
-    """
-    bucket, path = check_url(output)
-    whole = f"s3://{bucket}/{path}" if bucket else str(Path(path).absolute())
-    return f"{whole.rstrip('/').split('/')[-1]}-{hashlib.sha256(whole.encode()).hexdigest()[:6]}"
 
 
 def memory_bytes(device: torch.device) -> tuple[float, float]:

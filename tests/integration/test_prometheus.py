@@ -15,7 +15,7 @@ import pytest
 from monitoring.catalogue import METRICS, Metric
 from tests.conftest import require
 from tests.integration.test_cluster import Job
-from trainer.telemetry import run_name
+from trainer.journal import run_name
 
 pytestmark = [pytest.mark.service, pytest.mark.slow, pytest.mark.timeout(400)]
 

@@ -19,7 +19,7 @@ from trainer.engine import deepspeed_config, micro_batch
 from trainer.exits import exit_code
 from trainer.flops import forward_flops, peak_flops
 from trainer.interruption import Interruption
-from trainer.journal import Journal, local_folder
+from trainer.journal import Journal, local_folder, run_name
 from trainer.overrides import resolve
 from trainer.process_group import environment, seed_draws
 
@@ -100,7 +100,8 @@ def test_the_journal_drops_lines_of_lost_work_and_half_lines(tmp_path: Path) -> 
 
 
 def test_a_run_on_a_bucket_writes_below_runs() -> None:
-    assert local_folder("s3://bucket/some/run") == Path("runs/bucket_some_run")
+    assert local_folder("s3://bucket/some/run") == Path("runs", run_name("s3://bucket/some/run"))
+    assert len({local_folder(f"s3://bucket/{path}") for path in ("a_b", "a/b", "c/b")}) == 3
     assert local_folder("/a/run") == local_folder("file:///a/run") == Path("/a/run")
 
 

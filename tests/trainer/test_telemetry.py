@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from monitoring.run_state import Timeline
+from trainer.journal import run_name
 from trainer.overrides import resolve
 from trainer.process_group import ProcessGroup
-from trainer.telemetry import Telemetry, run_name
+from trainer.telemetry import Telemetry
 
 
 def test_a_run_is_named_by_all_of_its_output(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -46,3 +47,14 @@ def test_runs_of_one_last_folder_share_a_folder_of_targets(tmp_path: Path) -> No
     assert json.loads(left.read_text())[0]["targets"]
     second.close()
     assert list(targets.iterdir()) == []
+
+
+def test_a_folder_of_targets_may_be_a_file_url_and_no_bucket(tmp_path: Path) -> None:
+    words = [f"output={tmp_path}/run", "data.url=set", f"monitoring.targets=file://{tmp_path}/targets"]
+    telemetry = Telemetry(
+        resolve("demo", words), ProcessGroup(0, 1, 0, torch.device("cpu")), Timeline.begin(), None
+    )
+    assert len(list((tmp_path / "targets").iterdir())) == 1
+    telemetry.close()
+    with pytest.raises(ValueError, match=r"^field monitoring\.targets: .*s3://bucket/targets.*name a folder"):
+        resolve("demo", ["data.url=set", "monitoring.targets=s3://bucket/targets"])
