@@ -6,11 +6,12 @@ from pathlib import Path
 import pytest
 
 from data_shards.sources.sprites import Sprites
-from data_shards.storage import open_store
+from data_shards.storage import StorageError, open_store
 from data_shards.writer import build
 from tests.ceph import Ceph
 from tests.launch import losses, start
 from trainer.checkpoint import load_model, newest
+from trainer.compare import command as compare
 from trainer.journal import local_folder
 
 pytestmark = [pytest.mark.service, pytest.mark.timeout(600)]
@@ -97,3 +98,8 @@ def test_mistakes_are_sentences_that_name_the_url(
     assert "s3://no-such-bucket/run" in said([f"data.url={stored}"], "s3://no-such-bucket/run")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
     assert stored in said([f"data.url={stored}"])
+
+
+def test_a_page_that_cannot_be_stored_is_told_before_the_runs_are_read(s3: Ceph) -> None:
+    with pytest.raises(StorageError, match=r"s3://no-such-bucket/page.*does not exist"):
+        compare.main(["no-such-run", "--out", "s3://no-such-bucket/page"])

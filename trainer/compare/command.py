@@ -35,8 +35,12 @@ def main(argv: list[str]) -> int:
     require_positive(given, "clips", "limit", "batch")
     folder, name = place(given.out)
     bucket, path = check_url(folder)
-    for ending in () if bucket else ("html", "json"):
-        require_file("out", Path(path, f"{name}.{ending}"))
+    store = open_store(folder)
+    for ending in ("html", "json"):
+        if bucket:
+            store.exists(f"{name}.{ending}")  # a bucket or key that is wrong is told before the work
+        else:
+            require_file("out", Path(path, f"{name}.{ending}"))
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     runs = [load_model(url) for url in given.runs]
     data = data_of(runs, given.data)
@@ -46,7 +50,6 @@ def main(argv: list[str]) -> int:
     ordered = {row.name: by_checkpoint[row.checkpoint] for row in comparison.networks}
     clips = shown_clips(ordered, scan(runs[0]), comparison.measure, given.clips)
     page = build_page(comparison, clips)
-    store = open_store(folder)
     store.put(f"{name}.json", comparison.to_json().encode())
     store.put(f"{name}.html", page.encode())
     print(comparison.found_order(), comparison.paper_order())
