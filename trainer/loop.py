@@ -6,6 +6,7 @@ run that was killed, resumed or moved to other machines draws the same curve.
 """
 
 import json
+import logging
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -21,8 +22,8 @@ from data_shards.manifest import Manifest, read_manifest
 from data_shards.storage import open_store
 from model.interface import Video, VideoModel
 from monitoring.run_state import RunState, Timeline
-from trainer import checkpoint as checkpoints
 from trainer.batch import split_video, to_video
+from trainer.checkpoint import Checkpoint, newest
 from trainer.config import RunConfig
 from trainer.engine import Engine, micro_batch, private_extensions, start_processes
 from trainer.evaluate import evaluate
@@ -30,8 +31,12 @@ from trainer.flops import forward_flops, peak_flops
 from trainer.interruption import Interruption
 from trainer.optim import learning_rate
 from trainer.process_group import ProcessGroup, seed_draws
+from trainer.restore import changes, restore
 from trainer.revision import code_revision
+from trainer.saver import Saver
 from trainer.telemetry import Report, Telemetry
+
+log = logging.getLogger(__name__)
 
 LEARNT = ("frames", "labels")  # what is read of clips to train on
 
@@ -83,7 +88,7 @@ def train(
         micro_batch(
             config, group.world
         )  # refuses a batch that cannot be shared out, before anything is built
-        found = checkpoints.newest(open_store(config.output))
+        found = newest(open_store(config.output))
         seed_draws(config.seed)
         model = config.model.build().to(group.device)
         _require_fit(model, config, manifest, group.device)
@@ -109,13 +114,23 @@ def _require_data(config: RunConfig, manifest: Manifest) -> None:
             f"field evaluation.split: got {config.evaluation.split}, but {url} has only {have}; set evaluation.split "
             f"to one of these, or evaluation.steps=0 to train without scores"
         )
-    if getattr(config.model, "supervised", False) and "labels" not in manifest.fields:
-        raise ValueError(f"{url}: has no labels, which the model learns from")
+    if getattr(config.model, "supervised", False):
+        if "labels" not in manifest.fields:
+            raise ValueError(f"{url}: has no labels, which the model learns from")
+        classes, known = getattr(config.model, "classes", 0), len(manifest.statistics.get("classes", ()))
+        if known > classes:
+            raise ValueError(f"field model.classes: got {classes}, but {url} has {known} classes")
 
 
 @torch.no_grad()
 def _require_fit(model: VideoModel, config: RunConfig, manifest: Manifest, device: torch.device) -> None:
-    """ValueError, in the model's words, unless it takes clips of the set's shape: it is shown an empty one."""
+    """ValueError, in the model's words, unless it takes clips of the set's shape: it is shown an empty one.
+
+    And unless it has something to learn.
+    """
+    if not any(True for _ in model.parameters()):
+        name = config.model_dump(mode="json")["model"]["name"]
+        raise ValueError(f"field model.name: got {name}, which has no weights to train; name another model")
     t, h, w, c = manifest.shape
     model.eval()
     try:
@@ -134,18 +149,21 @@ class Run:
         group: ProcessGroup,
         manifest: Manifest,
         model: VideoModel,
-        found: checkpoints.Checkpoint | None,
+        found: Checkpoint | None,
         telemetry: Telemetry,
     ) -> None:
         self.config, self.group, self.found, self.telemetry = config, group, found, telemetry
         store = open_store(config.output)
         self.start = found.step if found else 0
+        data = manifest.digest("train")
         if found:
-            self.engine = checkpoints.restore(store, found, config, group, model)
+            self.engine = restore(store, found, config, group, model)
+            if group.rank == 0 and (changed := changes(found, config, data)):
+                log.warning("going on from step %d with other settings: %s", found.step, "; ".join(changed))
         else:
             self.engine = Engine(model, config, group)
         revision = code_revision()
-        self.saver = checkpoints.Saver(store, config, group, revision)
+        self.saver = Saver(store, config, group, revision, data)
         self.samples = manifest.samples("train")
         self.share = config.batch.size // group.world
         slots = range(group.rank * self.share, (group.rank + 1) * self.share)

@@ -9,10 +9,11 @@ import pytest
 import torch
 
 from data_shards.storage import FolderStore, StorageError, Store, open_store
-from trainer.checkpoint import FOLDER, MANIFEST, Saver, load_model, newest, read_checkpoint, steps_on
+from trainer.checkpoint import FOLDER, MANIFEST, load_model, newest, read_checkpoint, steps_on
 from trainer.engine import Engine
 from trainer.overrides import resolve
 from trainer.process_group import ProcessGroup
+from trainer.saver import Saver
 
 ALONE = ProcessGroup(0, 1, 0, torch.device("cpu"))
 PROGRESS = {"first_start": 1.0, "seconds": {}, "restarts": 0}

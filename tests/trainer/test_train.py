@@ -8,8 +8,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from data_shards.sources.camvid import CamVid
 from data_shards.storage import StorageError, open_store
+from data_shards.writer import build
 from tests.clips import build_numbered
+from tests.data_shards.test_camvid import write_camvid
 from tests.launch import TINY, lines, losses
 from trainer.checkpoint import FOLDER, MANIFEST, steps_on
 from trainer.loop import Result, train
@@ -52,6 +55,44 @@ def test_what_makes_no_weights_may_change_in_a_resume(copy: Path, data: str) -> 
     words = ("model.remat=sqrt", "model.consistency=0.5", "model.sparsity.end=0.5", "model.noise=0.5")
     assert run(copy, data, "steps=3", *words).step == 3
     assert sorted(losses(copy)) == [1, 2, 3]
+
+
+def test_a_resume_with_other_settings_says_so(
+    copy: Path, data: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    moved, other = str(tmp_path / "moved"), str(tmp_path / "other")
+    shutil.copytree(data, moved)
+    build_numbered(other, 16, size=16, channels=3)
+    run(copy, moved, "steps=3", "optim.decay=constant")
+    (told,) = [record.getMessage() for record in caplog.records]
+    assert (
+        told == "going on from step 2 with other settings: field optim.decay: got constant, saved with cosine"
+    )
+    caplog.clear()
+    run(copy, moved, "steps=4", "optim.decay=constant")
+    assert not caplog.records, "neither a place nor, at a constant rate, a last step is a setting"
+    run(copy, other, "steps=5", "seed=1")
+    (told,) = [record.getMessage() for record in caplog.records]
+    assert "field seed: got 1, saved with 0" in told
+    assert (
+        f"steps: got 5, saved with 4; field data.url: {other} holds other clips than those trained on" in told
+    )
+
+
+def test_a_model_without_weights_is_refused(data: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"^field model\.name: got copy-last, which has no weights to train"):
+        run(tmp_path / "run", data, "model=copy-last", "steps=1")
+    assert not (tmp_path / "run").exists()
+
+
+def test_more_classes_than_the_model_has_are_told_before_anything_is_written(tmp_path: Path) -> None:
+    write_camvid(tmp_path, "train", [f"A_{i:04d}" for i in range(3)])
+    data = str(tmp_path / "set")
+    build("camvid", CamVid(str(tmp_path), width=24, height=16, frames=1), data, {"train": 3}, seed=0)
+    words = [f"data.url={data}", f"output={tmp_path / 'run'}", "model.classes=4", "model.class_weights=[]"]
+    with pytest.raises(ValueError, match=rf"^field model\.classes: got 4, but {data} has 11 classes$"):
+        train(resolve("camvid-segnet", [*words, "evaluation.steps=0", "steps=1"]))
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize(
