@@ -31,6 +31,7 @@ from trainer.flops import forward_flops, peak_flops
 from trainer.interruption import Interruption
 from trainer.optim import learning_rate
 from trainer.process_group import ProcessGroup, seed_draws
+from trainer.requirements import require_data, require_fit
 from trainer.restore import changes, restore
 from trainer.revision import code_revision
 from trainer.saver import Saver
@@ -82,7 +83,7 @@ def train(
     if config.engine.threads:
         torch.set_num_threads(config.engine.threads)
     manifest = read_manifest(config.data.url)
-    _require_data(config, manifest)
+    require_data(config, manifest)
     with Interruption(stopping) as interruption:
         group = start_processes()
         micro_batch(
@@ -91,7 +92,7 @@ def train(
         found = newest(open_store(config.output))
         seed_draws(config.seed)
         model = config.model.build().to(group.device)
-        _require_fit(model, config, manifest, group.device)
+        require_fit(model, config, manifest, group.device)
         timeline = Timeline.resumed(found.progress) if found else Timeline.begin()
         telemetry = Telemetry(config, group, timeline, report)
         try:
@@ -102,42 +103,6 @@ def train(
             raise
         finally:
             telemetry.close()
-
-
-def _require_data(config: RunConfig, manifest: Manifest) -> None:
-    """ValueError unless the data set has the splits and labels that the run needs."""
-    url, have = config.data.url, ", ".join(manifest.splits)
-    if "train" not in manifest.splits:
-        raise ValueError(f"{url}: no train split, only {have}")
-    if config.evaluation.steps and config.evaluation.split not in manifest.splits:
-        raise ValueError(
-            f"field evaluation.split: got {config.evaluation.split}, but {url} has only {have}; set evaluation.split "
-            f"to one of these, or evaluation.steps=0 to train without scores"
-        )
-    if getattr(config.model, "supervised", False):
-        if "labels" not in manifest.fields:
-            raise ValueError(f"{url}: has no labels, which the model learns from")
-        classes, known = getattr(config.model, "classes", 0), len(manifest.statistics.get("classes", ()))
-        if known > classes:
-            raise ValueError(f"field model.classes: got {classes}, but {url} has {known} classes")
-
-
-@torch.no_grad()
-def _require_fit(model: VideoModel, config: RunConfig, manifest: Manifest, device: torch.device) -> None:
-    """ValueError, in the model's words, unless it takes clips of the set's shape: it is shown an empty one.
-
-    And unless it has something to learn.
-    """
-    if not any(True for _ in model.parameters()):
-        name = config.model_dump(mode="json")["model"]["name"]
-        raise ValueError(f"field model.name: got {name}, which has no weights to train; name another model")
-    t, h, w, c = manifest.shape
-    model.eval()
-    try:
-        model(Video(torch.zeros(1, t, c, h, w, device=device)), 0)
-    except ValueError as error:
-        raise ValueError(f"{config.data.url}: {error}") from error
-    model.train()
 
 
 class Run:

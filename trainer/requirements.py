@@ -1,0 +1,43 @@
+"""What a run needs of its data set and its model, told before anything is written."""
+
+import torch
+
+from data_shards.manifest import Manifest
+from model.interface import Video, VideoModel
+from trainer.config import RunConfig
+
+
+def require_data(config: RunConfig, manifest: Manifest) -> None:
+    """ValueError unless the data set has the splits and labels that the run needs."""
+    url, have = config.data.url, ", ".join(manifest.splits)
+    if "train" not in manifest.splits:
+        raise ValueError(f"{url}: no train split, only {have}")
+    if config.evaluation.steps and config.evaluation.split not in manifest.splits:
+        raise ValueError(
+            f"field evaluation.split: got {config.evaluation.split}, but {url} has only {have}; set evaluation.split "
+            f"to one of these, or evaluation.steps=0 to train without scores"
+        )
+    if getattr(config.model, "supervised", False):
+        if "labels" not in manifest.fields:
+            raise ValueError(f"{url}: has no labels, which the model learns from")
+        classes, known = getattr(config.model, "classes", 0), len(manifest.statistics.get("classes", ()))
+        if known > classes:
+            raise ValueError(f"field model.classes: got {classes}, but {url} has {known} classes")
+
+
+@torch.no_grad()
+def require_fit(model: VideoModel, config: RunConfig, manifest: Manifest, device: torch.device) -> None:
+    """ValueError, in the model's words, unless it takes clips of the set's shape: it is shown an empty one.
+
+    And unless it has something to learn.
+    """
+    if not any(True for _ in model.parameters()):
+        name = config.model_dump(mode="json")["model"]["name"]
+        raise ValueError(f"field model.name: got {name}, which has no weights to train; name another model")
+    t, h, w, c = manifest.shape
+    model.eval()
+    try:
+        model(Video(torch.zeros(1, t, c, h, w, device=device)), 0)
+    except ValueError as error:
+        raise ValueError(f"{config.data.url}: {error}") from error
+    model.train()
