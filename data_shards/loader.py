@@ -163,9 +163,12 @@ def scan(
     numbers = np.searchsorted(ends, places, side="right")
     samples = places - ends[numbers] + np.array([shard.samples for shard in shards])[numbers]
     try:
-        for start in range(0, len(places), batch):
-            soon = slice(start, start + batch * config.ahead)
+        reach = batch * config.ahead
+        for start in range(-reach, len(places), batch):
+            soon = slice(start + reach, start + reach + batch)
             assembly.reader.expect(numbers[soon].tolist(), samples[soon].tolist())
+            if start < 0:
+                continue
             now = slice(start, start + batch)
             yield assembly.batch(numbers[now].tolist(), samples[now].tolist())
     finally:

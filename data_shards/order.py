@@ -1,10 +1,14 @@
 """Which samples make up global batch `step`: a pure function of (seed, step), whoever reads them.
 
 Shards are shuffled by (seed, epoch). Their concatenation of N samples is cut into V streams of N // V or N // V + 1
-samples, and each stream into blocks whose samples are shuffled inside the block. Position p = step * batch + slot
+samples, and each stream into equal blocks whose samples are shuffled inside the block. Position p = step * batch + slot
 of the endless sequence is place q = p mod N of epoch p // N, which is sample q // V of stream q mod V. So every
 epoch holds each sample once, for any N; streams are read nearly in sequence, V of them mixed; and a step is found
 without looking at the ones before it. A global batch may span two epochs.
+
+Which piece of the concatenation is stream 0, 1, ... is drawn by (seed, epoch) too: a batch of fewer than V takes
+streams of neighbouring numbers, and neighbouring pieces are often of one scene. And a small set has fewer streams,
+since a stream shorter than a block is hardly shuffled, and one of a single sample not at all.
 """
 
 from dataclasses import dataclass
@@ -21,8 +25,9 @@ class Order:
     Args:
         counts: samples of each shard, in the manifest's order.
         seed: of the shuffles.
-        streams: V, the number of places in the split that are read at the same time.
-        block: samples of a stream that are shuffled among themselves; about streams * block samples mix.
+        streams: the number of places in the split that are read at the same time; fewer where a stream would be
+            shorter than a block.
+        block: samples of a stream, at least, that are shuffled among themselves; about streams * block samples mix.
     """
 
     counts: tuple[int, ...]
@@ -43,6 +48,17 @@ class Order:
         """N, the samples of one epoch."""
         return sum(self.counts)
 
+    @property
+    def parallel(self) -> int:
+        """V, the streams there are."""
+        return max(1, min(self.streams, self.samples // self.block))
+
+    @property
+    def longest(self) -> int:
+        """Samples of the longest block."""
+        length = self.samples // self.parallel
+        return max(-(-n // max(1, n // self.block)) for n in (length, length + 1))
+
     def batch(
         self, step: int, size: int, slots: range
     ) -> tuple[Int64[np.ndarray, "b"], Int64[np.ndarray, "b"]]:
@@ -53,23 +69,24 @@ class Order:
         self, positions: Int64[np.ndarray, "p"]
     ) -> tuple[Int64[np.ndarray, "p"], Int64[np.ndarray, "p"]]:
         """(shard, sample in it) at each position of the endless sequence."""
+        v = self.parallel
         epochs, places = np.divmod(positions, self.samples)
-        offsets, streams = np.divmod(places, self.streams)
-        length, longer = divmod(self.samples, self.streams)  # the first `longer` streams hold one more
-        starts = streams * length + np.minimum(streams, longer)
-        lengths = length + (streams < longer)
-        blocks = offsets // self.block
-        firsts = blocks * self.block
-        sizes = np.minimum(self.block, lengths - firsts)
-        inner = self._shuffle(epochs, streams, blocks, sizes, offsets - firsts)
-        places = starts + firsts + inner
+        offsets, streams = np.divmod(places, v)
+        lengths = _lengths(self.samples, v)[streams]
+        number = np.maximum(1, lengths // self.block)  # of blocks; the first `longer` hold one sample more
+        sizes, longer = np.divmod(lengths, number)
+        blocks = np.maximum(offsets // (sizes + 1), (offsets - longer) // sizes)
+        firsts = blocks * sizes + np.minimum(blocks, longer)
+        sizes += blocks < longer
+        places = firsts + self._shuffle(epochs, streams, blocks, sizes, offsets - firsts)
         shards, samples = np.empty_like(places), np.empty_like(places)
         for epoch in np.unique(epochs):
             here = epochs == epoch
+            within = _starts(self.samples, v, self.seed, int(epoch))[streams[here]] + places[here]
             order, ends = _shuffled_shards(self.counts, self.seed, int(epoch))
-            nth = np.searchsorted(ends, places[here], side="right")
+            nth = np.searchsorted(ends, within, side="right")
             shards[here] = order[nth]
-            samples[here] = places[here] - ends[nth] + np.asarray(self.counts)[order[nth]]
+            samples[here] = within - ends[nth] + np.asarray(self.counts)[order[nth]]
         return shards, samples
 
     def _shuffle(
@@ -81,8 +98,8 @@ class Order:
         places: Int64[np.ndarray, "p"],
     ) -> Int64[np.ndarray, "p"]:
         """Where the shuffle of its block sends each place: the rank of random keys."""
-        inside = np.arange(self.block)
-        keys = mix(mix(mix(mix(_words(self.seed), epochs), streams), blocks)[:, None], inside)
+        inside = np.arange(sizes.max(initial=1))
+        keys = mix(mix(mix(_key(self.seed, 0, epochs), streams), blocks)[:, None], inside)
         keys = np.where(
             inside < sizes[:, None], keys, np.iinfo(np.uint64).max
         )  # a short block's end stays last
@@ -95,9 +112,28 @@ def _shuffled_shards(
     counts: tuple[int, ...], seed: int, epoch: int
 ) -> tuple[Int64[np.ndarray, "s"], Int64[np.ndarray, "s"]]:
     """Shards in the order of `epoch`, and where each ends in their concatenation."""
-    keys = mix(mix(_words(~seed), _words(epoch)), np.arange(len(counts)))
+    keys = mix(_key(seed, 1, np.array([epoch])), np.arange(len(counts)))
     order = np.argsort(keys, kind="stable")
     return order, np.cumsum(np.asarray(counts)[order])
+
+
+@lru_cache(maxsize=4)
+def _starts(samples: int, streams: int, seed: int, epoch: int) -> Int64[np.ndarray, "v"]:
+    """Where in the concatenation each stream of `epoch` begins."""
+    order = np.argsort(mix(_key(seed, 2, np.array([epoch])), np.arange(streams)), kind="stable")
+    lengths, starts = _lengths(samples, streams)[order], np.empty(streams, np.int64)
+    starts[order] = np.cumsum(lengths) - lengths
+    return starts
+
+
+def _lengths(samples: int, streams: int) -> Int64[np.ndarray, "v"]:
+    """Of the streams: they differ by one at most, and those of the lowest numbers are the longer ones."""
+    return samples // streams + (np.arange(streams) < samples % streams)
+
+
+def _key(seed: int, use: int, epochs: Int64[np.ndarray, "e"]) -> UInt64[np.ndarray, "e"]:
+    """Random bits for one use of (seed, epoch). The seed is mixed first: seed ^ epoch is that of other pairs too."""
+    return mix(mix(np.array([seed], np.uint64), np.array([use])), epochs)
 
 
 def mix(state: UInt64[np.ndarray, "..."], value: np.ndarray) -> UInt64[np.ndarray, "..."]:
@@ -110,9 +146,3 @@ def mix(state: UInt64[np.ndarray, "..."], value: np.ndarray) -> UInt64[np.ndarra
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return z ^ (z >> np.uint64(31))
-
-
-def _words(number: int) -> UInt64[np.ndarray, "1"]:
-    return np.array(
-        [number % (1 << 64)], np.uint64
-    )  # an array, since numpy warns where a scalar wraps around

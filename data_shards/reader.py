@@ -1,7 +1,8 @@
 """Samples out of shards by number: byte ranges fetched ahead of need, pinned to one version, checked.
 
 A shard is read in extents of about a MiB, the same ones for whoever reads: consecutive samples, a fixed number per
-shard. An extent is kept until each of its samples was taken once.
+shard. An extent is kept as long as one of its samples is expected. After that, until each of them was taken once or
+`kept` others have been of use since.
 """
 
 import hashlib
@@ -18,6 +19,7 @@ from data_shards.manifest import Index, Shard
 from data_shards.storage import Changed, NotFound, StorageError, Store
 
 T = TypeVar("T")
+_INDEXES = 256  # of shards, kept at most: some kB each
 
 
 class ShardError(StorageError):
@@ -47,10 +49,11 @@ class _Open:
 
 @dataclass
 class _Extent:
-    """Samples [first, last) of a shard, fetched or on their way; `left` were not taken yet."""
+    """Samples [first, last) of a shard, fetched or on their way: `left` not taken yet, `expected` announced."""
 
     fetched: "Future[tuple[_Open, int, memoryview]]"
     left: int
+    expected: int = 0
 
 
 @dataclass
@@ -62,7 +65,8 @@ class Reader:
         shards: addressed by their place here.
         wanted: whether a member of this name is read.
         extent_bytes: of one fetch, about; a longer sample is fetched alone.
-        kept: extents kept at most. Too few are fetched again and again: two for each stream that is read.
+        kept: extents kept at most of which nothing is expected. Too few are fetched again and again: what holds the
+            blocks in use of all streams that are read.
         threads: fetches at the same time.
     """
 
@@ -73,16 +77,15 @@ class Reader:
     kept: int = 128
     threads: int = 4
     bytes: int = 0  # read so far
-    _extents: "OrderedDict[tuple[int, int], _Extent]" = field(default_factory=OrderedDict)
+    _awaited: dict[tuple[int, int], _Extent] = field(default_factory=dict)
+    _kept: "OrderedDict[tuple[int, int], _Extent]" = field(default_factory=OrderedDict)
     _open: "OrderedDict[int, Future[_Open]]" = field(default_factory=OrderedDict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _jobs: "queue.SimpleQueue[Callable[[], None] | None]" = field(default_factory=queue.SimpleQueue)
 
     def __post_init__(self) -> None:
-        # Samples per extent come from the manifest, so that naming an extent needs no index.
-        self._per_extent = [
-            max(1, round(self.extent_bytes * shard.samples / max(1, shard.bytes))) for shard in self.shards
-        ]
+        # From the manifest, so that naming an extent needs no index.
+        self._per_extent = [samples_per_extent(shard, self.extent_bytes) for shard in self.shards]
         for _ in range(self.threads):
             # Daemons: a fetch that waits for a dead store must not keep the process from ending.
             threading.Thread(target=self._work, name="reader", daemon=True).start()
@@ -94,9 +97,9 @@ class Reader:
             self._jobs.put(None)
 
     def expect(self, shards: Iterable[int], samples: Iterable[int]) -> None:
-        """Start to fetch what holds these samples, in this order."""
+        """Start to fetch what holds these samples, in this order; each is to be taken once for each time announced."""
         for shard, sample in zip(shards, samples, strict=True):
-            self._extent(shard, sample)
+            self._extent(shard, sample).expected += 1
 
     def sample(self, shard: int, sample: int) -> Sample:
         """The wanted members of one sample, each as long and with the CRC-32 that the index says.
@@ -108,9 +111,7 @@ class Reader:
         """
         extent = self._extent(shard, sample)
         opened, base, data = extent.fetched.result()
-        extent.left -= 1
-        if extent.left == 0:
-            self._extents.pop((shard, sample // self._per_extent[shard]), None)
+        self._taken(shard, sample, extent)
         index = opened.index
         key = str(index.keys[sample])
         offsets, sizes, crcs = (
@@ -131,19 +132,30 @@ class Reader:
         return Sample(key, members)
 
     def _extent(self, shard: int, sample: int) -> _Extent:
+        """The awaited extent that holds a sample."""
         per = self._per_extent[shard]
-        number = sample // per
-        found = self._extents.get((shard, number))
+        place = shard, sample // per
+        found = self._awaited.get(place) or self._kept.pop(place, None)
         if found is None:
-            first, last = number * per, min((number + 1) * per, self.shards[shard].samples)
+            first, last = place[1] * per, min((place[1] + 1) * per, self.shards[shard].samples)
             found = _Extent(Future(), last - first)
-            self._extents[shard, number] = found
             self._jobs.put(_job(found.fetched, lambda: self._fetch(shard, first, last)))
-            while len(self._extents) > self.kept:
-                self._extents.popitem(last=False)
-        else:
-            self._extents.move_to_end((shard, number))
+        self._awaited[place] = found
         return found
+
+    def _taken(self, shard: int, sample: int, extent: _Extent) -> None:
+        """Count a sample as taken, and let go of what is not needed any more."""
+        extent.left -= 1
+        extent.expected -= 1
+        if extent.expected > 0:
+            return
+        extent.expected = 0  # a sample that takes the place of a damaged one was not announced
+        place = shard, sample // self._per_extent[shard]
+        del self._awaited[place]
+        if extent.left > 0:
+            self._kept[place] = extent
+            while len(self._kept) > self.kept:
+                self._kept.popitem(last=False)
 
     def _work(self) -> None:
         while (job := self._jobs.get()) is not None:
@@ -171,7 +183,7 @@ class Reader:
             mine = found is None
             if found is None:
                 found = self._open[number] = Future()
-                while len(self._open) > self.kept:
+                while len(self._open) > max(_INDEXES, self.kept):
                     self._open.popitem(last=False)
             else:
                 self._open.move_to_end(number)
@@ -213,3 +225,8 @@ def _job(future: "Future[T]", call: Callable[[], T]) -> Callable[[], None]:
             future.set_exception(error)
 
     return run
+
+
+def samples_per_extent(shard: Shard, extent_bytes: int) -> int:
+    """How many consecutive samples of `shard` make an extent of about `extent_bytes`."""
+    return max(1, round(extent_bytes * shard.samples / max(1, shard.bytes)))

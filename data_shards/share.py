@@ -12,10 +12,10 @@ from torch.utils.data import IterableDataset, get_worker_info
 
 from data_shards.assembly import Assembly, known_fields
 from data_shards.clip import Batch
-from data_shards.config import DataConfig
+from data_shards.config import DataConfig, default_streams
 from data_shards.manifest import Manifest, split_shards
 from data_shards.order import Order
-from data_shards.reader import Reader
+from data_shards.reader import Reader, samples_per_extent
 from data_shards.storage import open_store
 
 
@@ -58,12 +58,14 @@ class Share(IterableDataset[Any]):
         """Of the split."""
         shards = split_shards(self.manifest, self.split, self.config.url)
         counts = tuple(shard.samples for shard in shards)
-        return Order(counts, self.seed, self.config.streams, self.config.block)
+        streams = self.config.streams or default_streams(self.batch)
+        return Order(counts, self.seed, streams, self.config.block)
 
     def batches(self, slots: range) -> Generator[tuple[Batch, Counters], None, None]:
         """The endless batches of `slots`, and what was done for each."""
         order = self.order()
-        assembly = open_assembly(self.config, self.manifest, self.split, self.fields)
+        kept = self._kept(order, slots)
+        assembly = open_assembly(self.config, self.manifest, self.split, self.fields, kept)
         try:
             ahead = [
                 order.batch(step, self.batch, slots)
@@ -89,6 +91,14 @@ class Share(IterableDataset[Any]):
         finally:
             assembly.reader.close()
 
+    def _kept(self, order: Order, slots: range) -> int:
+        """Extents that hold the blocks in use of the streams that `slots` read."""
+        shards = self.manifest.splits[self.split]
+        per = min(samples_per_extent(shard, self.config.extent_bytes) for shard in shards)
+        v = order.parallel
+        mine = v // self.batch * len(slots) if v % self.batch == 0 else v
+        return mine * (-(-order.longest // per) + 1)
+
     def __iter__(self) -> Iterator[Any]:
         """In a loader process: (keys, tensors, counters) of each step, or the exception that ends it."""
         info = get_worker_info()
@@ -105,16 +115,16 @@ class Share(IterableDataset[Any]):
 
 
 def open_assembly(
-    config: DataConfig, manifest: Manifest, split: str, fields: tuple[str, ...] | None
+    config: DataConfig, manifest: Manifest, split: str, fields: tuple[str, ...] | None, kept: int = 0
 ) -> Assembly:
-    """What makes batches of `split`; close its reader in the end."""
+    """What makes batches of `split`; close its reader in the end. `kept`: see Reader; none for one pass in sequence."""
     names = known_fields(manifest, fields, config.url)
     reader = Reader(
         open_store(config.url, config.deadline),
         split_shards(manifest, split, config.url),
         lambda member: member.partition(".")[0] in names,
         extent_bytes=config.extent_bytes,
-        kept=2 * config.streams + config.threads,
+        kept=kept,
         threads=config.threads,
     )
     return Assembly(reader, manifest, names, config.damage)

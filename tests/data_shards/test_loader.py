@@ -19,7 +19,7 @@ import pytest
 from data_shards.clip import Batch
 from data_shards.loader import Counters, DataConfig, Loader, scan
 from data_shards.manifest import Index, read_manifest
-from data_shards.reader import DamagedSample, ShardError
+from data_shards.reader import DamagedSample, Reader, ShardError
 from data_shards.storage import StorageError
 from tests.clips import Numbered, build_numbered
 
@@ -145,14 +145,63 @@ def test_small_extents_and_few_threads_change_nothing(url: str, sequence: list[l
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_counters(url: str, workers: int) -> None:
-    manifest = read_manifest(url)
-    with Loader(DataConfig(url, workers=workers, streams=8), "train", BATCH, range(BATCH)) as loader:
+    config = DataConfig(url, workers=workers, streams=8, ahead=1, extent_bytes=1)
+    with Loader(config, "train", BATCH, range(BATCH)) as loader:
         for _ in islice(loader, STEPS):
             pass
         assert loader.counters.samples == STEPS * BATCH
         assert loader.counters.retries == loader.counters.damaged_samples == 0
-        # Less than the tars twice: headers, facts and padding at the ends of extents are not read.
-        assert 0.8 * manifest.size("train") < loader.counters.bytes < 4 * manifest.size("train")
+        # Members with their headers and padding, a step ahead, and once the index of each shard.
+        assert 1.0 < loader.counters.bytes / read(url, config, STEPS * BATCH) < 1.4
+
+
+def read(url: str, config: DataConfig, samples: int) -> float:
+    """Bytes of the frames of so many clips, as stored."""
+    manifest, total, count = read_manifest(url), 0, 0
+    for shard in manifest.splits["train"]:
+        index = Index.from_bytes(Path(url, shard.index).read_bytes())
+        total += int(index.sizes[:, index.column("frames.npy.zst")].sum())
+        count += len(index)
+    return samples * total / count
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory: pytest.TempPathFactory) -> str:
+    url = str(tmp_path_factory.mktemp("many"))
+    build_numbered(url, 3000, shard_bytes=1_000_000)
+    return url
+
+
+@pytest.mark.parametrize("clips", [1, 5, 40])  # of an extent
+@pytest.mark.parametrize("batch", [8, 48, 256])
+def test_what_is_asked_for_is_read_once(many: str, clips: int, batch: int) -> None:
+    manifest = read_manifest(many)
+    config = DataConfig(many, extent_bytes=clips * manifest.size("train") // 3000)
+    steps = 6000 // batch
+    with Loader(config, "train", batch, range(batch)) as loader:
+        for _ in islice(loader, steps):
+            pass
+        # Fetched in one piece with its samples: what lies between their frames. Ahead: eight steps.
+        whole = manifest.size("train") * (steps + config.ahead) * batch / 3000
+        assert loader.counters.bytes < 1.15 * whole
+    ranks = 0
+    for rank in range(4):
+        slots = range(rank * batch // 4, (rank + 1) * batch // 4)
+        with Loader(config, "train", batch, slots) as loader:
+            for _ in islice(loader, steps):
+                pass
+            ranks += loader.counters.bytes
+    assert ranks < (1.3 if clips < 40 else 2.0) * whole  # neighbouring streams share the extents between them
+
+
+@pytest.mark.parametrize("clips", [1, 5, 40])
+def test_a_scan_reads_all_once(many: str, clips: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[int] = []
+    monkeypatch.setattr(Reader, "_count", lambda self, size: sizes.append(size))
+    size = read_manifest(many).size("train")
+    for _ in scan(DataConfig(many, extent_bytes=clips * size // 3000), "train", 32):
+        pass
+    assert sum(sizes) < 1.05 * size
 
 
 def damage(url: str, shard: int, sample: int, byte: int = 20) -> str:

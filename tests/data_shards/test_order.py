@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from data_shards.config import DataConfig, default_streams
 from data_shards.order import Order, mix
 
 # Orders are made in the tests: type checks draw random numbers, which hypothesis forbids in a strategy.
@@ -66,19 +67,47 @@ def test_the_order_never_changes() -> None:
     """Numbers written down once: a release that moves them breaks every resumed run."""
     order = Order(counts=(5, 3, 4), seed=7, streams=4, block=2)
     shards, samples = order.locate(np.arange(12))
-    assert shards.tolist() == [2, 2, 0, 1, 2, 0, 0, 1, 2, 0, 0, 1]
-    assert samples.tolist() == [1, 3, 3, 0, 0, 0, 2, 1, 2, 1, 4, 2]
+    assert shards.tolist() == [1, 0, 1, 2, 0, 0, 1, 2, 0, 0, 2, 2]
+    assert samples.tolist() == [2, 3, 1, 0, 0, 2, 0, 1, 1, 4, 3, 2]
     assert mix(np.array([0], np.uint64), np.array([0])).tolist() == [
         0xE220A8397B1DCDAF
     ]  # splitmix64's first number
 
 
+def test_every_pair_of_seed_and_epoch_has_an_order_of_its_own() -> None:
+    orders = set()
+    for seed in range(16):
+        places = ids(Order(counts=(60, 40), seed=seed), np.arange(16 * 100))
+        orders |= {tuple(places[epoch * 100 : (epoch + 1) * 100]) for epoch in range(16)}
+    assert len(orders) == 256
+
+
+@pytest.mark.parametrize("samples", [20, 64, 100, 367, 1000, 5000])
+@pytest.mark.parametrize("batch", [4, 16])
+def test_a_batch_is_no_run_of_neighbours(samples: int, batch: int) -> None:
+    """With the default streams, clips of a batch are about as far apart as random ones: neighbours are of one scene."""
+    counts = (samples // 3, samples // 3, samples - 2 * (samples // 3))
+    defaults = DataConfig("set")
+    distances = []
+    for seed in range(5):
+        order = Order(counts, seed, default_streams(batch), defaults.block)
+        shards, places = order.locate(np.arange(4 * samples // batch * batch))
+        whole = (places + np.cumsum((0, *counts))[shards]).reshape(-1, batch)
+        distances.append(np.abs(np.diff(whole, axis=1)).ravel() / samples)
+    distance = np.concatenate(distances)
+    assert (
+        0.95 < np.mean(distance) / (1 / 3) < 1.25
+    )  # pieces of few streams, each once, are a little further apart
+    assert np.mean(distance < 0.04) < 1 - 0.96**2  # the share of random pairs that are so close
+
+
 def test_epochs_and_seeds_differ() -> None:
-    order = Order(counts=(50, 50), seed=0, streams=8)
-    first, second = ids(order, np.arange(100)), ids(order, np.arange(100, 200))
-    other = ids(Order(counts=(50, 50), seed=1, streams=8), np.arange(100))
-    assert sum(a == b for a, b in zip(first, second, strict=True)) < 10
-    assert sum(a == b for a, b in zip(first, other, strict=True)) < 10
+    for size in (20, 50):
+        order = Order(counts=(size, size), seed=0)
+        first, second = ids(order, np.arange(2 * size)), ids(order, np.arange(2 * size, 4 * size))
+        other = ids(Order(counts=(size, size), seed=1), np.arange(2 * size))
+        assert sum(a == b for a, b in zip(first, second, strict=True)) < size / 4
+        assert sum(a == b for a, b in zip(first, other, strict=True)) < size / 4
 
 
 def test_streams_are_read_nearly_in_sequence() -> None:
@@ -88,7 +117,7 @@ def test_streams_are_read_nearly_in_sequence() -> None:
     for stream in range(10):
         walk = samples[stream::10]
         assert len(set(shards[stream::10])) == 1  # streams of 100 samples, shards of 100
-        assert np.all(np.abs(walk - np.arange(100)) < 16)
+        assert np.all(np.abs(walk - np.arange(100)) < 17)  # six blocks of 16 or 17
         assert not np.array_equal(walk, np.arange(100))
 
 
