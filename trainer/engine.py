@@ -72,6 +72,13 @@ def deepspeed_config(config: RunConfig, world: int, universal: bool = False) -> 
         "zero_allow_untested_optimizer": True,  # ours is tested by tests/trainer/test_optim.py
         "zero_optimization": {"stage": config.engine.zero_stage},
         "checkpoint": {"load_universal": universal},
+        # DeepSpeed opens the autocast: one that is open around it, it turns off on a GPU. No module is named whose
+        # gradients would be summed over ranks in bf16.
+        "torch_autocast": {
+            "enabled": config.engine.precision == "bf16",
+            "dtype": "bfloat16",
+            "lower_precision_safe_modules": [],
+        },
     }
 
 
@@ -82,7 +89,6 @@ class Engine:
         self, model: VideoModel, config: RunConfig, group: ProcessGroup, universal: bool = False
     ) -> None:
         self.config, self.group = config, group
-        self._autocast = config.engine.precision == "bf16"
         optimizer = build_optimizer(config.optim, model.parameters())
         self._settings = dict(optimizer.defaults)
         with _quiet():
@@ -100,8 +106,7 @@ class Engine:
 
     def forward(self, video: Video, step: int) -> ModelOutput:
         """The model's output for one micro-batch, in the precision of the config."""
-        with torch.autocast(self.group.device.type, torch.bfloat16, enabled=self._autocast):
-            output: ModelOutput = self._engine(video, step)
+        output: ModelOutput = self._engine(video, step)
         return output
 
     def backward(self, loss: Tensor) -> None:

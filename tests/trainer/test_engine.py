@@ -90,3 +90,51 @@ def test_changed_betas_take_effect_after_a_load(alone: ProcessGroup, tmp_path: P
     before = ["name=adam", "weight_decay=0", "betas=[0.5, 0.75]", "eps=0.125"]
     after = ["name=adam", "weight_decay=0", "betas=[0.25, 0.5]", "eps=0.5"]
     torch.testing.assert_close(resumed(alone, tmp_path, stage, before, after), weights)
+
+
+class Product(VideoModel):
+    """Its loss is a matrix product and tells, as a term, in how many bits it was made."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.full((2, 2), 1.0))
+
+    def forward(self, video: Video, step: int) -> ModelOutput:
+        product = torch.ones(2, 2) @ self.weight
+        bits = torch.tensor(float(torch.finfo(product.dtype).bits))
+        return ModelOutput(product.float().sum(), {"bits": bits}, Views())
+
+    def predict(self, video: Video, horizon: int) -> Tensor:
+        raise ValueError("predicts nothing")
+
+
+@pytest.mark.parametrize("stage", [0, 1, 2, 3])
+@pytest.mark.parametrize(("precision", "bits"), [("fp32", 32), ("bf16", 16)])
+@pytest.mark.parametrize("device_asked", ["cuda", "cpu"])
+def test_the_precision_is_that_of_the_config(
+    alone: ProcessGroup,
+    monkeypatch: pytest.MonkeyPatch,
+    stage: int,
+    precision: str,
+    bits: int,
+    device_asked: str,
+) -> None:
+    """Also where the question without a device is about the one in use, as it is on a GPU: DeepSpeed asks so."""
+    answer = torch.is_autocast_enabled
+    monkeypatch.setattr(torch, "is_autocast_enabled", lambda device=device_asked: answer(device))
+    words = [
+        f"engine.precision={precision}",
+        f"engine.zero_stage={stage}",
+        "optim.name=sgd",
+        "optim.clip_norm=0",
+    ]
+    config = resolve("demo", ["batch.size=1", "batch.micro=1", *words])
+    engine = Engine(Product(), config, alone)
+    output = engine.forward(Video(torch.zeros(1, 1, 1, 1, 1)), 0)
+    engine.backward(output.loss)
+    engine.update(0.25, last=True)
+    assert output.terms["bits"] == bits
+    weights = engine.weights()["weight"]
+    assert weights.dtype == torch.float32
+    torch.testing.assert_close(weights, torch.full((2, 2), 1.0 - 0.25 * 2))
+    engine.close()
