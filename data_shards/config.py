@@ -37,6 +37,7 @@ class DataConfig:
 
     def __post_init__(self) -> None:
         check_url(self.url)
+        object.__setattr__(self, "url", self.url.rstrip("/") or self.url)  # one place, one name
         if self.workers < 0:
             raise ValueError(f"workers {self.workers} must be at least 0")
         for name in ("streams", "block", "ahead", "threads", "extent_bytes"):

@@ -48,6 +48,11 @@ class Checkpoint:
         """Where it lies below the run."""
         return f"{FOLDER}/step-{self.step:08d}"
 
+    @property
+    def weights(self) -> str:
+        """Twelve hexadecimal digits of the weights' hash: a run that went back may save others at the same step."""
+        return self.files[weights_name(self)][1][:12]
+
 
 @dataclass(frozen=True)
 class LoadedModel:
@@ -55,8 +60,13 @@ class LoadedModel:
 
     config: RunConfig
     model: VideoModel
-    step: int
+    checkpoint: Checkpoint
     url: str
+
+    @property
+    def step(self) -> int:
+        """Optimiser steps done."""
+        return self.checkpoint.step
 
 
 def steps_on(store: Store) -> list[int]:
@@ -118,7 +128,7 @@ def load_model(url: str) -> LoadedModel:
                 f"its weights were saved by revision {checkpoint.revision} and do not fit this code's model"
             )
             raise ValueError(f"{run}/{checkpoint.folder}: {reason}") from error
-    return LoadedModel(config, model.eval(), checkpoint.step, f"{run}/{checkpoint.folder}")
+    return LoadedModel(config, model.eval(), checkpoint, f"{run}/{checkpoint.folder}")
 
 
 def download(store: Store, checkpoint: Checkpoint, name: str, folder: Path) -> Path:

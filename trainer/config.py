@@ -30,7 +30,7 @@ from model.interface import ModelConfig
 class Frozen(BaseModel):
     """A frozen config that refuses unknown fields."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True, allow_inf_nan=False)
 
 
 def model_from(value: Any) -> Any:

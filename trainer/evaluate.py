@@ -20,7 +20,7 @@ from data_shards.loader import scan
 from data_shards.manifest import read_manifest
 from data_shards.storage import open_store
 from model.interface import Video, VideoModel, Views
-from trainer.arguments import require_file, require_positive, write_file
+from trainer.arguments import place, require_file, require_positive, write_file
 from trainer.batch import to_video
 from trainer.checkpoint import LoadedModel, load_model, run_of
 from trainer.evaluation import MODEL, Curve, Evaluation
@@ -115,7 +115,9 @@ def main(argv: list[str]) -> int:
     parser.add_argument(
         "checkpoints", nargs="+", metavar="RUN_OR_CHECKPOINT", help="a path or s3://bucket/prefix"
     )
-    parser.add_argument("--data", nargs="+", metavar="URL", help="data sets (default: the one of the run)")
+    parser.add_argument(
+        "--data", nargs="+", type=place, metavar="URL", help="data sets (default: the one of the run)"
+    )
     parser.add_argument("--split", default="val")
     parser.add_argument("--limit", type=int, metavar="N", help="only the first N clips of each set")
     parser.add_argument("--batch", type=int, default=CLIPS_PER_BATCH, help="clips at once")
@@ -166,16 +168,23 @@ def evaluate_on(
     batch: int = CLIPS_PER_BATCH,
 ) -> Evaluation:
     """Score a loaded model, on `device` already, on (the first `limit` clips of) a split of the set at `data`."""
-    statistics = read_manifest(data).statistics
+    manifest = read_manifest(data)
     result = evaluate(
         loaded.model,
         videos(loaded, data, split, device, limit, batch),
         loaded.step,
         device,
-        references=REFERENCES | label_references(statistics),
+        references=REFERENCES | label_references(manifest.statistics),
     )
-    classes = tuple(statistics.get("classes", ()))
-    return replace(result, checkpoint=loaded.url, data=data, split=split, classes=classes)
+    return replace(
+        result,
+        checkpoint=loaded.url,
+        data=data,
+        split=split,
+        classes=tuple(manifest.statistics.get("classes", ())),
+        weights=loaded.checkpoint.weights,
+        shards=manifest.digest(split),
+    )
 
 
 def videos(

@@ -37,7 +37,8 @@ class Evaluation:
     `tables[contender][score]`: contender is "model", "copy-last", "black", "oracle ceiling" or "majority class".
     `skipped` maps each score that the model could not be given to what was missing. `slots` is K_m (0 = none),
     `objects` the mean number of objects in a clip, K_d (None = no truth). `classes` are the names of the data set's
-    classes of pixels.
+    classes of pixels. `weights` and `shards` tell by hash what was scored and on what: at `checkpoint` and `data` there
+    may be others by now.
     """
 
     step: int
@@ -50,6 +51,8 @@ class Evaluation:
     data: str = ""
     split: str = ""
     classes: tuple[str, ...] = ()
+    weights: str = ""  # Checkpoint.weights
+    shards: str = ""  # Manifest.digest of the split
 
     @property
     def scores(self) -> dict[str, float]:

@@ -13,9 +13,9 @@ from data_shards.loader import scan
 from data_shards.manifest import read_manifest, split_shards
 from data_shards.storage import Store, open_store
 from model.interface import Video, Views
-from trainer.arguments import require_file, require_folder, require_positive, write_file
+from trainer.arguments import place, require_file, require_folder, require_positive, write_file
 from trainer.batch import some_clips, to_video
-from trainer.checkpoint import LoadedModel, load_model, read_checkpoint, run_of
+from trainer.checkpoint import LoadedModel, load_model, run_of
 from trainer.evaluate import evaluate_on, evaluation_name, store_beside_run
 from trainer.evaluation import Evaluation
 from trainer.journal import LINES
@@ -31,7 +31,7 @@ def main(argv: list[str]) -> int:
     """Make the page of a run (or of one checkpoint); writes <run>/report.html unless --out says otherwise."""
     parser = argparse.ArgumentParser(prog="python -m trainer report", description=main.__doc__)
     parser.add_argument("run", metavar="RUN_OR_CHECKPOINT", help="a path or s3://bucket/prefix")
-    parser.add_argument("--data", metavar="URL", help="data set (default: the one of the run)")
+    parser.add_argument("--data", type=place, metavar="URL", help="data set (default: the one of the run)")
     parser.add_argument("--split", default="val")
     parser.add_argument(
         "--clips", type=int, default=6, help="clips to show: best, median and worst come first"
@@ -58,7 +58,7 @@ def main(argv: list[str]) -> int:
         result = evaluate_on(loaded, data, given.split, device, given.limit)
         store_beside_run(result, own_data=data == loaded.config.data.url, limit=given.limit)
     shown = chosen_clips(loaded, data, given.split, given.clips, device)
-    text = build_page(result, shown, facts_of(loaded, store, data), journal_lines(store), config_text(loaded))
+    text = build_page(result, shown, facts_of(loaded, data), journal_lines(store), config_text(loaded))
     if given.out:
         write_file(given.out, text.encode())
     else:
@@ -111,17 +111,20 @@ def rank_words(place: int, total: int) -> str:
 def stored_evaluation(
     store: Store, loaded: LoadedModel, data: str, split: str, limit: int
 ) -> Evaluation | None:
-    """A stored evaluation of this very checkpoint on this set, of the first `limit` clips at least; None without one.
+    """A stored evaluation of these very weights on these clips, of the first `limit` at least; None without one.
 
     Raises:
         ValueError: there is no such split.
     """
     other = None if data == loaded.config.data.url else data
-    wanted = min(limit, sum(shard.samples for shard in split_shards(read_manifest(data), split, data)))
+    manifest = read_manifest(data)
+    wanted = min(limit, sum(shard.samples for shard in split_shards(manifest, split, data)))
+    scored = (loaded.url, loaded.checkpoint.weights, data, manifest.digest(split))
     for name in (evaluation_name(split, other), evaluation_name(split, other, limit)):
         if store.exists(name):
             result = Evaluation.from_json(store.read(name).decode())
-            if (result.checkpoint, result.data) == (loaded.url, data) and result.clips >= wanted:
+            found = (result.checkpoint, result.weights, result.data, result.shards)
+            if found == scored and result.clips >= wanted:
                 return result
     return None
 
@@ -139,10 +142,9 @@ def journal_lines(store: Store) -> list[dict[str, Any]]:
     return lines
 
 
-def facts_of(loaded: LoadedModel, store: Store, data: str) -> dict[str, str]:
+def facts_of(loaded: LoadedModel, data: str) -> dict[str, str]:
     """What was run, for people."""
-    config, manifest = loaded.config, read_manifest(data)
-    checkpoint = read_checkpoint(store, loaded.step)
+    config, checkpoint, manifest = loaded.config, loaded.checkpoint, read_manifest(data)
     frames, height, width, channels = manifest.shape
     splits = ", ".join(f"{split} {manifest.samples(split):,}" for split in manifest.splits)
     parameters = sum(p.numel() for p in loaded.model.parameters())

@@ -104,3 +104,16 @@ def test_digest_changes_with_any_field() -> None:
     base = resolve("demo")
     assert base.digest() != resolve("demo", ["seed=1"]).digest()
     assert base.digest() != resolve("demo", ["model.slots=3"]).digest()
+
+
+def test_a_slash_at_the_end_of_a_url_makes_no_other_set() -> None:
+    given = [resolve("demo", [f"data.url={url}"]).data.url for url in ("a/set", "a/set/", "s3://b/set/", "/")]
+    assert given == ["a/set", "a/set", "s3://b/set", "/"]
+
+
+@pytest.mark.parametrize(
+    "word", ["optim.lr=Infinity", "optim.clip_norm=Infinity", "checkpoint.deadline_s=NaN"]
+)
+def test_numbers_are_finite(word: str) -> None:
+    with pytest.raises(ValueError, match=rf"field {word.partition('=')[0]}: .*finite number"):
+        resolve("demo", ["data.url=set", word])

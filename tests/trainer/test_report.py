@@ -153,6 +153,11 @@ def test_report_reuses_the_evaluation_of_the_same_checkpoint_only(
         (folder / name).write_text(marked.to_json())
         found = stored_evaluation(open_store(run), loaded, tiny_set, "val", limit)
         assert found == (marked if reused else None), (name, checkpoint, clips, limit)
+    for other in ({"weights": "0" * 12}, {"shards": "0" * 12}, {"weights": ""}):
+        # The run went back and saved others at this step; the set was built anew; of an older version.
+        (folder / "val-first-8.json").write_text(replace(marked, **other).to_json())
+        assert stored_evaluation(open_store(run), loaded, tiny_set, "val", 8) is None
+    (folder / "val-first-8.json").write_text(marked.to_json())
     out = tmp_path / "new" / "page.html"
     main([run, "--clips", "1", "--limit", "8", "--out", str(out)])
     assert "of the marked split" in out.read_text()

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from data_shards.storage import check_url, open_store
-from trainer.arguments import require_file, require_positive
+from trainer.arguments import place, require_file, require_positive
 from trainer.checkpoint import LoadedModel, load_model
 from trainer.compare.figure import shown_clips
 from trainer.compare.page import build_page
@@ -26,14 +26,14 @@ def main(argv: list[str]) -> int:
         metavar="FOLDER_OR_FILE",
         help="compare.html and .json there, or FILE.html and .json",
     )
-    parser.add_argument("--data", metavar="URL", help="data set (default: the one of the runs)")
+    parser.add_argument("--data", type=place, metavar="URL", help="data set (default: the one of the runs)")
     parser.add_argument("--split", default="test", help="%(default)s by default")
     parser.add_argument("--clips", type=int, default=5, metavar="N", help="clips to show, from best to worst")
     parser.add_argument("--limit", type=int, metavar="N", help="score only the first N clips")
     parser.add_argument("--batch", type=int, default=CLIPS_PER_BATCH, help="clips at once")
     given = parser.parse_args(argv)
     require_positive(given, "clips", "limit", "batch")
-    folder, name = place(given.out)
+    folder, name = folder_and_name(given.out)
     bucket, path = check_url(folder)
     store = open_store(folder)
     for ending in ("html", "json"):
@@ -71,7 +71,7 @@ def data_of(runs: Sequence[LoadedModel], given: str | None) -> str:
     return given or sets[0]
 
 
-def place(out: str) -> tuple[str, str]:
+def folder_and_name(out: str) -> tuple[str, str]:
     """Folder and name, without its ending, of what is written."""
     if not out.endswith(".html"):
         return out, "compare"

@@ -301,4 +301,4 @@ def test_a_model_without_a_prediction_is_named(
     ],
 )
 def test_where_the_page_goes(out: str, expected: tuple[str, str]) -> None:
-    assert command.place(out) == expected
+    assert command.folder_and_name(out) == expected

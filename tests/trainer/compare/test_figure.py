@@ -7,7 +7,7 @@ import torch
 from data_shards.loader import DataConfig
 from model.interface import ModelOutput, Truth, Video, VideoModel, Views
 from model.video_autoencoder.config import AEConv
-from trainer.checkpoint import LoadedModel
+from trainer.checkpoint import Checkpoint, LoadedModel
 from trainer.compare.figure import shown_clips
 from trainer.config import RunConfig
 
@@ -35,7 +35,12 @@ class Known(VideoModel):
 
 
 def loaded(model: VideoModel) -> LoadedModel:
-    return LoadedModel(RunConfig(model=AEConv(), data=DataConfig("set")), model, 0, "run")
+    return LoadedModel(
+        RunConfig(model=AEConv(), data=DataConfig("set")),
+        model,
+        Checkpoint(0, 1, 0, "first", {}, "", "", {}),
+        "run",
+    )
 
 
 def clips(count: int) -> Video:

@@ -1,0 +1,61 @@
+"""A byte budget is checked as training will meet it, before anything is written, and leaves no trace."""
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from data_shards.manifest import read_manifest
+from tests.clips import build_numbered
+from tests.launch import TINY
+from tests.model.test_contract import SMALL
+from trainer.config import DataConfig, RunConfig
+from trainer.evaluate import main as evaluate
+from trainer.loop import train
+from trainer.overrides import resolve
+from trainer.process_group import ProcessGroup
+from trainer.requirements import require_fit
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> str:
+    url = str(tmp_path_factory.mktemp("clips") / "set")
+    build_numbered(url, 8, size=16, channels=3)
+    return url
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_the_least_budget_that_is_told_trains_and_can_be_scored(
+    data: str, tmp_path: Path, alone: ProcessGroup, precision: str
+) -> None:
+    run = tmp_path / "run"
+    words = [*TINY, f"data.url={data}", f"output={run}", f"engine.precision={precision}", "steps=1"]
+    with pytest.raises(ValueError) as refusal:
+        train(resolve("demo", [*words, "model.remat=bytes:1"]))
+    told = re.fullmatch(
+        r"field model\.remat: got 'bytes:1', the least that works here is 'bytes:(\d+)'", str(refusal.value)
+    )
+    assert told
+    assert not run.exists()
+    least = int(told[1])
+    with pytest.raises(ValueError, match=f"^field model.remat: got 'bytes:{least - 1}', .*'bytes:{least}'$"):
+        train(resolve("demo", [*words, f"model.remat=bytes:{least - 1}"]))
+    assert train(resolve("demo", [*words, f"model.remat=bytes:{least}"])).step == 1
+    assert evaluate([str(run), "--split", "train", "--batch", "8"]) == 0, (
+        "on more clips than trained on at once"
+    )
+
+
+@pytest.mark.parametrize("name", ["object-discovery", "segnet-flow"])
+def test_the_check_leaves_model_and_draws_as_they_were(data: str, name: str) -> None:
+    config = RunConfig(model=replace(SMALL[name], remat="bytes:1G"), data=DataConfig(data))  # type: ignore[type-var]
+    model = config.model.build()
+    state = {key: value.clone() for key, value in model.state_dict().items()}
+    draws = torch.get_rng_state()
+    require_fit(model, config, read_manifest(data), torch.device("cpu"), micro=2)
+    assert model.training
+    assert torch.equal(torch.get_rng_state(), draws)
+    assert all(torch.equal(value, state[key]) for key, value in model.state_dict().items())
+    assert all(p.grad is None for p in model.parameters())
