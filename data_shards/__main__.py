@@ -81,8 +81,11 @@ def _build(argv: list[str]) -> int:
             f"({t * h * w * c * samples / size:.1f} times smaller than the frames)"
         )
     for split, count in counts.items():
-        if count and split not in manifest.splits:
-            print(f"{split}: no clips, of up to {count} asked for: the source had none for it")
+        found = manifest.samples(split) if split in manifest.splits else 0
+        if found < count:
+            print(
+                f"{split}: {found or 'no'} clips, of up to {count} asked for: the source had no more for it"
+            )
     for fact, value in manifest.statistics.items():
         print(f"{fact}: {value}")
     total = sum(map(manifest.samples, manifest.splits))

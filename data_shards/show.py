@@ -87,7 +87,7 @@ def describe(manifest: Manifest, split: str, clips: Sequence[Clip]) -> dict[str,
     `psnr_of_last_frame` is the mean PSNR (dB) of showing each frame once more instead of the next; `moving` the share
     of pixels that change by 24 levels or more in a clip; `repeated` that of frames within 2 levels of the one before
     (films shown at a higher rate than they were shot at have many: choose a lower `fps`); `hidden` the share of an
-    object's pixels that others cover.
+    object's pixels that others cover. What compares frames is None for clips of one frame.
     """
     t, h, w, c = manifest.shape
     facts: dict[str, Any] = {
@@ -107,8 +107,8 @@ def describe(manifest: Manifest, split: str, clips: Sequence[Clip]) -> dict[str,
         facts["files"] = len(files)
     facts["brightness"] = _number(np.mean([clip.frames.mean() / 255 for clip in clips]))
     facts["moving"] = _percentiles([moving_share(clip.frames) for clip in clips])
-    facts["repeated"] = _number(np.mean([_repeats(clip) for clip in clips]))
-    facts["psnr_of_last_frame"] = _number(np.mean([_copy_decibels(clip) for clip in clips]))
+    for name, compared in {"repeated": _repeats, "psnr_of_last_frame": _copy_decibels}.items():
+        facts[name] = _number(np.mean([compared(clip) for clip in clips])) if t > 1 else None
     if covered := [(clip.visible_ids > 0).mean() for clip in clips if clip.visible_ids is not None]:
         facts["covered"] = _percentiles(covered)
     if objects := {len(clip.depth_ranks) for clip in clips if clip.depth_ranks is not None}:

@@ -7,8 +7,10 @@ is an error instead of a mixture.
 import os
 import secrets
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from stat import S_ISDIR, S_ISREG
 from urllib.parse import unquote, urlsplit
 
 
@@ -113,10 +115,10 @@ class FolderStore(Store):
         self.url, self.root = url, root
 
     def _path(self, name: str) -> Path:
-        path = self.root / name
-        if not path.resolve().is_relative_to(self.root.resolve()):
+        # Of the name alone: where links in the folder lead is the business of who made them.
+        if Path(name).is_absolute() or ".." in Path(name).parts:
             raise StorageError(self.address(name), "leaves its folder")
-        return path
+        return self.root / name
 
     def _failure(self, name: str, error: OSError) -> StorageError:
         if isinstance(error, FileNotFoundError | NotADirectoryError):
@@ -181,16 +183,14 @@ class FolderStore(Store):
             raise self._failure(name, error) from error
 
     def list(self, prefix: str = "") -> dict[str, int]:
-        """Files of all folders below; none where there is no folder."""
+        """Files of all folders below, linked ones too; none where there is no folder."""
         # Only the deepest folder that the prefix names is walked.
         top = self._path(prefix[: prefix.rfind("/") + 1])
         found = {}
-        for folder, _, files in os.walk(top):
-            for file in files:
-                path = Path(folder, file)
-                name = path.relative_to(self.root).as_posix()
-                if name.startswith(prefix) and not (file.startswith(".") and file.endswith(".partial")):
-                    found[name] = path.stat().st_size
+        for path, size in _files_below(top):
+            name = path.relative_to(self.root).as_posix()
+            if name.startswith(prefix) and not (path.name.startswith(".") and path.suffix == ".partial"):
+                found[name] = size
         return dict(sorted(found.items()))
 
     def delete(self, name: str) -> None:
@@ -207,6 +207,28 @@ class FolderStore(Store):
                 folder.rmdir()
             except OSError:  # not empty, or gone already
                 break
+
+
+def _files_below(folder: Path, above: frozenset[tuple[int, int]] = frozenset()) -> Iterator[tuple[Path, int]]:
+    """Files and their sizes, through links; what cannot be read, or goes away meanwhile, is not there.
+
+    `above` has the folders (device, inode) on the way, so that a link to one of them leads nowhere.
+    """
+    try:
+        here = folder.stat()
+        entries = list(os.scandir(folder))
+    except OSError:
+        return
+    way = above | {(here.st_dev, here.st_ino)}
+    for entry in entries:
+        try:
+            found = entry.stat()
+        except OSError:
+            continue
+        if S_ISREG(found.st_mode):
+            yield Path(entry.path), found.st_size
+        elif S_ISDIR(found.st_mode) and (found.st_dev, found.st_ino) not in way:
+            yield from _files_below(Path(entry.path), way)
 
 
 def _write(path: Path, source: bytes | Path) -> None:
@@ -239,7 +261,7 @@ def check_url(url: str) -> tuple[str, str]:
     if url and "://" not in url and not url.startswith("pipe:"):
         return "", url
     if parts.scheme == "file" and parts.netloc in ("", "localhost") and parts.path:
-        return "", unquote(parts.path)
+        return "", unquote(url.partition("://")[2][len(parts.netloc) :])  # `parts.path` ends at "?" and "#"
     if parts.scheme == "s3" and parts.netloc:
         return parts.netloc, url.removeprefix("s3://").partition("/")[2].strip("/")
     raise ValueError(f"url {url!r} must be a plain path, file:///path or s3://bucket/prefix")

@@ -7,6 +7,7 @@ import tempfile
 import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -45,7 +46,8 @@ def build(
     Args:
         source_name: its name in SOURCES.
         source: its parameters, a frozen dataclass. Its attribute or field `video_encoding` ("lossless" where there
-            is none) says how frames are stored; after the last clip, what a method `statistics()` returns is kept.
+            is none) says how frames are stored; after the last clip, what a method `statistics()` returns is kept,
+            and what a method `parameters()` returns instead of all fields.
         url: of the new set.
         counts: clips by split, at most; a split of 0 is left out.
         seed: of the source.
@@ -54,10 +56,11 @@ def build(
 
     Raises:
         FileExistsError: there is a data set at `url`.
-        ValueError: a bad clip, or none at all; shard_bytes below 1.
+        ValueError: a bad clip, or none at all; shard_bytes below 1, seed below 0; no space for temporary files.
     """
-    if shard_bytes < 1:
-        raise ValueError(f"shard_bytes {shard_bytes} must be at least 1")
+    for name, value, low in (("shard_bytes", shard_bytes, 1), ("seed", seed, 0)):
+        if value < low:
+            raise ValueError(f"{name} {value} must be at least {low}")
     store = open_store(url)
     if store.exists(MANIFEST):
         raise FileExistsError(
@@ -85,7 +88,7 @@ def build(
         statistics |= source.statistics()
     manifest = Manifest(
         source=source_name,
-        parameters=asdict(described),
+        parameters=source.parameters() if hasattr(source, "parameters") else asdict(described),
         seed=seed,
         video_encoding=video_encoding,
         shape=shape.frames,
@@ -144,9 +147,10 @@ class _SplitWriter:
             raise ValueError(f"clip key {clip.key!r} came twice in split {self._split}")
         self._keys.add(clip.key)
         members = encode(clip, self._video_encoding)
-        if self._tar is None:
-            self._tar = _Tar(self._folder / f"{self._split}.tar")
-        self.bytes += self._tar.add(clip.key, members)
+        with _writing_below(self._folder):
+            if self._tar is None:
+                self._tar = _Tar(self._folder / f"{self._split}.tar")
+            self.bytes += self._tar.add(clip.key, members)
         if self._tar.size >= self._limit:
             self._upload(self._tar)
             self._tar = None
@@ -158,11 +162,14 @@ class _SplitWriter:
         return self._shards
 
     def _upload(self, tar: "_Tar") -> None:
-        index = tar.close().to_bytes()
+        with _writing_below(self._folder):
+            index = tar.close().to_bytes()
         digest, size = hashed(_file_parts(tar.path))
+        index_digest = hashlib.sha256(index).hexdigest()
         stem = f"{self._split}-{len(self._shards):06d}-{digest[:8]}"
+        # The index has a hash of its own: another zlib packs the same table into other bytes.
         shard = Shard(
-            f"{stem}.tar", tar.samples, size, digest, f"{stem}.index.npz", hashlib.sha256(index).hexdigest()
+            f"{stem}.tar", tar.samples, size, digest, f"{stem}-{index_digest[:8]}.index.npz", index_digest
         )
         if not _is_there(self._store, shard):
             self._store.put(shard.name, tar.path)
@@ -216,6 +223,18 @@ class _Tar:
             sizes=table[:, :, 1],
             crcs=table[:, :, 2].astype(np.uint32),
         )
+
+
+@contextmanager
+def _writing_below(folder: Path) -> Iterator[None]:
+    """Names the place where a temporary file could not be written."""
+    try:
+        yield
+    except OSError as error:
+        raise ValueError(
+            f"{folder.parent}: no shard can be prepared there ({error.strerror or error}); "
+            "set TMPDIR to a folder with more space"
+        ) from error
 
 
 def hashed(parts: Iterator[bytes]) -> tuple[str, int]:

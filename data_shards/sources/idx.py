@@ -80,6 +80,9 @@ def read_bytes(folder: str, name: str) -> bytes:
         with fsspec.open(url, "rb") as file:
             data: bytes = file.read()
     except FileNotFoundError as error:
+        # fsspec says so too where no server answers; the cause tells.
+        if isinstance(error.__cause__, OSError) and not isinstance(error.__cause__, FileNotFoundError):
+            raise StorageError(url, str(error.__cause__)) from error
         raise NotFound(url, "no such file") from error
     except (OSError, ImportError) as error:
         raise StorageError(url, str(error)) from error

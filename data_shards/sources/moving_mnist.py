@@ -12,7 +12,7 @@ clip's digits differ from each other.
 
 import io
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 
@@ -113,6 +113,11 @@ class MovingMnist:
                 f" frames, clips, {self.size}, {self.size})"
             )
         return array
+
+    def parameters(self) -> dict[str, object]:
+        """Those with an effect: `sequences` are of frames that are drawn already."""
+        drawing = {"digits", "objects", "step_min", "step_max", "direction"} if self.sequences else set()
+        return {name: value for name, value in asdict(self).items() if name not in drawing}
 
     def statistics(self) -> dict[str, object]:
         """How many digits each split draws from."""
@@ -222,7 +227,8 @@ def open_array(url: str) -> np.ndarray:
         if "://" not in url or url.startswith("file:"):
             path = Path(check_url(url)[1])
             if path.is_file():
-                return np.load(path, mmap_mode="r", allow_pickle=False)  # type: ignore[no-any-return]
-        return np.load(io.BytesIO(read_bytes(folder or ".", name)), allow_pickle=False)  # type: ignore[no-any-return]
+                return np.lib.format.open_memmap(path, mode="r")
+        data = io.BytesIO(read_bytes(folder or ".", name))
+        return np.lib.format.read_array(data, allow_pickle=False)
     except (ValueError, EOFError) as error:
         raise ValueError(f"sequences {url}: not an npy array ({error})") from error

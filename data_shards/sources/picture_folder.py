@@ -1,13 +1,12 @@
 """Folders of numbered pictures, the form in which PROST, ViSOR and other sets of test videos come."""
 
-import io
 import re
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image
 
+from data_shards.sources.pictures import as_rgb, decode_picture, joined, open_picture, upright_size
 from data_shards.storage import open_store
 
 PICTURES = (".jpeg", ".jpg", ".png")
@@ -26,27 +25,20 @@ class PictureFolder:
 
     @property
     def joined(self) -> tuple[bool, ...]:
-        """Whether each picture belongs to the take of the one before it.
-
-        The least step between two numbers is that of the pictures; a larger one is a gap, and ends the take.
-        """
-        steps = np.diff(self.numbers)
-        return (False, *(steps == steps.min(initial=2**62)).tolist())
+        """Whether each picture belongs to the take of the one before it."""
+        return joined(self.numbers)
 
     def check(self) -> None:
         """Open every picture, without decoding it.
 
         Raises:
-            ValueError: one is no picture, or of another size than the first.
+            ValueError: one is no picture, cannot be shown with 8 bits, or is of another size than the first.
             StorageError: the store refuses.
         """
         sizes = []
         for file in self.files:
-            try:
-                with Image.open(io.BytesIO(open_store(self.root).read(file))) as image:
-                    sizes.append(image.size)
-            except (OSError, SyntaxError) as error:
-                raise ValueError(f"{self.root}/{file}: cannot be opened as a picture ({error})") from error
+            with open_picture(open_store(self.root).read(file), f"{self.root}/{file}") as image:
+                sizes.append(upright_size(image))
             if sizes[-1] != sizes[0]:
                 (w, h), (first_w, first_h) = sizes[-1], sizes[0]
                 raise ValueError(
@@ -55,16 +47,16 @@ class PictureFolder:
                 )
 
     def read(self, index: int) -> UInt8[np.ndarray, "h w 3"] | None:
-        """Picture `index` in RGB; None if it is damaged.
+        """Picture `index`, upright, in RGB; None if it is damaged.
 
         Raises:
             StorageError: the store refuses.
         """
-        data = open_store(self.root).read(self.files[index])
+        file = self.files[index]
+        data = open_store(self.root).read(file)
         try:
-            with Image.open(io.BytesIO(data)) as image:
-                return np.asarray(image.convert("RGB"))
-        except (OSError, SyntaxError):  # what Pillow raises at broken pictures
+            return np.asarray(as_rgb(decode_picture(data, f"{self.root}/{file}")))
+        except ValueError:
             return None
 
     def __str__(self) -> str:

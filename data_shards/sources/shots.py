@@ -1,8 +1,9 @@
 """Decoding of one video into small pictures, numbered by shot: the quirks of decoders end here."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from math import floor
+from typing import Any, Literal, NamedTuple
 
 import av
 import numpy as np
@@ -15,6 +16,7 @@ from data_shards.sources.picture_folder import PictureFolder
 
 Fit = Literal["crop", "stretch"]
 BINS = 16  # of the histograms, and places along each side, by which cuts are found
+HOLE = 5  # frame intervals; a longer step in time ends the take. Wrong times in old files reach 3
 
 
 class Damaged(Exception):
@@ -32,17 +34,17 @@ class Picture(NamedTuple):
 
 @dataclass(frozen=True)
 class Extent:
-    """What a file's packets or a folder's pictures say, without decoding. A decoder may give a frame or two less."""
+    """What a file's packets or a folder's pictures say. A decoder may give a frame or two less."""
 
     packets: int
-    rate: float  # frames per second
+    rate: float  # frames per second: 1 / the median interval, which holes and slow stretches leave as it is
 
 
 def measure(footage: Recording) -> Extent:
-    """Count the packets: headers lie about the number of frames.
+    """Count the packets: headers lie about the number of frames. The first good frame is decoded, as a proof.
 
     Raises:
-        ValueError: not a video, or pictures that do not fit together.
+        ValueError: not a video, no frame of it can be decoded, or pictures that do not fit together.
         StorageError: the store refuses.
     """
     if isinstance(footage, PictureFolder):
@@ -50,14 +52,23 @@ def measure(footage: Recording) -> Extent:
         return Extent(len(footage.files), footage.rate)
     with footage.open() as container:
         stream = container.streams.video[0]
-        packets = 0
+        stream.codec_context.thread_count = 1
+        stamps: list[int | None] = []  # of each packet
+        least, decoded = 0, False
         try:
-            packets = sum(1 for packet in container.demux(stream) if packet.size)
-        except av.FFmpegError:
-            packets = max(packets, stream.frames)  # a file cut short: decoding tells how far it goes
-        if not packets:
+            for packet in container.demux(stream):
+                decoded = decoded or any(not frame.is_corrupt for frame in packet.decode())
+                if packet.size:
+                    stamps.append(packet.dts if packet.pts is None else packet.pts)
+        except (av.FFmpegError, OSError) as error:
+            if not decoded:
+                raise ValueError(f"{footage}: no frame can be decoded ({error})") from error
+            least = stream.frames  # a file cut short: decoding tells how far it goes
+        if not stamps:
             raise ValueError(f"{footage}: has no video frames")
-        return Extent(packets, _rate(stream))
+        if not decoded:
+            raise ValueError(f"{footage}: no frame can be decoded")
+        return Extent(max(len(stamps), least), _measured_rate(stream, stamps))
 
 
 def decode(footage: Recording, shape: tuple[int, int], fit: Fit, grey: bool, cut: float) -> Iterator[Picture]:
@@ -80,11 +91,11 @@ def decode(footage: Recording, shape: tuple[int, int], fit: Fit, grey: bool, cut
     converter = VideoReformatter()  # one for all frames: a new one for each takes ten times as long
     source = _of_folder(footage) if isinstance(footage, PictureFolder) else _of_file(footage)
     try:
-        for index, (frame, time, joined) in enumerate(source):
+        for index, (frame, time, joined, aspect) in enumerate(source):
             if frame is None:
                 before, damaged = None, damaged + 1
                 continue
-            image = _picture(frame, converter, shape, fit, grey)
+            image = _picture(frame, aspect, converter, shape, fit, grey)
             if count and (before is None or not joined or difference(before, image) > cut):
                 shot += 1
             yield Picture(image, index, time, shot)
@@ -102,19 +113,25 @@ def decode(footage: Recording, shape: tuple[int, int], fit: Fit, grey: bool, cut
 def at_rate(pictures: Iterator[Picture], fps: float | None, rate: float) -> Iterator[Picture]:
     """The pictures nearest to the ticks of a clock of `fps` that starts anew with each shot; None = all of them.
 
+    A step in time of more than HOLE / `rate` begins another shot. Ticks that no picture was near to are left out.
+
     Args:
         pictures: of a file, in order.
         fps: ticks per second, at most about `rate`.
         rate: of the file, frames per second.
     """
-    shot, start, ticks = -1, 0.0, 0
+    before: Picture | None = None
+    start, ticks, holes = 0.0, 0, 0
     for picture in pictures:
-        if picture.shot != shot:
-            shot, start, ticks = picture.shot, picture.time, 0
+        hole = before is not None and picture.time - before.time > HOLE / rate
+        if before is None or hole or picture.shot != before.shot:
+            start, ticks, holes = picture.time, 0, holes + hole
+        before = picture
         # Half a frame early is nearer than half a frame late.
-        if fps is None or picture.time - start + 0.5 / rate >= ticks / fps:
-            yield picture
-            ticks += 1
+        passed = 0.0 if fps is None else (picture.time - start + 0.5 / rate) * fps
+        if fps is None or passed >= ticks:
+            yield picture._replace(shot=picture.shot + holes)
+            ticks = max(ticks, floor(passed)) + 1
 
 
 def difference(a: UInt8[np.ndarray, "h w c"], b: UInt8[np.ndarray, "h w c"]) -> float:
@@ -149,6 +166,7 @@ class _Frame(NamedTuple):
     frame: VideoFrame | None  # None: damaged
     time: float
     joined: bool = True  # may belong to the take of the frame before
+    aspect: float = 1.0  # width of a pixel / its height, as shown
 
 
 def _of_file(footage: Footage) -> Iterator[_Frame]:
@@ -156,7 +174,8 @@ def _of_file(footage: Footage) -> Iterator[_Frame]:
     with footage.open() as container:
         stream = container.streams.video[0]
         stream.codec_context.thread_count = 1  # with more, how much of a damaged file is seen depends on luck
-        rate, time, count = _rate(stream), -np.inf, 0
+        rate, time, count = _told_rate(stream), -np.inf, 0
+        aspect = float(stream.sample_aspect_ratio or 1)
         for frame in container.decode(stream):
             count += 1
             if frame.is_corrupt:
@@ -165,7 +184,7 @@ def _of_file(footage: Footage) -> Iterator[_Frame]:
             # Presentation times may be absent or run backwards (h264 in AVI): then a frame follows the last.
             shown = -np.inf if frame.time is None else frame.time
             time = shown if shown > time else max(time + 1 / rate, 0.0)
-            yield _Frame(frame, time)
+            yield _Frame(frame, time, aspect=aspect)
         # Decoders hide damage, and resume after it in silence. Packed AVI files are one or two frames short anyway.
         if 0 < count < 0.95 * stream.frames - 2:
             raise Damaged(f"{footage}: has {count} of the {stream.frames} frames that its header says")
@@ -179,22 +198,54 @@ def _of_folder(folder: PictureFolder) -> Iterator[_Frame]:
 
 
 def _picture(
-    frame: VideoFrame, converter: VideoReformatter, shape: tuple[int, int], fit: Fit, grey: bool
+    frame: VideoFrame,
+    aspect: float,
+    converter: VideoReformatter,
+    shape: tuple[int, int],
+    fit: Fit,
+    grey: bool,
 ) -> UInt8[np.ndarray, "h w c"]:
-    turns = round(frame.rotation / 90)
-    # Phones store pictures sideways and say so beside them.
+    mirrored, turns = _pose(frame)
     height, width = shape[::-1] if turns % 2 else shape
     w, h = width, height
     if fit == "crop":
-        scale = max(width / frame.width, height / frame.height)
-        w, h = max(w, round(frame.width * scale)), max(h, round(frame.height * scale))
+        wide = frame.width * aspect
+        scale = max(width / wide, height / frame.height)
+        w, h = max(w, round(wide * scale)), max(h, round(frame.height * scale))
     # "area" averages every source pixel once; enlarging, it would repeat them.
     way = "AREA" if w <= frame.width and h <= frame.height else "BICUBIC"
     small = converter.reformat(frame, w, h, format="gray" if grey else "rgb24", interpolation=way)
     image = small.to_ndarray().reshape(h, w, -1)
     top, left = (h - height) // 2, (w - width) // 2
-    return np.ascontiguousarray(np.rot90(image[top : top + height, left : left + width], turns))
+    image = image[top : top + height, left : left + width]
+    return np.ascontiguousarray(np.rot90(image[:, ::-1] if mirrored else image, turns))
 
 
-def _rate(stream: "av.VideoStream") -> float:
+def _pose(frame: VideoFrame) -> tuple[bool, int]:
+    """How the stored picture becomes the upright one: left and right swapped or not, then quarter turns to the left.
+
+    Phones store pictures sideways, and those of front cameras mirrored, and say so by a matrix beside them.
+    """
+    turns = round(frame.rotation / 90)
+    data: Any = frame.side_data.get("DISPLAYMATRIX")
+    if data is None:
+        return False, turns
+    (a, b, _), (c, d, _), _ = np.frombuffer(data, np.int32).reshape(3, 3).astype(float)
+    mirrored = bool(a * d - b * c < 0)
+    # The rotation is the angle of (a, b): swapping left and right first turns it by half.
+    return mirrored, turns + 2 * mirrored
+
+
+def _told_rate(stream: "av.VideoStream") -> float:
     return float(stream.average_rate or stream.guessed_rate or 25)
+
+
+def _measured_rate(stream: "av.VideoStream", stamps: Sequence[int | None]) -> float:
+    """Frames per second: the header's, unless the median interval of the `stamps` is another one."""
+    steps = np.diff(sorted({stamp for stamp in stamps if stamp is not None}))
+    told = _told_rate(stream)
+    if not len(steps):
+        return told
+    usual, unit = float(np.median(steps)), float(stream.time_base or 1)
+    # Stamps are rounded to whole units: a difference below one is no difference.
+    return told if abs(1 / (told * unit) - usual) < 1 else 1 / (usual * unit)

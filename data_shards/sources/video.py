@@ -16,6 +16,7 @@ from data_shards.sources.picture_folder import RATE
 from data_shards.sources.shots import Damaged, Extent, Fit, Picture, at_rate, decode, measure
 from data_shards.sources.splits import split_items, split_number, split_times
 
+Part = tuple[Recording, Extent, range]  # a file, and the frames of it that belong to a split
 MOVED = 24  # grey levels (of 255) by which a pixel must change to count as moving: above camera noise
 
 
@@ -25,7 +26,7 @@ class Findings:
 
     damaged: dict[str, str] = field(default_factory=dict)  # file -> what is wrong
     cuts: set[tuple[str, int]] = field(default_factory=set)  # file, number of the shot that a cut begins
-    still_clips: int = 0
+    still_clips: set[tuple[str, int]] = field(default_factory=set)  # file, number of the first frame
 
 
 @dataclass(frozen=True)
@@ -100,7 +101,7 @@ class Video:
         return {
             "files": len(self._files),
             "cuts": len(self._findings.cuts),
-            "still_clips_left_out": self._findings.still_clips,
+            "still_clips_left_out": len(self._findings.still_clips),
             "damaged_files": dict(self._findings.damaged),
         }
 
@@ -115,36 +116,48 @@ class Video:
         parts = self._parts(split, seed)
         parts = [parts[i] for i in rng.permutation(len(parts))]
         expected = [self._expected(extent, frames) for _, extent, frames in parts]
-        made = 0
-        for number, (footage, extent, frames) in enumerate(parts):
-            rest = sum(expected[number:])
-            quota = int(np.ceil((count - made) * min(1.0, expected[number] / rest))) if rest else 0
-            if quota == 0:
-                continue
-            chosen = _Draw(rng, quota, expected[number] if count - made < rest else 0)
-            for pictures in self._stretches(footage, extent, frames):
-                if not chosen.wanted():
-                    continue
-                images = np.stack([picture.image for picture in pictures])
-                if self.min_motion and moving_share(images) < self.min_motion:
-                    self._findings.still_clips += 1
-                    continue
-                yield Clip(
-                    key=f"{split}-{made:06d}",
-                    frames=images,
-                    facts={
-                        "file": footage.name,
-                        "first_frame": pictures[0].number,
-                        "last_frame": pictures[-1].number,
-                        "time": round(pictures[0].time, 6),
-                        "fps": self.fps or extent.rate,
-                    },
-                )
-                made += 1
-                if chosen.taken():
-                    break
+        made: set[tuple[str, int]] = set()
+        sampled = []  # parts of which not every clip was wanted
+        for number, part in enumerate(parts):
+            missing, rest = count - len(made), sum(expected[number:])
+            quota = int(np.ceil(missing * min(1.0, expected[number] / rest))) if rest else 0
+            if missing < rest:
+                sampled.append(part)
+            if quota:
+                draw = _Draw(rng, quota, expected[number] if missing < rest else 0)
+                yield from self._drawn(part, split, draw, made)
+        # Where later files gave less than was expected of them, the clips left in the earlier ones make up for it.
+        for part in sampled:
+            if missing := count - len(made):
+                yield from self._drawn(part, split, _Draw(rng, missing, 0), made)
 
-    def _parts(self, split: str, seed: int) -> list[tuple[Recording, Extent, range]]:
+    def _drawn(self, part: Part, split: str, draw: "_Draw", made: set[tuple[str, int]]) -> Iterator[Clip]:
+        """The clips of `part` that `draw` wants; `made` has (file, first frame) of all before, and gets theirs."""
+        footage, extent, frames = part
+        for pictures in self._stretches(footage, extent, frames):
+            start = (str(footage), pictures[0].number)
+            if start in made or not draw.wanted():
+                continue
+            images = np.stack([picture.image for picture in pictures])
+            if self.min_motion and moving_share(images) < self.min_motion:
+                self._findings.still_clips.add(start)
+                continue
+            made.add(start)
+            yield Clip(
+                key=f"{split}-{len(made) - 1:06d}",
+                frames=images,
+                facts={
+                    "file": footage.name,
+                    "first_frame": pictures[0].number,
+                    "last_frame": pictures[-1].number,
+                    "time": round(pictures[0].time, 6),
+                    "fps": self.fps or extent.rate,
+                },
+            )
+            if draw.taken():
+                break
+
+    def _parts(self, split: str, seed: int) -> list[Part]:
         """The frames that belong to `split`, by file."""
         shares = (self.val_share, self.test_share)
         if (dealt := split_items(len(self._files), shares, seed)) is not None:

@@ -101,6 +101,21 @@ def test_frames_between_labelled_ones_come_from_the_video(archive: Path, tmp_pat
         frames_of(source(archive, frames_from=str(video / "other")))
 
 
+def test_a_step_that_is_not_the_takes_is_not_bridged(tmp_path: Path) -> None:
+    """Two stretches of one take, frames 2 apart, and a single one far behind."""
+    write_camvid(tmp_path, "val", [f"A_{number:04d}" for number in (2, 4, 6, 50, 52, 54, 56, 90)])
+    assert [clip.facts["frames"] for clip in source(tmp_path).clips("val", 9, 0)] == [
+        [2, 2, 2],
+        [2, 2, 4],
+        [2, 4, 6],
+        [50, 50, 50],
+        [50, 50, 52],
+        [50, 52, 54],
+        [52, 54, 56],
+        [90, 90, 90],
+    ]
+
+
 def test_pictures_are_averaged_and_labels_never_mixed(archive: Path) -> None:
     clip = next(iter(source(archive, width=24, height=16, frames=1).clips("train", 9, 0)))
     expected = pixels(archive / "train" / "A_0060.png").reshape(16, 2, 24, 2, 3).mean((1, 3))
@@ -153,7 +168,10 @@ def test_a_set_keeps_labels_names_and_the_pixels_of_each_class(archive: Path, tm
             lambda f: (f / "trainannot" / "B_000.png").unlink(),
             r"trainannot/B_000.png: is in a list, but not there",
         ),
-        (lambda f: (f / "train" / "B_000.png").write_bytes(b"no"), r"B_000.png: is not a picture"),
+        (
+            lambda f: (f / "train" / "B_000.png").write_bytes(b"no"),
+            r"B_000.png: cannot be opened as a picture",
+        ),
         (
             lambda f: Image.new("L", (WIDTH, 8)).save(f / "trainannot" / "B_000.png"),
             r"trainannot/B_000.png: labels and picture are of different sizes, 48x8 and 48x32",

@@ -96,6 +96,20 @@ def test_a_split_for_which_the_source_had_nothing_is_named(
     assert "test:" not in printed, "none were asked for"
 
 
+def test_a_split_for_which_the_source_had_fewer_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Scarce(Everything):
+        def clips(self, split: str, count: int, seed: int) -> Iterator[Clip]:
+            return super().clips(split, min(count, 5), seed)
+
+    monkeypatch.setitem(SOURCES, "everything", Scarce)
+    assert commands.main(["build", "everything", "--out", str(tmp_path / "set"), *SMALL]) == 0
+    printed = capsys.readouterr().out
+    assert "train: 5 clips, of up to 12 asked for: the source had no more for it" in printed
+    assert "val: 4 clips, of" not in printed
+
+
 @pytest.mark.parametrize("name", SOURCES)
 def test_every_source_has_options(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="0"):

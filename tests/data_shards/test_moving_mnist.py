@@ -2,6 +2,7 @@
 
 import gzip
 import math
+import socket
 import struct
 from dataclasses import replace
 from functools import cache
@@ -16,7 +17,7 @@ from data_shards.loader import DataConfig, scan
 from data_shards.manifest import read_manifest
 from data_shards.sources.idx import parse_idx, read_images
 from data_shards.sources.moving_mnist import MovingMnist, bounce, scikit_learn_digits
-from data_shards.storage import StorageError
+from data_shards.storage import NotFound, StorageError
 from data_shards.writer import build
 
 
@@ -197,6 +198,15 @@ def test_packed_files_and_other_file_systems(files: Path) -> None:
         read_images("pipe://x", "a")
 
 
+def test_a_server_that_does_not_answer_is_no_missing_file() -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        folder = f"http://127.0.0.1:{unused.getsockname()[1]}/x"
+        with pytest.raises(StorageError, match=f"{folder}/a: .*[Cc]onnect") as error:
+            read_images(folder, "a")
+    assert not isinstance(error.value, NotFound)
+
+
 @pytest.mark.parametrize(
     ("data", "words"),
     [
@@ -231,7 +241,9 @@ def test_a_fixed_array_is_the_test_split(tmp_path: Path) -> None:
     source = MovingMnist(sequences=str(tmp_path / "fixed.npy"), size=32, frames=6, binary=False)
     url = str(tmp_path / "set")
     build("moving-mnist", source, url, {"train": 5, "val": 5, "test": 100}, 0)
-    assert list(read_manifest(url).splits) == ["test"]
+    manifest = read_manifest(url)
+    assert list(manifest.splits) == ["test"]
+    assert set(manifest.parameters) == {"sequences", "size", "frames", "binary"}
     (batch,) = scan(DataConfig(url), "test", 9)
     np.testing.assert_array_equal(batch.frames[..., 0], array.swapaxes(0, 1))
     lit = next(replace(source, binary=True, frames=4).clips("test", 1, 0)).frames
@@ -243,8 +255,14 @@ def test_a_fixed_array_is_the_test_split(tmp_path: Path) -> None:
         with pytest.raises(ValueError, match=words):
             next(replace(source, **bad).clips("test", 1, 0))
     (tmp_path / "no.npy").write_bytes(b"text")
-    with pytest.raises(ValueError, match=r"no\.npy: not an npy array"):
-        next(replace(source, sequences=str(tmp_path / "no.npy")).clips("test", 1, 0))
+    np.savez(tmp_path / "several.npz", a=array)
+    np.save(tmp_path / "objects.npy", np.array([None]))
+    memory.pipe("/arrays/several.npz", (tmp_path / "several.npz").read_bytes())
+    for bad in ("no.npy", "several.npz", "objects.npy"):
+        with pytest.raises(ValueError, match=f"{bad}: not an npy array"):
+            next(replace(source, sequences=str(tmp_path / bad)).clips("test", 1, 0))
+    with pytest.raises(ValueError, match=r"several\.npz: not an npy array"):
+        next(replace(source, sequences="memory://arrays/several.npz").clips("test", 1, 0))
     with pytest.raises(StorageError, match=r"nowhere\.npy"):
         next(replace(source, sequences=str(tmp_path / "nowhere.npy")).clips("test", 1, 0))
 

@@ -11,8 +11,10 @@ from PIL import Image
 from data_shards.clip import Clip
 from data_shards.manifest import read_manifest
 from data_shards.show import as_text, contact_sheet, describe, hidden_shares, main, outline, spread_clips
+from data_shards.sources.camvid import CamVid
 from data_shards.sources.sprites import Sprites
 from data_shards.writer import build
+from tests.data_shards.test_camvid import write_camvid
 
 
 def test_statistics_of_sprites(tiny_set: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -63,6 +65,18 @@ def test_repeated_frames_are_counted(tmp_path: Path) -> None:
     twice = replace(clip, frames=clip.frames[[0, 0, 1, 1, 2]])
     manifest = build("sprites", Sprites(16, 5, 1), str(tmp_path / "set"), {"train": 1}, seed=0)
     assert describe(manifest, "train", [twice])["repeated"] == 0.5
+
+
+def test_clips_of_one_frame_have_nothing_to_compare(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_camvid(tmp_path / "in", "train", ["A_01", "A_02"])
+    build("camvid", CamVid(str(tmp_path / "in"), frames=1), str(tmp_path / "set"), {"train": 2}, seed=0)
+    assert main([str(tmp_path / "set"), "--json", "--out", str(tmp_path / "a.png")]) == 0
+    facts = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)
+    assert (facts["repeated"], facts["psnr_of_last_frame"], facts["moving"]["p50"]) == (None, None, 0)
+    assert main([str(tmp_path / "set"), "--out", str(tmp_path / "a.png")]) == 0
+    assert "repeat" not in capsys.readouterr().out
 
 
 def test_real_video_tells_rates_and_files(tmp_path: Path) -> None:

@@ -119,3 +119,45 @@ def test_errors_name_the_url(tmp_path: Path) -> None:
 def test_errors_survive_a_process_boundary() -> None:
     error = pickle.loads(pickle.dumps(NotFound("s3://b/x", "no such object")))
     assert (type(error), str(error), error.url) == (NotFound, "s3://b/x: no such object", "s3://b/x")
+
+
+def test_a_folder_of_links_is_a_store(tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "disk" / "a").write_bytes(b"12345")
+    (tmp_path / "set" / "sub").mkdir(parents=True)
+    (tmp_path / "set" / "file").symlink_to(tmp_path / "disk" / "a")
+    (tmp_path / "set" / "folder").symlink_to(tmp_path / "disk")
+    (tmp_path / "set" / "sub" / "up").symlink_to(tmp_path / "set")
+    (tmp_path / "set" / "self").symlink_to(tmp_path / "set" / "self")
+    (tmp_path / "set" / "gone").symlink_to(tmp_path / "nothing")
+    store = open_store(str(tmp_path / "set"))
+    assert store.list() == {"file": 5, "folder/a": 5}
+    assert store.list("fol") == store.list("folder/") == {"folder/a": 5}
+    assert (store.read("file"), store.read("folder/a", 1, 3), store.size("file")) == (b"12345", b"23", 5)
+    store.put("folder/b", b"1")
+    assert (tmp_path / "disk" / "b").read_bytes() == b"1"
+    for name in ("../disk/a", "folder/../../disk/a", str(tmp_path / "disk" / "a")):
+        with pytest.raises(StorageError, match="leaves its folder"):
+            store.read(name)
+
+
+def test_what_goes_away_while_it_is_listed_is_not_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = open_store(str(tmp_path))
+    for name in ("a", "gone/b", "c"):
+        store.put(name, b"1")
+    scandir = os.scandir
+
+    def vanishing(folder: Path) -> list[os.DirEntry[str]]:
+        entries = list(scandir(folder))
+        (tmp_path / "c").unlink(missing_ok=True)
+        store.delete("gone/b")
+        return entries
+
+    monkeypatch.setattr(os, "scandir", vanishing)
+    assert store.list() == {"a": 1}
+
+
+def test_a_file_url_is_a_path_to_its_end() -> None:
+    assert check_url("file:///a%20b?c#d") == ("", "/a b?c#d")

@@ -1,5 +1,6 @@
 """Shards that webdataset and tar read; a set is complete or absent, whatever happens."""
 
+import errno
 import os
 import subprocess
 import tarfile
@@ -182,3 +183,44 @@ def test_nothing_is_left_in_the_temporary_folder(tmp_path: Path, monkeypatch: py
     with pytest.raises(ValueError, match="cannot be decoded"):
         build("numbered", Broken(), str(tmp_path / "b"), {"train": 40}, 0, 10_000)
     assert os.listdir(tmp_path / "scratch") == []
+
+
+def test_an_index_of_other_bytes_leaves_the_set_that_stands_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two builds of the same clips, the second with another zlib, which began before the first ended."""
+    packed = Index.to_bytes
+    exists = FolderStore.exists
+
+    def late(self: FolderStore, name: str) -> bool:
+        found = exists(self, name)
+        if name == MANIFEST:
+            monkeypatch.setattr(FolderStore, "exists", exists)
+            build_numbered(str(tmp_path), 3)
+            monkeypatch.setattr(Index, "to_bytes", lambda index: packed(index) + b"otherwise")
+        return found
+
+    monkeypatch.setattr(FolderStore, "exists", late)
+    with pytest.raises(FileExistsError, match="another build finished here first"):
+        build_numbered(str(tmp_path), 3)
+    findings = check(str(tmp_path))
+    assert not findings.problems
+    assert len(findings.strays) == 1
+
+
+def test_a_full_temporary_folder_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(self: tarfile.TarFile, *_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr(tarfile.TarFile, "addfile", full)
+    with pytest.raises(
+        ValueError, match=rf"{tmp_path}: no shard can be prepared there \(No space left"
+    ) as error:
+        build_numbered(str(tmp_path / "set"), 3)
+    assert "set TMPDIR" in str(error.value)
+
+
+def test_a_negative_seed_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="seed -1 must be at least 0"):
+        build_numbered(str(tmp_path), 3, seed=-1)

@@ -27,12 +27,14 @@ from model.interface import ModelOutput, Video, VideoModel, Views
 from tests.conftest import require
 from tests.saved_run import save_run
 from trainer import __main__ as commands
-from trainer.checkpoint import LoadedModel
+from trainer.checkpoint import Checkpoint, LoadedModel
 from trainer.exits import exit_code
 from trainer.flow import command
 from trainer.flow.command import flow_of
 from trainer.flow.film import mp4
 from trainer.flow.flo import parse_flo
+
+UNTRAINED = Checkpoint(0, 1, 0, "first", {}, "", "", {})
 
 
 class Brightness(VideoModel):
@@ -87,7 +89,12 @@ def bright(monkeypatch: pytest.MonkeyPatch, tiny_set: str) -> None:
     """A checkpoint of Brightness, trained on the tiny set, wherever it is asked for."""
     run = type("Run", (), {"data": DataConfig(tiny_set)})()
     loaded = object.__new__(LoadedModel)
-    for name, value in {"config": run, "model": Brightness().eval(), "step": 0, "url": "run"}.items():
+    for name, value in {
+        "config": run,
+        "model": Brightness().eval(),
+        "checkpoint": UNTRAINED,
+        "url": "run",
+    }.items():
         object.__setattr__(loaded, name, value)
     monkeypatch.setattr(command, "load_model", lambda url: loaded)
 
@@ -211,7 +218,7 @@ def test_frames_need_not_be_square(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     model = Brightness().eval()
     run = type("Run", (), {"data": DataConfig(url)})()
     loaded = object.__new__(LoadedModel)
-    for name, value in {"config": run, "model": model, "step": 0, "url": "run"}.items():
+    for name, value in {"config": run, "model": model, "checkpoint": UNTRAINED, "url": "run"}.items():
         object.__setattr__(loaded, name, value)
     monkeypatch.setattr(command, "load_model", lambda url: loaded)
     image = np.full((40, 32, 3), 90, np.uint8)

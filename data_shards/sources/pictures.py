@@ -1,0 +1,69 @@
+"""Pictures of files: decoded, upright, with eight bits a channel; and which of numbered ones belong together."""
+
+import io
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image, ImageOps
+
+ORIENTATION, SIDEWAYS = 0x0112, (5, 6, 7, 8)  # EXIF's tag, and its values that exchange width and height
+BROKEN = (OSError, SyntaxError, Image.DecompressionBombError)  # what Pillow raises at broken pictures
+
+
+def open_picture(data: bytes, address: str) -> Image.Image:
+    """The picture, not decoded yet.
+
+    Raises:
+        ValueError: it is none, has too many pixels, or numbers of 32 bits, whose white is not known. Names `address`.
+    """
+    try:
+        image = Image.open(io.BytesIO(data))
+    except BROKEN as error:
+        raise ValueError(f"{address}: cannot be opened as a picture ({error})") from error
+    if image.mode in ("I", "F"):
+        raise ValueError(
+            f"{address}: has 32 bits a pixel (mode {image.mode}); save it with 8 or 16 a channel"
+        )
+    return image
+
+
+def decode_picture(data: bytes, address: str) -> Image.Image:
+    """The picture as a viewer shows it: turned upright, as its EXIF data say.
+
+    Raises:
+        ValueError: as `open_picture`, or it is damaged.
+    """
+    image = open_picture(data, address)
+    try:
+        image.load()
+        ImageOps.exif_transpose(image, in_place=True)
+    except BROKEN as error:
+        raise ValueError(f"{address}: is damaged ({error})") from error
+    return image
+
+
+def upright_size(image: Image.Image) -> tuple[int, int]:
+    """Width and height of what `decode_picture` gives."""
+    width, height = image.size
+    # Without EXIF data in front, Pillow would decode a PNG to look for them behind.
+    turned = "exif" in image.info and image.getexif().get(ORIENTATION) in SIDEWAYS
+    return (height, width) if turned else (width, height)
+
+
+def as_rgb(image: Image.Image) -> Image.Image:
+    """Eight bits a channel; of 16 the nearest level."""
+    if image.mode.startswith("I;16"):
+        image = Image.fromarray(np.rint(np.asarray(image) / 257).astype(np.uint8))
+    return image.convert("RGB")
+
+
+def joined(numbers: Sequence[int]) -> tuple[bool, ...]:
+    """Whether each of the pictures with these ascending `numbers` belongs to the take of the one before it.
+
+    The most frequent step between two numbers is that of the pictures, of equals the least; any other ends the take.
+    """
+    steps = np.diff(numbers)
+    if not len(steps):
+        return (False,) * len(numbers)
+    values, counts = np.unique(steps, return_counts=True)
+    return (False, *(steps == values[counts.argmax()]).tolist())
