@@ -26,6 +26,10 @@ DEEPEST = 64  # checkpoints in checkpoints: each is a dozen Python frames, and P
 UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30}
 
 
+class BudgetError(ValueError):
+    """A byte budget is too small for a step of the recurrence and its backward pass."""
+
+
 @dataclass(frozen=True)
 class Remat:
     """A policy. `amount` is the chunk length of `every` (steps) or the budget of `bytes` (bytes), else 0."""
@@ -63,11 +67,14 @@ class Remat:
     def __str__(self) -> str:
         return f"{self.kind}:{self.amount}" if self.amount else self.kind
 
-    def plan(self, steps: int, cost: Cost | None = None) -> Plan:
+    def plan(self, steps: int, cost: Cost | None = None, *, backward: bool = True) -> Plan:
         """The plan for a recurrence of `steps` steps; only `bytes` needs its `cost`.
 
+        Without a `backward` pass no state waits and every plan has the same result: a byte budget then only bounds
+        the blocks, down to single steps, and is never too small. Else a run could not be scored on larger batches.
+
         Raises:
-            ValueError: the byte budget is too small; says the least that works.
+            BudgetError: the byte budget is too small; says the least that works.
         """
         if self.kind == "every":
             return chunks(steps, self.amount)
@@ -75,6 +82,8 @@ class Remat:
             return chunks(steps, 1 + isqrt(steps - 1))
         if self.kind == "bytes":
             assert cost is not None, "a byte budget is planned from a measured cost"
+            if not backward:
+                return chunks(steps, max(1, (self.amount - cost.work) // max(1, cost.step)))
             return fit(steps, cost, self.amount)
         return (steps,)
 
@@ -100,7 +109,7 @@ def fit(steps: int, cost: Cost, budget: int) -> Plan:
     wait. Takes O(steps^2 states) vectorised operations, once per shape (cached).
 
     Raises:
-        ValueError: one step at a time does not fit, or only with each step recomputed more than `DEEPEST` times; says
+        BudgetError: one step at a time does not fit, or only with each step recomputed more than `DEEPEST` times; says
             the least budget that works.
     """
     spare = budget - cost.work
@@ -109,9 +118,7 @@ def fit(steps: int, cost: Cost, budget: int) -> Plan:
     slots = next(s for s in count(1) if comb(s + DEEPEST, s) >= steps)
     if spare < slots * cost.state + cost.step:
         least = cost.work + min(slots * cost.state + cost.step, steps * cost.step)
-        raise ValueError(
-            f"remat: got a budget of {budget} bytes, the least that works here is 'bytes:{least}'"
-        )
+        raise BudgetError(f"remat: got 'bytes:{budget}', the least that works here is 'bytes:{least}'")
     waiting = steps - 1  # the most states that can ever wait
     if cost.state:
         waiting = min(waiting, (spare - cost.step) // cost.state)

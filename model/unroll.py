@@ -58,12 +58,13 @@ def unroll(
         `prepare` and `finish` batch.
 
     Raises:
-        ValueError: leaves of `inputs` differ in length or there is no step; the budget is too small.
+        ValueError: leaves of `inputs` differ in length or there is no step.
+        BudgetError: with grad, the budget is too small.
     """
     steps = _length(inputs)
     scan = _Scan(cell, prepare or _as_is, finish or _as_is)
     cost = measure(scan.cell, scan.prepare, scan.finish, state, inputs) if remat.kind == "bytes" else None
-    plan = remat.plan(steps, cost)
+    plan = remat.plan(steps, cost, backward=torch.is_grad_enabled())
     state, outputs = scan.sequence(plan, state, _split(inputs, list(blocks(plan))))
     return state, outputs[0] if len(outputs) == 1 else tree_map(lambda *y: torch.cat(y, 1), *outputs)
 

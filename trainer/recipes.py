@@ -146,7 +146,12 @@ def moving_mnist_ae_convlstm_flow() -> RunConfig:
 
 
 def camvid_segnet() -> RunConfig:
-    """SegNet basic on CamVid, 240x180: optimiser, batch and length of the authors' SegNet-Tutorial."""
+    """SegNet basic on CamVid, 240x180: optimiser, batch and length of the authors' SegNet-Tutorial.
+
+    But for what their prototxt says of single parameters: there the biases of convolutions learn at twice the rate
+    and do not decay, and the shift of batch normalisation starts at 0.001. Here all parameters learn at one rate and
+    decay, and that shift starts at 0.
+    """
     return RunConfig(
         model=SegNet(),
         data=DataConfig("runs/camvid"),  # build with --frames 1

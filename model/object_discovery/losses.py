@@ -1,8 +1,7 @@
 """The terms of the training objective (eq. 16 to 25), all as means, so that weights do not depend on sizes.
 
-The paper's L_p, L_c and L_m2 are unnormalised sums, and L_m2 is in squared pixels. To compare: the paper's L_p is ours
-times channels * height * width, its L_c twice that (a sum of both directions, here their mean), its L_m2 ours times
-slots * (height / 2)^2.
+The paper's L_p, L_c and L_m2 are unnormalised sums, and L_m2 is in squared pixels. To compare: the paper's L_p and L_c
+are ours times channels * height * width, its L_m2 ours times slots * (height / 2)^2.
 """
 
 import torch
@@ -32,7 +31,7 @@ def change_weights(
 def absolute_error(
     guess: Float[Tensor, "*b c h w"], frame: Float[Tensor, "*b c h w"], weights: Float[Tensor, "*b 1 h w"]
 ) -> Float[Tensor, ""]:
-    """Weighted mean absolute error per pixel and channel (eq. 16; eq. 25 adds two of these)."""
+    """Weighted mean absolute error per pixel and channel (eq. 16; eq. 25 is the mean of two of these)."""
     return (weights * (guess - frame).abs()).mean()
 
 

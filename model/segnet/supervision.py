@@ -14,7 +14,9 @@ def label_loss(
     """Mean over the labelled pixels of the weighted cross-entropy, in nats; 0, with a graph, where there are none.
 
     The sum is divided by the number of labelled pixels, as in the authors' Caffe, and not by the sum of their weights,
-    as torch does.
+    as torch does. The pixels are those of one micro-batch, and a step takes the mean over its micro-batches: where
+    clips differ in how much of them is labelled, pixels of sparsely labelled micro-batches count for more, and the
+    gradient depends on how the batch is split.
 
     Args:
         logits: of classes.

@@ -205,6 +205,19 @@ def test_rematerialisation_changes_neither_loss_nor_gradients(name: str, policy:
         assert torch.equal(value, model.state_dict()[key]), f"{key}: recomputing has changed it once more"
 
 
+def test_a_budget_too_small_to_train_with_changes_no_evaluation(name: str) -> None:
+    """Scores are taken on other batches than those trained on."""
+    if name == "copy-last":
+        pytest.skip("trains nothing")
+    model, video = awake(name).eval(), clip(batch=4)
+    tight = replace(SMALL[name], remat="bytes:1").build().eval()  # type: ignore[type-var]
+    tight.load_state_dict(model.state_dict())
+    with torch.no_grad():
+        torch.testing.assert_close(tight(video, 5).loss, model(video, 5).loss)
+    if name not in PREDICTS_NOTHING:
+        torch.testing.assert_close(tight.predict(video, 2), model.predict(video, 2))
+
+
 def test_training_draws_only_from_torchs_generators(name: str) -> None:
     model, video = awake(name), clip()
     first, second = backward(model, video)[0].loss, backward(model, video)[0].loss

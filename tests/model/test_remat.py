@@ -198,3 +198,11 @@ def test_states_that_cost_nothing() -> None:
 
 def test_longer_chunks_than_steps() -> None:
     assert chunks(3, 100) == (3,)
+
+
+@pytest.mark.parametrize(
+    ("budget", "plan"), [(1, ((1,),) * 6 + (1,)), (45, ((1,), (2,), (2,), 2)), (500, (7,))]
+)
+def test_no_budget_is_too_small_without_a_backward_pass(budget: int, plan: Plan) -> None:
+    """It bounds the steps at once, 20 + 10 n bytes, where that can be done."""
+    assert Remat("bytes", budget).plan(7, Cost(step=10, state=4, work=20), backward=False) == plan

@@ -109,6 +109,13 @@ def test_reconstruction_teaches_without_labels_and_is_that_of_the_autoencoder() 
     assert not any(p.grad.any() for p in model.segnet.parameters() if p.grad is not None)
 
 
+def test_labels_count_by_their_weight() -> None:
+    model = replace(TINY, label_weight=0.3).build()
+    video = Video(torch.rand(2, 4, 3, 16, 16), labels=torch.randint(-1, 3, (2, 4, 16, 16)))
+    out, alone = model(video, 0), model.autoencoder(video, 0).loss
+    torch.testing.assert_close(out.loss, alone + 0.3 * out.terms["label_cross_entropy"])
+
+
 def test_at_the_start_segnet_alone_decides() -> None:
     model = TINY.build()
     frames = torch.rand(2, 4, 3, 16, 16)

@@ -7,29 +7,36 @@ from scipy.optimize import linear_sum_assignment
 
 from model.ops.sinkhorn import gumbel_noise, hard_permutation, sinkhorn
 
-# mean of the matrices' greatest row-sum error, mean of the rows' largest entries, over N(0, 1) + Gumbel logits
+# Mean of the matrices' greatest row-sum error, mean of the rows' largest entries (where the table has them), over
+# N(0, 1) + Gumbel logits.
 TABLE = [
     (2, 1.0, 20, 5.6e-4, 0.75),
     (2, 0.5, 20, 3.6e-3, 0.84),
+    (2, 0.2, 20, 9.2e-3, None),
     (2, 0.2, 50, 3.1e-3, 0.93),
+    (2, 0.1, 50, 4.0e-3, None),
     (3, 1.0, 20, 4.6e-4, 0.63),
     (3, 0.5, 20, 6.0e-3, 0.76),
+    (3, 0.2, 20, 2.0e-2, None),
     (3, 0.2, 50, 6.4e-3, 0.89),
+    (3, 0.1, 50, 9.1e-3, None),
     (4, 1.0, 20, 4.4e-4, 0.57),
     (4, 0.5, 20, 7.0e-3, 0.70),
+    (4, 0.2, 20, 2.9e-2, None),
     (4, 0.2, 50, 8.5e-3, 0.85),
+    (4, 0.1, 50, 1.4e-2, None),
 ]
 
 
 @pytest.mark.parametrize(("k", "temperature", "iterations", "row_error", "largest"), TABLE)
 def test_residuals_are_those_of_the_table(
-    k: int, temperature: float, iterations: int, row_error: float, largest: float
+    k: int, temperature: float, iterations: int, row_error: float, largest: float | None
 ) -> None:
     logits = torch.randn(4_000, k, k)
     p = sinkhorn(logits + gumbel_noise((4_000, k, k), logits), temperature, iterations)
     torch.testing.assert_close(p.sum(-2), torch.ones(4_000, k), atol=1e-5, rtol=0)
     assert (p.sum(-1) - 1).abs().amax(-1).mean() == pytest.approx(row_error, rel=0.25)
-    assert p.amax(-1).mean() == pytest.approx(largest, abs=0.02)
+    assert largest is None or p.amax(-1).mean() == pytest.approx(largest, abs=0.02)
 
 
 def test_gumbel_noise_has_the_moments_of_gumbel() -> None:

@@ -270,6 +270,13 @@ def test_the_window_of_the_convolutional_network_slides() -> None:
         torch.testing.assert_close(whole[:, last : last + 1], part)
 
 
+def test_the_convolutional_network_sees_the_oldest_frame_first() -> None:
+    """The order of its input channels is part of what a checkpoint means."""
+    model, frames = awake(TINY["ae-conv"]), torch.rand(2, 3, 1, 16, 16)
+    _, decoded = model.advance(None, frames)
+    torch.testing.assert_close(decoded["output"][:, 0], model.layers(frames.flatten(1, 2)))
+
+
 @pytest.mark.parametrize(
     ("config", "change", "message"),
     [

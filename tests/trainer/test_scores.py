@@ -283,6 +283,24 @@ def test_depth_order_counts_overlapping_pairs_only(order: str, expected: float) 
     assert values[0, 2, 0].item() == expected
 
 
+@pytest.mark.parametrize(("pixels", "counted"), [(4, False), (5, True)])
+def test_an_overlap_of_fewer_than_five_pixels_does_not_count(pixels: int, counted: bool) -> None:
+    video = squares()
+    masks = torch.zeros_like(video.truth.amodal_masks)
+    masks[..., 0, :9, 0], masks[..., 1, 9 - pixels : 18 - pixels, 0] = 1, 1
+    video = replace(video, truth=replace(video.truth, amodal_masks=masks))
+    assert SCORES["depth_order"].measure(oracle(video), video).isnan().all() == (not counted)
+
+
+def test_masks_are_cut_at_one_half() -> None:
+    """A haze of 0.4 around a slot's mask, and around an object's, is no part of either."""
+    video = squares()
+    views, hazy = oracle(video), video.truth.amodal_masks.clamp(min=0.4)
+    assert SCORES["amodal_iou"].measure(replace(views, amodal_masks=hazy[:, :4]), video).eq(1).all()
+    video = replace(video, truth=replace(video.truth, amodal_masks=hazy))
+    assert SCORES["amodal_iou"].measure(views, video).eq(1).all()
+
+
 @settings(max_examples=50, deadline=None)
 @given(st.floats(-0.6, 0.6), st.floats(0.7, 1.4), st.floats(-3, 3), st.floats(-3, 3))
 def test_motion_error_is_the_displacement_of_the_centre(
@@ -326,8 +344,11 @@ def test_gaps_count_every_pair_of_frames_once() -> None:
     video = squares()
     views = oracle(video)
     forward, backward = (SCORES[f"{way}_psnr"].measure(views, video) for way in ("forward", "backward"))
-    assert (~forward.isnan()).sum(dim=2).tolist() == [[3, 2, 0, 0, 0, 0, 0, 0]]
+    assert (~forward.isnan()).sum(dim=2).tolist() == [[3, 2, 1, 0, 0, 0, 0, 0]]
     assert (~backward.isnan()).sum(dim=2).tolist() == [[2, 1, 0, 0, 0, 0, 0, 0]]
+    assert forward[0, 2, 0] > 40, "the longest gap leads to the last frame"
+    cut = Video(video.frames[:, :4], video.truth)  # all frames decomposed, and none after the last
+    assert (~SCORES["forward_psnr"].measure(views, cut).isnan()).sum(dim=2).tolist()[0][:3] == [2, 1, 0]
     still = replace(views, motion=torch.eye(3).expand(1, 4, 2, 3, 3))
     assert SCORES["forward_psnr"].measure(still, video).nanmean() < 20
 

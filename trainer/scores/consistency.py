@@ -69,8 +69,10 @@ def _over_gaps(
     frames = video.frames
     steps = views.amodal_masks.shape[1]
     values = frames.new_full((len(frames), len(GAPS), steps), torch.nan, dtype=torch.float64)
+    # The last motion leads to the frame after the last decomposed one; backwards, that is no frame to start from.
+    longest = steps if direction == "forward" else steps - 1
     for i, gap in enumerate(GAPS):
-        if gap >= steps:
+        if gap > longest:
             break
         made = over_gap(views, gap, direction)
         true = frames[:, gap:] if direction == "forward" else frames
