@@ -7,7 +7,7 @@ import tempfile
 import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -72,14 +72,14 @@ def build(
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="shards-") as folder:
         for split, count in counts.items():
-            writer = _SplitWriter(store, split, Path(folder), shard_bytes, video_encoding)
-            for done, clip in enumerate(source.clips(split, count, seed) if count else (), start=1):
-                shape.check(clip)
-                writer.add(clip)
-                if progress is not None:
-                    progress(split, done, writer.bytes)
-            if shards := writer.finish():
-                splits[split] = tuple(shards)
+            with closing(_SplitWriter(store, split, Path(folder), shard_bytes, video_encoding)) as writer:
+                for done, clip in enumerate(source.clips(split, count, seed) if count else (), start=1):
+                    shape.check(clip)
+                    writer.add(clip)
+                    if progress is not None:
+                        progress(split, done, writer.bytes)
+                if shards := writer.finish():
+                    splits[split] = tuple(shards)
     if not splits:
         raise ValueError(f"source {source_name}: gave no clips; check its parameters and the counts")
     described: Any = source
@@ -161,6 +161,11 @@ class _SplitWriter:
             self._tar = None
         return self._shards
 
+    def close(self) -> None:
+        """Let go of a tar that was not finished."""
+        if self._tar is not None:
+            self._tar.abandon()
+
     def _upload(self, tar: "_Tar") -> None:
         with _writing_below(self._folder):
             index = tar.close().to_bytes()
@@ -212,6 +217,11 @@ class _Tar:
         self._keys.append(key)
         self._rows.append(row)
         return self.size - before
+
+    def abandon(self) -> None:
+        """Close the file as it is."""
+        if self._tar.fileobj is not None:
+            self._tar.fileobj.close()
 
     def close(self) -> Index:
         self._tar.close()
