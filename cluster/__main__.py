@@ -24,7 +24,7 @@ def train(argv: list[str]) -> int:
     """Train on the workers of a Ray cluster."""
     parser = argparse.ArgumentParser(prog="python -m cluster train", description=train.__doc__)
     from cluster.config import ClusterConfig
-    from cluster.machines import connected
+    from cluster.machines import connected, discovery, interruptible
     from trainer import overrides
 
     overrides.add_arguments(parser)
@@ -35,12 +35,12 @@ def train(argv: list[str]) -> int:
     more = [f"ray.address={given.address}"] if given.address else []
     config = overrides.from_arguments(given, ClusterConfig, more)
     config.check()
-    with connected(config) as embedded:
+    with interruptible(), discovery(config) as targets, connected(config) as embedded:
         from cluster import training  # after Ray's settings, which `import ray` reads
         from monitoring.run_state import RunState
 
         try:
-            state = training.train(config, embedded=embedded)
+            state = training.train(config, embedded=embedded, targets=targets)
         except training.Refused as error:  # the worker's words; a trace of this process tells nothing
             print(f"error: {error}", file=sys.stderr)
             return 1

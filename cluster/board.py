@@ -152,6 +152,7 @@ class Introduction(ControllerCallback):
 
 def cause(error: BaseException, longest: int = 160) -> str:
     """What a worker died of, in at most `longest` characters: the last line of its own traceback."""
+    error = getattr(error, "health_check_failure", error)  # how Ray wraps what its health check ran into
     if isinstance(error, ray.exceptions.RayActorError):
         return "its process or machine is gone"  # Ray says this in 800 characters
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]

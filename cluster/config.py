@@ -55,6 +55,9 @@ class RayConfig(Frozen):
     object_store_bytes: int = Field(default=80 * 2**20, ge=80 * 2**20)
     # Serve Prometheus the targets of all hosts at this port of the driver.
     discovery_port: int | None = Field(default=None, ge=0, le=65535)
+    # Address of the driver to serve them at, 0.0.0.0 = all of its addresses; None = monitoring.host, which on several
+    # hosts must be 0.0.0.0, for it is that of every worker.
+    discovery_host: str | None = None
     verbose: bool = False  # show everything that Ray and the workers print
 
 

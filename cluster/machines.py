@@ -1,14 +1,21 @@
-"""Connect to a Ray, or start one on this machine; how its cores are shared out."""
+"""Connect to a Ray, or start one on this machine; how its cores are shared out; where its targets are served."""
 
 import os
+import signal
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
+from types import FrameType
+from typing import NoReturn
+
+import psutil
 
 from cluster import ray_settings
 from cluster.config import ClusterConfig, ScalingConfig
+from monitoring.targets import TargetServer
 
 _REACH_S = 10.0
+_GONE_S = 5.0  # for Ray's processes to end by themselves
 
 
 def given_address(config: ClusterConfig) -> str | None:
@@ -50,12 +57,57 @@ def connected(config: ClusterConfig) -> Iterator[bool]:
     cpus = max(cores(), scaling.most * worker_cpus(scaling, embedded=True))
     try:
         ray.init(**ray_settings.init_arguments(config.ray, address, cpus))
-    except (ConnectionError, ray.exceptions.RayError) as error:
-        raise ValueError(f"ray address {address}: {str(error).splitlines()[0]}") from None
-    try:
+        signal.signal(signal.SIGTERM, _interrupt)  # Ray has put a handler of its own there
         yield embedded
+    except (ConnectionError, ray.exceptions.RayError) as error:
+        if ray.is_initialized():
+            raise
+        raise ValueError(f"ray address {address}: {str(error).splitlines()[0]}") from None
+    except SystemExit:  # by that handler
+        raise KeyboardInterrupt from None
     finally:
+        started = psutil.Process().children(recursive=True) if embedded else []
         ray.shutdown()
+        # Ray's agents outlive it by a minute where it is stopped while they start.
+        for process in psutil.wait_procs(started, _GONE_S)[1]:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Within the context, SIGTERM ends this process as Ctrl-C does, with what has to be tidied up."""
+    previous = signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+@contextmanager
+def discovery(config: ClusterConfig) -> Iterator[str | None]:
+    """The URL of Prometheus' targets, where the user wants it served.
+
+    Raises:
+        ValueError: it cannot be served there.
+    """
+    port, host = config.ray.discovery_port, config.ray.discovery_host or config.monitoring.host
+    if port is None:
+        yield None
+        return
+    try:
+        server = TargetServer(host, port)
+    except OSError as error:
+        raise ValueError(
+            f"field ray.discovery_port: nothing can be served at {host}:{port} ({error.strerror or error}); give "
+            "another port, or an address of this machine as ray.discovery_host"
+        ) from None
+    with closing(server):
+        yield server.url
 
 
 def cluster_resources() -> dict[str, float]:

@@ -26,6 +26,14 @@ ALWAYS = (
     Setting("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "1", "a worker that asked for no GPU must not see one"),
 )
 
+QUIET = (
+    Setting(
+        "RAY_DEDUP_LOGS_SKIP_REGEX",
+        ".",
+        "a lost worker is told in a sentence of ours, Ray's has 1,200 characters",
+    ),
+)
+
 EMBEDDED = (
     Setting("RAY_AUTH_MODE", "token", "whoever reaches an open Ray runs code as this user"),
     Setting("RAY_AUTH_TOKEN", "", "fresh for each run, or Ray leaves one in the user's home"),
@@ -39,7 +47,7 @@ EMBEDDED = (
 
 def apply(config: RayConfig, *, embedded: bool) -> None:
     """Set this process's environment, which Ray's processes inherit. To be called before `import ray`."""
-    for setting in (*ALWAYS, *(EMBEDDED if embedded else ())):
+    for setting in (*ALWAYS, *(() if config.verbose else QUIET), *(EMBEDDED if embedded else ())):
         os.environ.setdefault(setting.name, setting.value)
     if embedded:
         os.environ["RAY_AUTH_TOKEN"] = os.environ["RAY_AUTH_TOKEN"] or secrets.token_hex(32)

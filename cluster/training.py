@@ -29,7 +29,6 @@ from cluster.progress import Progress
 from data_shards.manifest import read_manifest
 from data_shards.storage import StorageError
 from monitoring.run_state import RunState
-from monitoring.targets import TargetServer
 from trainer.config import RunConfig
 
 _ABORT_S = 10.0
@@ -79,12 +78,13 @@ class Refused(RuntimeError):
     """The run cannot go on, and starting it again would not help; the message is for the user."""
 
 
-def train(config: ClusterConfig, *, embedded: bool) -> RunState:
+def train(config: ClusterConfig, *, embedded: bool, targets: str | None = None) -> RunState:
     """Run on the connected Ray; returns how it ended, finished or interrupted.
 
     Args:
         config: the run and its machines.
         embedded: whether Ray is on this machine alone.
+        targets: URL to announce the workers' metrics to; None = what the config says.
 
     Raises:
         ValueError: a mistake of the user, also one that a worker found: one sentence.
@@ -97,9 +97,9 @@ def train(config: ClusterConfig, *, embedded: bool) -> RunState:
     run = config.run()
     threads = run.engine.threads or worker_cpus(config.scaling, embedded=embedded)
     run = run.model_copy(update={"engine": run.engine.model_copy(update={"threads": threads})})
-    with _discovery(config) as url, _scratch() as scratch:
-        if url is not None:
-            run = run.model_copy(update={"monitoring": run.monitoring.model_copy(update={"targets": url})})
+    if targets is not None:
+        run = run.model_copy(update={"monitoring": run.monitoring.model_copy(update={"targets": targets})})
+    with _scratch() as scratch:
         folder = os.getcwd() if embedded else None
         trainer = _trainer(config, Assignment(run, board, folder), scratch, embedded=embedded)
         with Driver(board, config, Progress(run.steps)) as driver:
@@ -245,16 +245,3 @@ def _scratch() -> Iterator[Path]:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-
-
-@contextmanager
-def _discovery(config: ClusterConfig) -> Iterator[str | None]:
-    """The URL of Prometheus' targets, where the user wants it served."""
-    if config.ray.discovery_port is None:
-        yield None
-        return
-    server = TargetServer(config.monitoring.host, config.ray.discovery_port)
-    try:
-        yield server.url
-    finally:
-        server.close()

@@ -77,11 +77,12 @@ _ROWS = (
     # On CPU, where there is no device memory, the peak is that of the process.
     Metric("commonfate_peak_memory_bytes", "gauge", "loop", "Most device memory allocated since the start"),
     Metric("commonfate_resident_memory_bytes", "gauge", "loop", "Resident memory of the process now"),
-    # Where the time goes, since the run first started: its activities add up to the wall time.
+    # Where the time goes, since the run first started: its activities add up to the wall time. A process leaves as
+    # soon as it has entered a final state, mostly before that is scraped: a run that has ended is one whose series end.
     Metric("commonfate_run_state", "gauge", "loop", "1 for the present state, else 0", _STATE),
     Metric("commonfate_goodput_ratio", "gauge", "loop", "Productive over wall time, restarts included"),
     Metric("commonfate_run_activity_seconds", "gauge", "loop", "Wall time by what became of it", _ACTIVITY),
-    Metric("commonfate_restarts_total", "counter", "loop", "Times that the run was resumed"),
+    Metric("commonfate_restarts", "gauge", "loop", "Times that it began to train again", ranks="first"),
     # Data.
     Metric("commonfate_data_wait_seconds_total", "counter", "loop", "Time that steps waited for data"),
     Metric("commonfate_loader_samples_total", "counter", "loader", "Clips decoded"),

@@ -1,13 +1,13 @@
 """Exporter: one rank's metrics, kept in its process and served to Prometheus over HTTP."""
 
 import logging
-import socket
 from collections.abc import Callable
 from difflib import get_close_matches
 from pathlib import Path
 from threading import Thread
 from types import TracebackType
 from typing import Self
+from urllib.parse import urlsplit
 from wsgiref.simple_server import WSGIServer
 
 from prometheus_client import (
@@ -21,7 +21,7 @@ from prometheus_client import (
 
 from monitoring.catalogue import BASE_LABELS, METRICS, OPEN, Metric
 from monitoring.run_state import RunState
-from monitoring.targets import publish, target_name, withdraw
+from monitoring.targets import announced, publish, target_name, withdraw
 
 log = logging.getLogger(__name__)
 
@@ -32,14 +32,15 @@ class Exporter:
     Args:
         run: name of the run, a label of every series.
         rank: rank of this process, a label of every series.
-        port: port to serve at, 0 = any free one, None = record only. A port that is taken, or may not be
-            used, is replaced by a free one, with a warning: monitoring never stops a run.
+        port: port to serve at, 0 = any free one, None = record only. A port that is taken, may not be used, or
+            does not exist is replaced by a free one, with a warning: monitoring never stops a run.
         targets: folder (Path) for this rank's Prometheus target file, or URL (str) of a TargetServer,
             None = tell nobody.
-        host: address to listen at; "0.0.0.0" is announced as this machine's outward address.
+        host: address to listen at; "0.0.0.0" is announced as this machine's address towards the TargetServer, or
+            else its outward one.
 
     Raises:
-        ValueError: port outside 0..65535, or a host that is not an address of this machine.
+        ValueError: a host that is not an address of this machine.
     """
 
     def __init__(
@@ -120,9 +121,9 @@ class Exporter:
         return child.observe
 
     def _serve(self, host: str, port: int) -> None:
-        if not 0 <= port <= 65535:
-            raise ValueError(f"metrics port {port} must be 0 (any free one) to 65535")
         try:
+            if not 0 <= port <= 65535:
+                raise OSError(None, "not a port")
             server, thread = start_http_server(port, host, self.registry)
         except OSError as first:
             try:
@@ -134,7 +135,9 @@ class Exporter:
                 ) from error
             log.warning("metrics port %d: %s; a free port is used instead", port, first.strerror)
         self._server = server, thread
-        self.address = f"{_announced(host)}:{server.server_port}"
+        there = urlsplit(self._targets).hostname if isinstance(self._targets, str) else None
+        address = announced(host, there) if there else announced(host)
+        self.address = f"{address}:{server.server_port}"
         log.info("metrics at http://%s/metrics", self.address)
         if self._targets is not None:
             try:
@@ -154,16 +157,3 @@ def _metric(row: Metric, registry: CollectorRegistry) -> Gauge | Counter | Histo
 def _nearest(word: str, allowed: tuple[str, ...]) -> str:
     close = get_close_matches(word, allowed, n=3, cutoff=0.5)
     return f"nearest: {', '.join(close)}" if close else f"allowed: {', '.join(allowed)}"
-
-
-def _announced(host: str) -> str:
-    if host not in ("0.0.0.0", ""):
-        return host
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        try:
-            # Sends nothing: asks the routing table which of our addresses faces the outside (192.0.2.1 is
-            # reserved for documentation).
-            probe.connect(("192.0.2.1", 9))
-        except OSError:
-            return "127.0.0.1"
-        return str(probe.getsockname()[0])

@@ -46,7 +46,6 @@ class Timeline:
     first_start: float  # unix seconds
     seconds: dict[str, float] = field(default_factory=dict)
     state: RunState = RunState.STARTING
-    restarts: int = 0
     _since: float = 0.0
 
     @classmethod
@@ -62,10 +61,10 @@ class Timeline:
             past = saved["seconds"]
             assert isinstance(past, Mapping)
             seconds = {name: float(past[name]) for name in past if name in ACTIVITIES}
-            first_start, restarts = float(str(saved["first_start"])), int(str(saved["restarts"])) + 1
+            first_start = float(str(saved["first_start"]))
         except (KeyError, TypeError, ValueError, AssertionError) as error:
             raise ValueError(f"timeline of the checkpoint is damaged: {dict(saved)!r}") from error
-        return cls(first_start, seconds, restarts=restarts, _since=time.time() if now is None else now)
+        return cls(first_start, seconds, _since=time.time() if now is None else now)
 
     def enter(self, state: RunState, now: float | None = None) -> None:
         """Close the present activity and start another. A final state counts no more time."""
@@ -80,7 +79,7 @@ class Timeline:
     def saved(self, now: float | None = None) -> dict[str, object]:
         """What a checkpoint keeps, as JSON."""
         self._settle(now)
-        return {"first_start": self.first_start, "seconds": dict(self.seconds), "restarts": self.restarts}
+        return {"first_start": self.first_start, "seconds": dict(self.seconds)}
 
     def split(self, now: float | None = None) -> dict[str, float]:
         """Seconds per activity; they add up to the wall time since the first start."""

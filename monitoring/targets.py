@@ -8,6 +8,7 @@ Where they do not, one process runs a `TargetServer` and every rank is announced
 import json
 import logging
 import os
+import socket
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -18,6 +19,20 @@ log = logging.getLogger(__name__)
 
 _TIMEOUT_S = 5.0
 _LARGEST_ENTRY = 4096  # bytes
+
+
+def announced(host: str, towards: str = "192.0.2.1") -> str:
+    """The address by which others reach what listens at `host`, on "0.0.0.0" that of the way to `towards`."""
+    if host not in ("0.0.0.0", ""):
+        return host
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            # Sends nothing: asks the routing table which of our addresses faces there, by default the outside
+            # (192.0.2.1 is reserved for documentation).
+            probe.connect((towards, 9))
+        except OSError:
+            return "127.0.0.1"
+        return str(probe.getsockname()[0])
 
 
 def target_name(run: str, rank: int) -> str:
@@ -57,7 +72,8 @@ def _send(url: str, method: str, body: bytes) -> None:
 class TargetServer:
     """Answers Prometheus' `http_sd_configs` at `url`; ranks PUT and DELETE their entries below it.
 
-    Whoever reaches the port can add entries, so it is bound to 127.0.0.1 unless a host is given.
+    Whoever reaches the port can add entries, so it is bound to 127.0.0.1 unless a host is given. On "0.0.0.0" the
+    URL has this machine's outward address.
     Raises OSError where the port is taken.
     """
 
@@ -65,7 +81,7 @@ class TargetServer:
         entries: dict[str, object] = {}
         self._server = ThreadingHTTPServer((host, port), _handler(entries, threading.Lock()))
         self._server.daemon_threads = True
-        self.url = f"http://{host}:{self._server.server_address[1]}/targets"
+        self.url = f"http://{announced(host)}:{self._server.server_address[1]}/targets"
         self._thread = threading.Thread(target=self._server.serve_forever, name="targets", daemon=True)
         self._thread.start()
 

@@ -2,20 +2,28 @@
 
 import hashlib
 import json
+import logging
 import sys
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from tensorboardX import SummaryWriter
 from tqdm import tqdm
 
-from data_shards.storage import check_url, open_store
+from data_shards.storage import NotFound, Store, check_url, open_store
+
+log = logging.getLogger(__name__)
 
 LINES = "metrics.jsonl"
+EVENTS = "events"
+_UPLOAD_S = 60.0  # for which a store that is out is asked; the next upload tries again
 
 
 class Journal:
     """What rank 0 writes while it trains. On object storage the files are kept locally and uploaded by `publish`.
+
+    Uploads run in a thread of their own and only warn when they fail: no step waits for one, and none ends a run.
 
     Args:
         run: URL of the run.
@@ -24,16 +32,23 @@ class Journal:
     """
 
     def __init__(self, run: str, start: int, steps: int) -> None:
-        self._store = open_store(run)
         self._remote = bool(check_url(run)[0])
         self.folder = local_folder(run)
         self.folder.mkdir(parents=True, exist_ok=True)
         self._path = self.folder / LINES
-        if self._remote and start and self._store.exists(LINES):
-            self._path.write_bytes(self._store.read(LINES))
-        kept = [line for line in self._read() if line["step"] <= start]
-        self._path.write_text("".join(json.dumps(line) + "\n" for line in kept))
-        self._events = SummaryWriter(str(self.folder / "events"), purge_step=start + 1 if start else None)
+        lines = _lines(self._path.read_bytes()) if self._path.exists() else []
+        if self._remote and start:
+            lines = _longer(lines, _stored(open_store(run)))
+        kept = [line for line in lines if line["step"] <= start]
+        # Never half a file: a kill or a full disk here would take the curve of weeks.
+        unfinished = self._path.with_suffix(".unfinished")
+        unfinished.write_text("".join(json.dumps(line) + "\n" for line in kept))
+        unfinished.replace(self._path)
+        self._events = SummaryWriter(str(self.folder / EVENTS), purge_step=start + 1 if start else None)
+        self._store = open_store(run, _UPLOAD_S)
+        self._thread = ThreadPoolExecutor(1, "journal")
+        self._upload: Future[None] | None = None
+        self._sizes: dict[str, int] = {}  # of what was uploaded; the files only grow
         # A bar on a terminal; elsewhere (a log, Ray's streams) a bar is noise and one JSON line tells more.
         self._bar = tqdm(total=steps, initial=start, unit="step") if sys.stdout.isatty() else None
 
@@ -53,28 +68,53 @@ class Journal:
             self._bar.set_postfix(loss=f"{line['loss']:.4g}", refresh=False)
 
     def publish(self) -> None:
-        """Upload the lines and events of a run that lies on object storage."""
-        if self._remote:
-            for path in (p for p in self.folder.rglob("*") if p.is_file()):
-                self._store.put(str(path.relative_to(self.folder)), path)
+        """Upload what is new of a run that lies on object storage, beside the steps that follow."""
+        waiting = self._upload and not self._upload.running() and not self._upload.done()
+        if self._remote and not waiting:
+            self._upload = self._thread.submit(self._put)
 
     def close(self) -> None:
-        """Flush, publish, release the terminal."""
-        self._events.close()
-        if self._bar is not None:
-            self._bar.close()
-        self.publish()
+        """Flush, publish, release the terminal. Waits for the uploads, which give up by themselves."""
+        try:
+            self._events.close()
+            if self._bar is not None:
+                self._bar.close()
+            self.publish()
+            self._thread.shutdown()
+        finally:
+            self._store.close()  # an interrupted wait must not leave a thread that keeps the process
 
-    def _read(self) -> list[dict[str, Any]]:
-        if not self._path.exists():
-            return []
-        lines = []
-        for text in self._path.read_text().splitlines():
-            try:
-                lines.append(json.loads(text))
-            except json.JSONDecodeError:  # cut off by a kill in mid-write
-                continue
-        return lines
+    def _put(self) -> None:
+        try:
+            for path in (self._path, *sorted((self.folder / EVENTS).iterdir())):
+                name, size = path.relative_to(self.folder).as_posix(), path.stat().st_size
+                if self._sizes.get(name) != size:
+                    self._store.put(name, path)
+                    self._sizes[name] = size
+        except Exception as error:  # whatever it is, nobody asks the thread for it
+            log.warning("%s and %s stay in %s for now: %s", LINES, EVENTS, self.folder, error)
+
+
+def _lines(text: bytes) -> list[dict[str, Any]]:
+    lines = []
+    for line in text.splitlines():
+        try:
+            lines.append(json.loads(line))
+        except ValueError:  # cut off by a kill in mid-write
+            continue
+    return lines
+
+
+def _stored(store: Store) -> list[dict[str, Any]]:
+    try:
+        return _lines(store.read(LINES))
+    except NotFound:
+        return []
+
+
+def _longer(here: list[dict[str, Any]], stored: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The lines on the store, or those of this machine where they go on from them: an upload may have failed."""
+    return here if here[: len(stored)] == stored else stored
 
 
 def run_name(output: str) -> str:

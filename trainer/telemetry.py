@@ -1,5 +1,6 @@
 """What a run tells the world: Prometheus series, metrics.jsonl, the state it is in."""
 
+import logging
 import resource
 import time
 from collections.abc import Callable, Mapping
@@ -9,14 +10,18 @@ from typing import Any
 import torch
 
 from data_shards.loader import Counters
-from data_shards.storage import check_url
+from data_shards.storage import StorageError, check_url, open_store
 from monitoring.exporter import Exporter
 from monitoring.run_state import RunState, Timeline
 from trainer.config import RunConfig
 from trainer.journal import Journal, local_folder, run_name
 from trainer.process_group import ProcessGroup
 
+log = logging.getLogger(__name__)
+
 Report = Callable[[dict[str, Any]], None]
+
+STARTS = "starts"  # below a run: an object for each time that it began to train, with the step it began at
 
 # Terms that are the health of the slots go to metrics of their own.
 SLOT_METRICS = {
@@ -53,11 +58,13 @@ class Telemetry:
         self.enter(RunState.STARTING)
 
     def begin(self, start: int) -> None:
-        """Training starts at step `start`: open the journal, drop lines of work that was lost."""
+        """Training starts at step `start`: count the start, open the journal, drop lines of work that was lost."""
         if self._group.rank == 0:
+            store = open_store(self._config.output)
+            # A checkpoint cannot count: it knows nothing of starts that were killed before they saved.
+            store.put(f"{STARTS}/{time.time_ns()}", str(start).encode())
+            self.observe("commonfate_restarts", len(store.list(f"{STARTS}/")) - 1)
             self._journal = Journal(self._config.output, start, self._config.steps)
-            if self.timeline.restarts:
-                self.observe("commonfate_restarts_total", self.timeline.restarts)
         self.enter(RunState.TRAINING)
 
     def enter(self, state: RunState) -> None:
@@ -113,21 +120,28 @@ class Telemetry:
             self.observe("commonfate_evaluation_score", value, score=name, split=split)
         self._write({"step": step, "time": time.time(), "split": split, "scores": dict(scores)})
 
-    def saved(self, step: int, stall_s: float, total_s: float, size: int) -> None:
-        """A checkpoint was taken; total and size are of the newest one that is complete (0 = none yet)."""
-        self.observe("commonfate_checkpoint_save_seconds", stall_s, part="stall")
-        self.observe("commonfate_checkpoint_last_step", step)
-        if size:
-            self.observe("commonfate_checkpoint_bytes", size)
-            self.observe("commonfate_checkpoint_save_seconds", total_s, part="total")
+    def stalled(self, seconds: float) -> None:
+        """A step has waited for its state to be taken, which is on its way to storage now."""
+        self.observe("commonfate_checkpoint_save_seconds", seconds, part="stall")
         if self._journal:
             self._journal.publish()
 
+    def saved(self, step: int, seconds: float, size: int) -> None:
+        """A checkpoint is complete on storage, `seconds` after its save began, with `size` bytes of all ranks."""
+        self.observe("commonfate_checkpoint_save_seconds", seconds, part="total")
+        self.observe("commonfate_checkpoint_last_step", step)
+        if self._group.rank == 0:
+            self.observe("commonfate_checkpoint_bytes", size)
+
     def close(self) -> None:
-        """Close the journal and stop serving."""
-        if self._journal:
-            self._journal.close()
-        self._exporter.close()
+        """Close the journal and stop serving. What fails here only warns: how the run ended is already known."""
+        try:
+            if self._journal:
+                self._journal.close()
+        except (OSError, StorageError) as error:
+            log.warning("the journal of %s is not complete: %s", self._config.output, error)
+        finally:
+            self._exporter.close()
 
     def _write(self, line: dict[str, Any]) -> None:
         if self._journal:

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 import ray
+from ray.train.v2._internal.exceptions import WorkerHealthCheckFailedError
 
 from cluster.board import Board, Losses, Message, Notices, Stopping, Throttle, cause
 
@@ -84,10 +85,12 @@ def test_a_board_that_is_gone_stops_nobody(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_losses_are_told_in_a_sentence_each(board: Board) -> None:
     worker = "Traceback (most recent call last):\n  File x\nRuntimeError: " + "long " * 100
-    Losses(Remote(board)).after_exception(None, {0: ray.exceptions.RayActorError(), 1: RuntimeError(worker)})
+    gone = ray.exceptions.RayActorError()
+    wrapped = WorkerHealthCheckFailedError("A worker health check failed.", failure=gone)
+    Losses(Remote(board)).after_exception(None, {0: wrapped, 1: RuntimeError(worker), 2: gone})
     (message,) = board.take()
     assert message.kind == "lost"
-    assert message.content[0] == "its process or machine is gone"
+    assert message.content[0] == message.content[2] == "its process or machine is gone"
     assert message.content[1].startswith("RuntimeError: long")
     assert len(message.content[1]) <= 160
     assert cause(ValueError()) == "ValueError"

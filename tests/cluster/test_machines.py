@@ -1,9 +1,13 @@
+import json
 import socket
+import urllib.request
 
 import pytest
 
-from cluster import machines, ray_settings
+from cluster import __main__, machines, ray_settings
 from cluster.config import ClusterConfig, RayConfig, ScalingConfig
+from monitoring.targets import publish
+from trainer.exits import exit_code
 from trainer.overrides import resolve
 
 
@@ -60,6 +64,34 @@ def test_an_address_where_nothing_answers_is_said_at_once() -> None:
         assert f"127.0.0.1:{port}: nothing answers" in refused(f"ray.address=127.0.0.1:{port}")
 
 
+def test_targets_are_served_where_they_are_asked_for() -> None:
+    with machines.discovery(cluster()) as url:
+        assert url is None
+    # 192.0.2.1 is no address of this machine: what workers listen at is not what the targets are served at.
+    words = ["monitoring.host=192.0.2.1", "ray.discovery_host=127.0.0.1", "ray.discovery_port=0"]
+    with machines.discovery(cluster(*words)) as url:
+        assert url is not None
+        publish(url, "run-rank-0", "10.0.0.1:1")
+        with urllib.request.urlopen(url, timeout=5) as response:
+            assert json.load(response)[0]["targets"] == ["10.0.0.1:1"]
+    with pytest.raises(OSError):
+        urllib.request.urlopen(url, timeout=5)
+
+
+def test_a_taken_discovery_port_is_a_sentence_before_ray_starts(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(machines, "connected", lambda config: pytest.fail("Ray was started"))
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        words = ["train", "demo", "data.url=/set", "output=/run", f"ray.discovery_port={port}"]
+        assert exit_code(lambda: __main__.main(words)) == 2
+    assert capsys.readouterr().err == (
+        f"error: field ray.discovery_port: nothing can be served at 127.0.0.1:{port} (Address already in use); "
+        "give another port, or an address of this machine as ray.discovery_host\n"
+    )
+
+
 @pytest.mark.parametrize(("word", "field"), [("data.url=some/set", "data.url"), ("output=runs/x", "output")])
 def test_relative_paths_are_refused_on_a_cluster(word: str, field: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
@@ -70,7 +102,7 @@ def test_relative_paths_are_refused_on_a_cluster(word: str, field: str) -> None:
 
 
 def test_settings_come_with_a_reason_and_yield_to_the_user(monkeypatch: pytest.MonkeyPatch) -> None:
-    every = (*ray_settings.ALWAYS, *ray_settings.EMBEDDED)
+    every = (*ray_settings.ALWAYS, *ray_settings.QUIET, *ray_settings.EMBEDDED)
     assert all(setting.reason for setting in every)
     environment: dict[str, str] = {"RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "9"}
     monkeypatch.setattr(ray_settings.os, "environ", environment)
@@ -87,6 +119,14 @@ def test_a_given_ray_keeps_its_own_authentication(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(ray_settings.os, "environ", environment)
     ray_settings.apply(RayConfig(), embedded=False)
     assert not [name for name in environment if "AUTH" in name or "GLOO" in name]
+
+
+@pytest.mark.parametrize("verbose", [False, True])
+def test_what_ray_itself_says_is_for_those_who_ask(verbose: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    environment: dict[str, str] = {}
+    monkeypatch.setattr(ray_settings.os, "environ", environment)
+    ray_settings.apply(RayConfig(verbose=verbose), embedded=False)
+    assert ("RAY_DEDUP_LOGS_SKIP_REGEX" in environment) is not verbose
 
 
 def test_an_embedded_ray_joins_no_other_and_listens_here_only() -> None:

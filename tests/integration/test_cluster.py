@@ -1,6 +1,7 @@
 """The main job, through an embedded Ray, as a user starts it: the same curve as one process, whatever happens."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -24,14 +25,14 @@ class Job:
     def __init__(self, run: Path, words: Sequence[str]) -> None:
         self.run = run
         run.parent.mkdir(parents=True, exist_ok=True)
-        self._log = run.parent / f"{run.name}.err"
+        self._log = run.parent / f"{run.name}.log"
         command = [sys.executable, "-m", "cluster", "train", "demo", *TINY, f"output={run}", *words]
         given = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
-        with self._log.open("wb") as err:
+        with self._log.open("wb") as log:
             self.process = subprocess.Popen(
                 command,
-                stdout=subprocess.DEVNULL,
-                stderr=err,
+                stdout=log,
+                stderr=log,
                 env=given
                 | {"TORCH_EXTENSIONS_DIR": str(run.parent / "extensions"), "CUDA_VISIBLE_DEVICES": ""},
             )
@@ -67,7 +68,7 @@ class Job:
         return [pid for pid in descendants(self.process.pid) if "RayTrainWorker" in command_line(pid)]
 
     def said(self) -> str:
-        """What went to stderr."""
+        """What went to stdout and stderr."""
         return self._log.read_text()
 
 
@@ -137,7 +138,11 @@ def test_a_killed_worker_costs_time_and_nothing_else(
         job.wait_for_step(13)
         os.kill(job.workers()[0], signal.SIGKILL)
         assert job.wait() == 0, job.said()
-    assert job.said().count("worker lost") == 1
+    (told,) = [line for line in job.said().splitlines() if "worker lost" in line]
+    # The other rank may have noticed, and be named too.
+    assert re.search(r"[(;] ?rank \d: its process or machine is gone[;)]", told)
+    assert told.endswith("; starting again from the newest checkpoint (1 of 3)")
+    assert "(raylet)" not in job.said()
     assert "Traceback" not in job.said()
     assert losses(job.run) == pair  # to the bit
     assert [line["step"] for line in lines(job.run)] == list(range(1, STEPS + 1))
@@ -162,6 +167,28 @@ def test_ctrl_c_saves_and_another_start_goes_on(words: list[str], tmp_path: Path
     start(tmp_path / "alone", 1, words).wait()
     assert list(losses(again.run)) == list(range(1, saved.step + 6))
     assert losses(again.run) == pytest.approx(losses(tmp_path / "alone"), rel=1e-5)
+
+
+@pytest.mark.parametrize("started", ["gcs_server", "DashboardAgent", "TrainController"])
+def test_sigterm_while_ray_starts_leaves_nothing_behind(
+    words: list[str], tmp_path: Path, started: str
+) -> None:
+    with Job(tmp_path / "run", words) as job:
+        deadline = time.monotonic() + 120
+        family: list[int] = []
+        while not any(started in command_line(pid) for pid in family):
+            family = descendants(job.process.pid)
+            assert job.process.poll() is None, job.said()
+            assert time.monotonic() < deadline, job.said()
+            time.sleep(0.05)
+        job.process.terminate()
+        assert job.wait() == 130, job.said()
+        assert "interrupted" in job.said()
+        deadline = time.monotonic() + 30
+        while left := [command_line(pid) for pid in family if alive(pid)]:
+            assert time.monotonic() < deadline, left
+            time.sleep(0.2)
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import json
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -39,8 +40,11 @@ with Exporter("pair", int(sys.argv[1]), 0, Path(sys.argv[2])) as exporter:
 class Prometheus:
     """A server that reads the target files of `folder`. A context manager."""
 
-    def __init__(self, folder: Path, home: Path, port: int) -> None:
+    def __init__(self, folder: Path, home: Path) -> None:
         home.mkdir()
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
         self._url = f"http://127.0.0.1:{port}"
         config = {
             "global": {"scrape_interval": "1s", "scrape_timeout": "1s"},
@@ -126,7 +130,7 @@ def exporters(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_every_row_of_two_processes_is_scraped(exporters: Path, tmp_path: Path) -> None:
-    with Prometheus(exporters, tmp_path / "prometheus", 26101) as prometheus:
+    with Prometheus(exporters, tmp_path / "prometheus") as prometheus:
         assert prometheus.missing("pair", timeout=60) == set()
         # Every allowed value of every label with a fixed set arrived, and nothing else did.
         for row in METRICS.values():
@@ -149,7 +153,7 @@ def test_every_row_of_a_run_on_two_workers_is_scraped(tiny_set: str, tmp_path: P
         "monitoring.port=0",
         "log_steps=5",
     ]
-    with Prometheus(run / "targets", tmp_path / "prometheus", 26102) as prometheus, Job(run, words) as job:
+    with Prometheus(run / "targets", tmp_path / "prometheus") as prometheus, Job(run, words) as job:
         missing = prometheus.missing(run_name(str(run)), timeout=150)
         job.process.send_signal(signal.SIGINT)
         assert missing == set(), job.said()

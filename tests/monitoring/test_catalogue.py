@@ -28,7 +28,7 @@ def test_names_and_keys_agree() -> None:
         ("commonfate_samples_per_second", "per_second"),
         ("commonfate_data_wait_seconds_total", "seconds"),
         ("commonfate_goodput_ratio", "ratio"),
-        ("commonfate_restarts_total", ""),
+        ("commonfate_restarts", ""),
     ],
 )
 def test_unit_is_the_suffix(name: str, unit: str) -> None:

@@ -118,10 +118,13 @@ def test_a_taken_port_is_replaced_with_a_warning(caplog: pytest.LogCaptureFixtur
             scrape(second.address)
 
 
-@pytest.mark.parametrize("port", [-1, 65536])
-def test_an_impossible_port_is_refused(port: int) -> None:
-    with pytest.raises(ValueError, match=r"0 \(any free one\) to 65535"):
-        Exporter("r", 0, port, None)
+def test_a_port_that_does_not_exist_is_replaced_with_a_warning(caplog: pytest.LogCaptureFixture) -> None:
+    with Exporter(
+        "r", 536, 65536, None
+    ) as exporter:  # the ports of ranks are counted up from the first one's
+        assert "metrics port 65536: not a port; a free port is used instead" in caplog.text
+        assert exporter.address is not None
+        scrape(exporter.address)
 
 
 def test_a_foreign_host_is_refused() -> None:
@@ -145,6 +148,17 @@ def test_ranks_of_several_hosts_announce_themselves_over_http() -> None:
         server.close()
     with Exporter("r", 0, 0, server.url):  # nobody listens there any more: the run goes on
         pass
+
+
+def test_an_open_host_is_announced_as_seen_from_the_server_of_targets() -> None:
+    server = TargetServer()
+    try:
+        with Exporter("r", 0, 0, server.url, host="0.0.0.0") as exporter:
+            assert exporter.address is not None
+            assert exporter.address.startswith("127.0.0.1:")
+            assert listed(server) == [exporter.address]
+    finally:
+        server.close()
 
 
 def listed(server: TargetServer) -> list[str]:

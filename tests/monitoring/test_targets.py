@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from monitoring.targets import TargetServer, publish, target_name, withdraw
+from monitoring.targets import TargetServer, announced, publish, target_name, withdraw
 
 
 @pytest.fixture
@@ -90,3 +90,15 @@ def test_other_paths_do_not_exist(server: TargetServer) -> None:
         urllib.request.urlopen(server.url.replace("/targets", "/other"), timeout=5)
     assert error.value.code == 404
     error.value.close()
+
+
+def test_a_server_on_all_addresses_is_announced_by_one_that_others_reach() -> None:
+    server = TargetServer("0.0.0.0")
+    try:
+        assert server.url.startswith(f"http://{announced('0.0.0.0')}:")
+        assert "0.0.0.0" not in server.url
+        publish(server.url, "run-rank-0", "10.0.0.1:1")
+        with urllib.request.urlopen(server.url, timeout=5) as response:
+            assert json.load(response)[0]["targets"] == ["10.0.0.1:1"]
+    finally:
+        server.close()
