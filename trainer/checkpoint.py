@@ -7,11 +7,14 @@
 A start looks at the storage for the newest checkpoint.json and believes nothing else. `attempt` is new at every
 start of the run, so that a process that should be dead cannot mix its files into a later attempt's.
 
-saver.py writes them, restore.py goes on from one.
+Whatever else lies below checkpoints/ is somebody else's: it is neither read nor deleted.
+
+saver.py takes them, upload.py brings them to storage, restore.py goes on from one.
 """
 
 import hashlib
 import json
+import re
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,6 +29,9 @@ from trainer.overrides import validated
 
 FOLDER = "checkpoints"
 MANIFEST = "checkpoint.json"
+CONFIG = "config.json"  # of a run: what its latest start was given
+
+_STEP = re.compile(rf"{FOLDER}/step-(\d{{8}}|[1-9]\d{{8,}})/")
 
 
 @dataclass(frozen=True)
@@ -69,10 +75,16 @@ class LoadedModel:
         return self.checkpoint.step
 
 
+def step_of(name: str) -> int | None:
+    """The step of the checkpoint that an object of a run belongs to; None = it belongs to none."""
+    found = _STEP.match(name)
+    return int(found[1]) if found else None
+
+
 def steps_on(store: Store) -> list[int]:
     """Steps of the complete checkpoints of a run, ascending."""
-    names = [name for name in store.list(f"{FOLDER}/") if name.endswith(f"/{MANIFEST}")]
-    return sorted(int(name.split("/")[-2].removeprefix("step-")) for name in names)
+    names = store.list(f"{FOLDER}/")
+    return sorted(int(found[1]) for n in names if (found := _STEP.match(n)) and n == f"{found[0]}{MANIFEST}")
 
 
 def read_checkpoint(store: Store, step: int) -> Checkpoint:
@@ -107,18 +119,33 @@ def load_model(url: str) -> LoadedModel:
     """The model of a run (its newest checkpoint) or of one checkpoint (`<run>/checkpoints/step-00000040`).
 
     Raises:
-        ValueError: there is no complete checkpoint at `url`, or the code's model has changed since.
+        ValueError: there is no complete checkpoint at `url`, or not any more, or the code's model has changed since.
         StorageError: the checkpoint is damaged.
     """
     run = run_of(url)
     tail = url.rstrip("/")[len(run) :].removeprefix(f"/{FOLDER}/step-")
     store = open_store(run)
-    steps = steps_on(store)
-    if not steps or (tail and (not tail.isdecimal() or int(tail) not in steps)):
-        raise ValueError(f"{url}: no complete checkpoint there; have steps {steps or 'none'}")
-    checkpoint = read_checkpoint(store, int(tail) if tail else steps[-1])
+    while True:
+        steps = steps_on(store)
+        if not steps or (tail and (not tail.isdecimal() or int(tail) not in steps)):
+            raise ValueError(f"{url}: no complete checkpoint there; have steps {steps or 'none'}")
+        step = int(tail) if tail else steps[-1]
+        try:
+            return _load(store, step)
+        except StorageError as error:
+            left = steps_on(store)
+            if step in left:
+                raise
+            if tail:
+                reason = "was deleted while it was read, as a run does with all but its newest checkpoints"
+                raise ValueError(f"{url}: {reason}; have steps {left or 'none'}") from error
+
+
+def _load(store: Store, step: int) -> LoadedModel:
+    checkpoint = read_checkpoint(store, step)
     config = validated({k: v for k, v in checkpoint.config.items() if k in RunConfig.model_fields}, RunConfig)
     model = config.model.build()
+    url = store.address(checkpoint.folder)
     with tempfile.TemporaryDirectory() as folder:
         weights = download(store, checkpoint, weights_name(checkpoint), Path(folder))
         try:
@@ -127,8 +154,8 @@ def load_model(url: str) -> LoadedModel:
             reason = (
                 f"its weights were saved by revision {checkpoint.revision} and do not fit this code's model"
             )
-            raise ValueError(f"{run}/{checkpoint.folder}: {reason}") from error
-    return LoadedModel(config, model.eval(), checkpoint, f"{run}/{checkpoint.folder}")
+            raise ValueError(f"{url}: {reason}") from error
+    return LoadedModel(config, model.eval(), checkpoint, url)
 
 
 def download(store: Store, checkpoint: Checkpoint, name: str, folder: Path) -> Path:

@@ -2,7 +2,8 @@
 
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import FrameType, TracebackType
 
 
@@ -39,3 +40,19 @@ class Interruption:
         if self._noted and number == signal.SIGINT:
             raise KeyboardInterrupt
         self._noted = True
+
+
+@contextmanager
+def at_once() -> Iterator[None]:
+    """Ctrl-C ends the process within, as SIGTERM does: Python's own handler has to wait until C++ comes back."""
+    python = (
+        threading.current_thread() is threading.main_thread()
+        and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    )
+    if python:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        if python:
+            signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -9,8 +9,7 @@ import json
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,12 +22,13 @@ from data_shards.storage import open_store
 from model.interface import Video, VideoModel
 from monitoring.run_state import RunState, Timeline
 from trainer.batch import split_video, to_video
-from trainer.checkpoint import Checkpoint, newest
+from trainer.checkpoint import CONFIG, Checkpoint, newest
+from trainer.clock import Clock, Pace
 from trainer.config import RunConfig
 from trainer.engine import Engine, micro_batch, private_extensions, start_processes
 from trainer.evaluate import evaluate
 from trainer.flops import forward_flops, peak_flops
-from trainer.interruption import Interruption
+from trainer.interruption import Interruption, at_once
 from trainer.optim import learning_rate
 from trainer.process_group import ProcessGroup, seed_draws
 from trainer.requirements import require_data, require_fit
@@ -77,22 +77,23 @@ def train(
             no class of the model.
         StorageError: the data set, the output or the checkpoint to resume from cannot be read or written.
         FloatingPointError: the loss or a weight is not finite.
-        RuntimeError: the ranks' weights have diverged.
+        OSError: a state cannot be written here, or two saves in a row failed, or the last.
+        RuntimeError: the ranks' weights have diverged, or another rank's part of a save failed so.
     """
     private_extensions()
     if config.engine.threads:
         torch.set_num_threads(config.engine.threads)
     manifest = read_manifest(config.data.url)
     require_data(config, manifest)
-    with Interruption(stopping) as interruption:
+    with at_once():  # nothing can be saved yet
         group = start_processes()
-        micro_batch(
-            config, group.world
-        )  # refuses a batch that cannot be shared out, before anything is built
+    with Interruption(stopping) as interruption:
+        # First, for it refuses a batch that cannot be shared out before anything is built.
+        micro = micro_batch(config, group.world)
         found = newest(open_store(config.output))
         seed_draws(config.seed)
         model = config.model.build().to(group.device)
-        require_fit(model, config, manifest, group.device)
+        require_fit(model, config, manifest, group.device, micro)
         timeline = Timeline.resumed(found.progress) if found else Timeline.begin()
         telemetry = Telemetry(config, group, timeline, report)
         try:
@@ -128,7 +129,7 @@ class Run:
         else:
             self.engine = Engine(model, config, group)
         revision = code_revision()
-        self.saver = Saver(store, config, group, revision, data)
+        self.saver = Saver(store, config, group, revision, data, telemetry.saved)
         self.samples = manifest.samples("train")
         self.share = config.batch.size // group.world
         slots = range(group.rank * self.share, (group.rank + 1) * self.share)
@@ -138,55 +139,68 @@ class Run:
         )
         self.micro = micro_batch(config, group.world)
         self.flops = self.peak = 0.0
-        if group.rank == 0:  # last: a start that is refused leaves the config of the run that was there
+        # Last: a start that is refused, or has nothing to do, leaves the config of the run that was there.
+        if group.rank == 0 and self.start < config.steps:
             described = {
+                "attempt": self.saver.attempt,
                 "revision": revision,
                 "digest": config.digest(),
                 "config": config.model_dump(mode="json"),
             }
-            store.put("config.json", json.dumps(described, indent=2).encode())
+            store.put(CONFIG, json.dumps(described, indent=2).encode())
 
     def __enter__(self) -> "Run":
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None:
+            self.saver.abandon()
         self.loader.close()
         self.engine.close()
 
     def to_the_end(self, interruption: Interruption) -> Result:
         """All remaining steps."""
         config, telemetry, step, loss = self.config, self.telemetry, self.start, math.nan
-        batches = iter(self.loader)
+        if step >= config.steps:
+            if self.group.rank == 0:
+                log.warning("%s is at step %d already; raise `steps` to train on", config.output, step)
+            telemetry.enter(RunState.FINISHED)
+            return Result(RunState.FINISHED, step, loss, config.output)
+        batches, pace = iter(self.loader), Pace(step)
         telemetry.begin(self.start)
-        since, logged = time.perf_counter(), step
         while step < config.steps:
             clock = Clock(self.group.device)
             with clock("data"):
                 video = to_video(next(batches), self.group.device)
             if step == self.start:
-                self._measure_flops(video, step)
+                with pace.paused():
+                    self._measure_flops(video, step)
             outcome = self.optimise(video, step, clock)
             step += 1
             if self.found and step == self.start + 1:
                 self._require_finite(self._mean_loss(outcome), step)
             with clock("communication"):
-                stop = self._agree_to_stop(interruption)
+                stop = self._agree(interruption)
             telemetry.step(clock.seconds.pop("data"), clock.seconds, self.share)
             last = step == config.steps or stop
+            if not last:
+                self.saver.require()
             if step % config.log_steps == 0 or last:
-                seconds = (time.perf_counter() - since) / (step - logged)
-                loss = self._log(step, outcome, seconds)
-                since, logged = time.perf_counter(), step
+                loss = self._log(step, outcome, pace.lap(step))
             if config.engine.hash_steps and step % config.engine.hash_steps == 0:
                 self._compare_weights(step)
-            if config.evaluation.steps and (step % config.evaluation.steps == 0 or step == config.steps):
-                self._evaluate(step)
-                since, logged = time.perf_counter(), step
+            every = config.evaluation.steps
+            evaluate_now = bool(every) and (step % every == 0 or step == config.steps) and not stop
             if step % config.checkpoint.steps == 0 or last:
-                self._save(step, outcome)
+                # Complete before the scores, which can be made again from it: an evaluation may fail.
+                with pace.paused():
+                    self._save(step, outcome, settle=last or evaluate_now)
+            if evaluate_now:
+                with pace.paused():
+                    self._evaluate(step)
             if stop:
                 break
-        self.saver.wait()
+        self.saver.finish()
         state = RunState.FINISHED if step >= config.steps else RunState.INTERRUPTED
         telemetry.enter(state)
         return Result(state, step, loss, config.output)
@@ -219,10 +233,12 @@ class Run:
         dtype = torch.bfloat16 if self.config.engine.precision == "bf16" else torch.float32
         self.peak = peak_flops(self.group.device, dtype)
 
-    def _agree_to_stop(self, interruption: Interruption) -> bool:
-        """Whether any rank was asked to stop; also where fast ranks wait for slow ones."""
-        flag = torch.tensor([float(interruption.requested)], dtype=torch.float64)
-        return bool(self.group.total(flag).item())
+    def _agree(self, interruption: Interruption) -> bool:
+        """Whether any rank was asked to stop; also where all hear of uploads, and fast ranks wait for slow ones."""
+        stop = torch.tensor([float(interruption.requested)], dtype=torch.float64)
+        total = self.group.total(torch.cat([stop, self.saver.news()]))
+        self.saver.hear(total[1:])
+        return bool(total[0].item())
 
     def _log(self, step: int, outcome: StepOutcome, step_s: float) -> float:
         """Write a line of means over ranks; returns the loss. A collective."""
@@ -264,6 +280,10 @@ class Run:
         if self.config.engine.zero_stage == 3:
             return
         rows = self.group.gather(self.engine.checksum())
+        if not bool(torch.isfinite(rows).all()):
+            raise FloatingPointError(
+                f"weights are not finite after step {step}; lower optim.lr or set optim.clip_norm"
+            )
         diverged = bool((rows != rows[0]).any())
         self.telemetry.observe("commonfate_weights_divergence", float(diverged))
         if diverged:
@@ -287,28 +307,10 @@ class Run:
         self.telemetry.scores(step, split, result.scores)
         self.telemetry.enter(RunState.TRAINING)
 
-    def _save(self, step: int, outcome: StepOutcome) -> None:
+    def _save(self, step: int, outcome: StepOutcome, settle: bool) -> None:
         self._require_finite(self._mean_loss(outcome), step)
         self.telemetry.enter(RunState.SAVING)
-        self.saver.save(self.engine, step, self.telemetry.timeline.saved())
-        if step == self.config.steps:
-            self.saver.wait()
-        self.telemetry.saved(step, self.saver.stall_s, self.saver.total_s, self.saver.size)
+        self.telemetry.stalled(self.saver.save(self.engine, step, self.telemetry.timeline.saved()))
+        if settle:
+            self.saver.settle()
         self.telemetry.enter(RunState.TRAINING)
-
-
-class Clock:
-    """Adds up seconds by phase; on a GPU it waits for the device, so that a phase is charged with its own work."""
-
-    def __init__(self, device: torch.device) -> None:
-        self._device = device
-        self.seconds: dict[str, float] = {}
-
-    @contextmanager
-    def __call__(self, phase: str) -> Iterator[None]:
-        """Charge the body to `phase`."""
-        started = time.perf_counter()
-        yield
-        if self._device.type == "cuda":
-            torch.cuda.synchronize(self._device)
-        self.seconds[phase] = self.seconds.get(phase, 0.0) + time.perf_counter() - started

@@ -37,12 +37,12 @@ class ProcessGroup:
         dist.all_gather(rows, moved)
         return torch.stack(rows).cpu()
 
-    def same(self, text: str) -> str:
-        """Rank 0's `text`, on every rank."""
+    def same(self, text: str, source: int = 0) -> str:
+        """The `text` of rank `source`, on every rank."""
         if self.world == 1:
             return text
         box = [text]
-        dist.broadcast_object_list(box, src=0, device=self.device)
+        dist.broadcast_object_list(box, src=source, device=self.device)
         return box[0]
 
     def barrier(self) -> None:

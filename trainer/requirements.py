@@ -1,9 +1,12 @@
 """What a run needs of its data set and its model, told before anything is written."""
 
+from copy import deepcopy
+
 import torch
 
 from data_shards.manifest import Manifest
 from model.interface import Video, VideoModel
+from model.remat import BudgetError
 from trainer.config import RunConfig
 
 
@@ -25,19 +28,30 @@ def require_data(config: RunConfig, manifest: Manifest) -> None:
             raise ValueError(f"field model.classes: got {classes}, but {url} has {known} classes")
 
 
-@torch.no_grad()
-def require_fit(model: VideoModel, config: RunConfig, manifest: Manifest, device: torch.device) -> None:
-    """ValueError, in the model's words, unless it takes clips of the set's shape: it is shown an empty one.
+def require_fit(
+    model: VideoModel, config: RunConfig, manifest: Manifest, device: torch.device, micro: int
+) -> None:
+    """ValueError, in the model's words, unless the run can train it on clips of the set's shape.
 
-    And unless it has something to learn.
+    It must have something to learn and take such a clip: it is shown an empty one. Under a byte budget it also runs
+    on `micro` clips with grad, as a step of training will, which costs a forward pass; on a copy, for that moves
+    running statistics of batch normalisation.
     """
     if not any(True for _ in model.parameters()):
         name = config.model_dump(mode="json")["model"]["name"]
         raise ValueError(f"field model.name: got {name}, which has no weights to train; name another model")
     t, h, w, c = manifest.shape
-    model.eval()
     try:
-        model(Video(torch.zeros(1, t, c, h, w, device=device)), 0)
+        with torch.no_grad():
+            model.eval()(Video(torch.zeros(1, t, c, h, w, device=device)), 0)
     except ValueError as error:
         raise ValueError(f"{config.data.url}: {error}") from error
     model.train()
+    if not getattr(config.model, "remat", "").startswith("bytes"):
+        return
+    bf16 = torch.autocast(device.type, torch.bfloat16, enabled=config.engine.precision == "bf16")
+    with torch.random.fork_rng([device] if device.type == "cuda" else []), bf16:
+        try:
+            deepcopy(model)(Video(torch.zeros(micro, t, c, h, w, device=device)), 0)
+        except BudgetError as error:
+            raise ValueError(f"field model.{error}") from error

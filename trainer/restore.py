@@ -5,8 +5,6 @@ import logging
 import shutil
 import subprocess
 import sys
-import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +16,9 @@ from model.interface import VideoModel
 from trainer.checkpoint import Checkpoint, download, weights_name
 from trainer.config import RunConfig
 from trainer.engine import TAG, Engine
+from trainer.journal import run_name
 from trainer.process_group import ProcessGroup
+from trainer.scratch import scratch_name, scratch_path, sweep
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +48,10 @@ def restore(
                 f"field {field_name}: got {given}, but {url} was saved with {saved}; resume with that or start in "
                 f"another output"
             )
-    root = Path(tempfile.gettempdir()) / f"commonfate-resume-{group.same(str(time.time_ns()))}"
+    owner = f"resume-{run_name(config.output)}"
+    if group.local_rank == 0:
+        sweep(owner)
+    root = scratch_path(group.same(scratch_name(owner)))
     universal = checkpoint.zero_stage > 0 and checkpoint.world != group.world
     refusal: StorageError | None = None
     try:

@@ -1,53 +1,80 @@
-"""Saver: writes the checkpoints of a run, most of it beside the steps that follow."""
+"""Saver: takes the checkpoints of a run and settles with all ranks what became of them."""
 
-import hashlib
-import json
+import logging
 import shutil
-import tempfile
-import threading
 import time
-from dataclasses import asdict
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import torch
+from jaxtyping import Float64
+from torch import Tensor
 
-from data_shards.storage import StorageError, Store
-from trainer.checkpoint import FOLDER, MANIFEST, Checkpoint, steps_on
+from data_shards.storage import Store
+from trainer.checkpoint import Checkpoint
 from trainer.config import RunConfig
 from trainer.engine import Engine
+from trainer.journal import run_name
 from trainer.process_group import ProcessGroup
+from trainer.scratch import scratch_name, scratch_path, sweep
+from trainer.upload import POLL_S, Upload
+
+log = logging.getLogger(__name__)
 
 
 class Saver:
     """Saves without stalling: the state is written to local disk in the step, the upload runs in a thread.
 
-    `revision` is the code's, `data` the digest of the clips that are trained on.
+    An upload that fails, on whichever rank, is given up by all of them at the step in which they hear of it: rank 0
+    waits no longer for a part that will not come, and warns with the words of the rank that failed. Training goes on
+    and the next save tries again with the state of then; a run ends when two saves in a row have failed, or its last.
+    All ranks hear the same in the same step, so they go on together or end together.
+
+    Args:
+        store: of the run.
+        config: the run.
+        group: this rank.
+        revision: of the code.
+        data: digest of the clips that are trained on.
+        saved: called on every rank, once for each checkpoint that is complete, with its step, the seconds since its
+            save began and the bytes of all its files.
+
+    Attributes:
+        attempt: a name for this start of the run, the same on all ranks.
     """
 
     def __init__(
-        self, store: Store, config: RunConfig, group: ProcessGroup, revision: str, data: str = ""
+        self,
+        store: Store,
+        config: RunConfig,
+        group: ProcessGroup,
+        revision: str,
+        data: str = "",
+        saved: Callable[[int, float, int], None] = lambda step, seconds, size: None,
     ) -> None:
         self._store, self._config, self._group = store, config, group
-        self._revision, self._data = revision, data
-        self._attempt = group.same(f"{time.time_ns():x}")
-        self._thread: threading.Thread | None = None
-        self._error: BaseException | None = None
-        self.stall_s = self.total_s = 0.0
-        self.size = 0  # bytes this rank uploaded last
+        self._revision, self._data, self._saved = revision, data, saved
+        self.attempt = group.same(f"{time.time_ns():x}")
+        self._upload: Upload | None = None
+        self._failures: list[BaseException] = []  # of the uploads since the last that is complete
+        self._owner = f"save-{run_name(config.output)}-{group.rank}"
+        sweep(self._owner)
 
-    def save(self, engine: Engine, step: int, progress: dict[str, Any]) -> None:
-        """Snapshot the state of all ranks and start the upload. A collective; waits for the previous upload.
+    def save(self, engine: Engine, step: int, progress: dict[str, Any]) -> float:
+        """Snapshot the state of all ranks and start the upload, once the previous one is over. A collective.
+
+        Returns:
+            Seconds that this took.
 
         Raises:
             FloatingPointError: a weight is not finite. The step's loss does not tell: it is of the weights before.
-            OSError: the state cannot be written, or the previous upload failed.
-            StorageError: the previous upload was refused.
+            OSError: the state cannot be written to the local disk.
         """
         started = time.perf_counter()
-        self.wait()
-        local = Path(tempfile.mkdtemp(prefix="commonfate-save-"))
+        self.settle()
+        local = scratch_path(scratch_name(self._owner))
         try:
+            local.mkdir(mode=0o700)
             engine.save(local / "state")
             weights = engine.weights()
             for name, value in weights.items():
@@ -65,81 +92,66 @@ class Saver:
             step=step,
             world=self._group.world,
             zero_stage=self._config.engine.zero_stage,
-            attempt=self._attempt,
+            attempt=self.attempt,
             config=self._config.model_dump(mode="json"),
             digest=self._config.digest(),
             revision=self._revision,
             progress=progress,
             data=self._data,
         )
-        self._thread = threading.Thread(
-            target=self._upload, args=(local, manifest, started), name="checkpoint"
+        self._upload = Upload(
+            self._store, self._config.checkpoint, manifest, self._group.rank, local, started
         )
-        self._thread.start()
-        self.stall_s = time.perf_counter() - started
+        return time.perf_counter() - started
 
-    def wait(self) -> None:
-        """Until the last save is complete on storage; raises what went wrong with it."""
-        if self._thread is not None:
-            self._thread.join()
-            self._thread = None
-        if self._error is not None:
-            error, self._error = self._error, None
-            raise error
+    def news(self) -> Float64[Tensor, "news"]:
+        """What this rank has to say of the upload under way; `hear` takes the sum over ranks."""
+        upload = self._upload
+        if upload is None:
+            return torch.zeros(4, dtype=torch.float64)
+        running = upload.running  # asked first: of a thread that is over, the rest is final
+        rest = (upload.error is not None, upload.seconds, upload.size)
+        return torch.tensor([running, *rest], dtype=torch.float64)
 
-    def _upload(self, local: Path, manifest: Checkpoint, started: float) -> None:
-        try:
-            rank = f"{manifest.attempt}/rank-{self._group.rank:05d}"
-            files: dict[str, tuple[int, str]] = {}
-            for path in sorted(p for p in local.rglob("*") if p.is_file()):
-                name = f"{rank}/{path.relative_to(local)}"
-                self._store.put(f"{manifest.folder}/{name}", path)
-                files[name] = (path.stat().st_size, _sha256(path))
-            self._store.put(f"{manifest.folder}/{rank}.json", json.dumps(files).encode())
-            self.size = sum(size for size, _ in files.values())
-            if self._group.rank == 0:
-                self._complete(manifest)
-            self.total_s = time.perf_counter() - started
-        except BaseException as error:
-            self._error = error
-        finally:
-            shutil.rmtree(local, ignore_errors=True)
+    def hear(self, total: Float64[Tensor, "news"]) -> None:
+        """Act on what all ranks said. A collective where an upload has failed."""
+        running, failed, seconds, size = total.tolist()
+        if self._upload is None:
+            return
+        if failed:
+            self._upload.abandon()
+        if running:
+            return
+        upload, self._upload = self._upload, None
+        if not failed:
+            self._failures.clear()
+            self._saved(upload.manifest.step, seconds, int(size))
+            return
+        first = int(self._group.gather(torch.tensor([upload.error is not None]).double())[:, 0].argmax())
+        words = self._group.same(f"{type(upload.error).__name__}: {upload.error}", first)
+        told = f"the save of step {upload.manifest.step} failed on rank {first} ({words})"
+        self._failures.append(upload.error or RuntimeError(told))
+        if self._group.rank == 0:
+            log.warning("%s", told)
 
-    def _complete(self, manifest: Checkpoint) -> None:
-        """Rank 0: wait for the parts of all ranks, verify their sizes on storage, publish, prune."""
-        files: dict[str, tuple[int, str]] = {}
-        deadline = time.monotonic() + self._config.checkpoint.deadline_s
-        for rank in range(self._group.world):
-            name = f"{manifest.folder}/{manifest.attempt}/rank-{rank:05d}.json"
-            while not self._store.exists(name):
-                if time.monotonic() > deadline:
-                    raise TimeoutError(
-                        f"{self._store.url}/{name}: rank {rank} did not upload its part in time"
-                    )
-                time.sleep(0.05)
-            files |= {name: (size, sha) for name, (size, sha) in json.loads(self._store.read(name)).items()}
-        stored = self._store.list(f"{manifest.folder}/")
-        for name, (size, _) in files.items():
-            if stored.get(f"{manifest.folder}/{name}") != size:
-                raise StorageError(
-                    self._store.address(f"{manifest.folder}/{name}"),
-                    f"its stored size differs from the {size} bytes written",
-                )
-        complete = Checkpoint(**vars(manifest) | {"files": files})
-        self._store.put(f"{manifest.folder}/{MANIFEST}", json.dumps(asdict(complete)).encode())
-        self._prune(manifest.step)
+    def settle(self) -> None:
+        """Wait until the upload under way is over, complete or not. A collective."""
+        while self._upload is not None:
+            self._upload.join(POLL_S)
+            self.hear(self._group.total(self.news()))
 
-    def _prune(self, step: int) -> None:
-        """Delete all but the newest `keep` complete checkpoints up to `step`, and older incomplete ones."""
-        kept = [s for s in steps_on(self._store) if s <= step][-self._config.checkpoint.keep :]
-        names = self._store.list(f"{FOLDER}/")
-        # A manifest goes first: what is left of an interrupted deletion is an incomplete checkpoint, not a broken one.
-        for name in sorted(names, key=lambda n: not n.endswith(f"/{MANIFEST}")):
-            other = int(name.split("/")[1].removeprefix("step-"))
-            if other < step and other not in kept:
-                self._store.delete(name)
+    def require(self) -> None:
+        """Raise what went wrong if two saves in a row have failed."""
+        if len(self._failures) > 1:
+            raise self._failures[-1]
 
+    def finish(self) -> None:
+        """Wait for the last save; raise what went wrong if it is not complete. A collective."""
+        self.settle()
+        if self._failures:
+            raise self._failures[-1]
 
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    def abandon(self) -> None:
+        """This rank fails: it meets the others no more and waits for none. What needs no other rank is completed."""
+        if self._upload is not None:
+            self._upload.abandon()

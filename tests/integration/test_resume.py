@@ -1,22 +1,54 @@
 """A run that is killed, resumed, or moved to another number of ranks draws the curve of one left alone."""
 
+import os
 import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
 import torch
 
 from data_shards.storage import open_store
-from tests.launch import lines, losses, start
-from trainer.checkpoint import FOLDER, newest, steps_on
+from tests.ceph import free_port
+from tests.launch import TINY, lines, losses, start
+from trainer.checkpoint import FOLDER, Checkpoint, newest, steps_on
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 STAGES = [0, 1, 2, 3]
 
 
+# A cosine would end at the last step, which is another one for a run that is to be killed.
+COMMON = ("optim.decay=constant", "checkpoint.keep=1000000")
+
+
 @pytest.fixture(scope="module")
 def data(tiny_set: str) -> str:
     return f"data.url={tiny_set}"
+
+
+def drop_after(run: Path, step: int) -> Checkpoint:
+    """Delete the checkpoints of later steps; the newest that is left."""
+    store = open_store(str(run))
+    for later in steps_on(store):
+        if later > step:
+            shutil.rmtree(run / FOLDER / f"step-{later:08d}")
+    found = newest(store)
+    assert found is not None
+    return found
+
+
+def killed(run: Path, world: int, words: list[str], step: int) -> Checkpoint:
+    """A run that would not end by itself and was killed at `step` or somewhat later; its newest checkpoint up to 20."""
+    ranks = start(run, world, [*words, "steps=1000000"])
+    ranks.wait_for_step(step)
+    ranks.kill()
+    found = drop_after(run, 20)
+    assert 0 < found.step <= 20
+    return found
 
 
 @pytest.fixture(scope="module", params=STAGES)
@@ -25,7 +57,7 @@ def straight(
 ) -> tuple[int, Path]:
     """(ZeRO stage, a run of 40 steps on two ranks that nobody disturbed, all checkpoints kept)."""
     run = tmp_path_factory.mktemp(f"stage{request.param}") / "straight"
-    start(run, 2, [data, "steps=40", f"engine.zero_stage={request.param}", "checkpoint.keep=99"]).wait()
+    start(run, 2, [data, *COMMON, "steps=40", f"engine.zero_stage={request.param}"]).wait()
     return request.param, run
 
 
@@ -53,14 +85,9 @@ def state_of(run: Path, step: int) -> dict[str, torch.Tensor]:
 def test_kill_and_resume_is_bit_equal(straight: tuple[int, Path], data: str, tmp_path: Path) -> None:
     stage, reference = straight
     run = tmp_path / "killed"
-    words = [data, "steps=40", f"engine.zero_stage={stage}"]
-    ranks = start(run, 2, words)
-    ranks.wait_for_step(17)
-    ranks.kill()
-    found = newest(open_store(str(run)))
-    assert found is not None
-    assert 0 < found.step < 40
-    start(run, 2, words).wait()
+    words = [data, *COMMON, f"engine.zero_stage={stage}"]
+    killed(run, 2, words, 17)
+    start(run, 2, [*words, "steps=40"]).wait()
     assert losses(run) == losses(reference)
     assert sorted(losses(run)) == list(range(1, 41))  # every step once: lines of lost work are gone
     ours, theirs = state_of(run, 40), state_of(reference, 40)
@@ -79,24 +106,17 @@ def test_fewer_ranks_continue_the_curve(
     stage, reference = straight
     run = tmp_path / "fewer"
     shutil.copytree(reference, run)
-    for step in steps_on(open_store(str(run))):
-        if step > 20:
-            shutil.rmtree(run / FOLDER / f"step-{step:08d}")
-    start(run, world, [data, "steps=40", f"engine.zero_stage={stage}"]).wait()
+    assert drop_after(run, 20).step == 20
+    start(run, world, [data, *COMMON, "steps=40", f"engine.zero_stage={stage}"]).wait()
     compare(run, reference)
 
 
 def test_more_ranks_continue_the_curve(straight: tuple[int, Path], data: str, tmp_path: Path) -> None:
     stage, reference = straight
     run = tmp_path / "more"
-    words = [data, "steps=40", f"engine.zero_stage={stage}"]
-    ranks = start(run, 1, words)
-    ranks.wait_for_step(21)
-    ranks.kill()
-    found = newest(open_store(str(run)))
-    assert found is not None
-    assert found.world == 1
-    start(run, 2, words).wait()
+    words = [data, *COMMON, f"engine.zero_stage={stage}"]
+    assert killed(run, 1, words, 21).world == 1
+    start(run, 2, [*words, "steps=40"]).wait()
     compare(run, reference)
 
 
@@ -109,7 +129,7 @@ def compare(run: Path, reference: Path) -> None:
 
 def test_kill_right_after_a_save_resumes_from_that_save(data: str, tmp_path: Path) -> None:
     run = tmp_path / "run"
-    ranks = start(run, 1, [data, "steps=400"])
+    ranks = start(run, 1, [data, "steps=1000000"])
     store = open_store(str(run))
     deadline_lines = 0
     while not steps_on(store):
@@ -146,3 +166,31 @@ def test_damage_is_told_by_all_ranks(data: str, tmp_path: Path) -> None:
     finally:
         ranks.kill()
     assert ranks.said().count(f"{path}: is damaged") == 2
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_rank_that_waits_for_its_peers_can_be_stopped(data: str, tmp_path: Path, number: int) -> None:
+    port = free_port()
+    place = {"RANK": 0, "WORLD_SIZE": 2, "LOCAL_RANK": 0, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    command = [sys.executable, "-m", "trainer", "train", "demo", *TINY, data, f"output={tmp_path}/run"]
+    process = subprocess.Popen(command, env=os.environ | {name: str(value) for name, value in place.items()})
+    try:
+        while not listens(port):
+            assert process.poll() is None
+            time.sleep(0.1)
+        time.sleep(0.5)
+        process.send_signal(number)
+        assert process.wait(10) == -number
+    finally:
+        process.kill()
+        process.wait()
+
+
+def listens(port: int) -> bool:
+    """Whether somebody does; a connection would count as one of the ranks."""
+    with socket.socket() as probe:
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return True
+    return False

@@ -18,7 +18,7 @@ from trainer.batch import limited, split_video, to_video
 from trainer.engine import deepspeed_config, micro_batch
 from trainer.exits import exit_code
 from trainer.flops import forward_flops, peak_flops
-from trainer.interruption import Interruption
+from trainer.interruption import Interruption, at_once
 from trainer.journal import Journal, local_folder, run_name
 from trainer.overrides import resolve
 from trainer.process_group import environment, seed_draws
@@ -130,6 +130,12 @@ def test_the_first_signal_is_a_request_and_the_second_an_order() -> None:
     answers = iter([False, True])
     asked = Interruption(lambda: next(answers))
     assert [asked.requested, asked.requested] == [False, True]
+
+
+def test_before_training_a_signal_ends_the_process_at_once() -> None:
+    with at_once():
+        assert signal.getsignal(signal.SIGINT) == signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def fail(error: BaseException) -> int:

@@ -26,26 +26,41 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> str:
     return url
 
 
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def words(run: Path, data: str, *more: str) -> list[str]:
+    return [*TINY, f"data.url={data}", f"output={run}", "steps=1", *more]
+
+
+def least(run: Path, data: str, budget: int, *more: str) -> int:
+    """What the refusal of `budget` says is the least that works."""
+    with pytest.raises(ValueError) as refusal:
+        train(resolve("demo", words(run, data, f"model.remat=bytes:{budget}", *more)))
+    told = re.fullmatch(
+        rf"field model\.remat: got 'bytes:{budget}', the least that works here is 'bytes:(\d+)'",
+        str(refusal.value),
+    )
+    assert told, refusal.value
+    assert not run.exists()
+    return int(told[1])
+
+
 def test_the_least_budget_that_is_told_trains_and_can_be_scored(
-    data: str, tmp_path: Path, alone: ProcessGroup, precision: str
+    data: str, tmp_path: Path, alone: ProcessGroup
 ) -> None:
     run = tmp_path / "run"
-    words = [*TINY, f"data.url={data}", f"output={run}", f"engine.precision={precision}", "steps=1"]
-    with pytest.raises(ValueError) as refusal:
-        train(resolve("demo", [*words, "model.remat=bytes:1"]))
-    told = re.fullmatch(
-        r"field model\.remat: got 'bytes:1', the least that works here is 'bytes:(\d+)'", str(refusal.value)
-    )
-    assert told
-    assert not run.exists()
-    least = int(told[1])
-    with pytest.raises(ValueError, match=f"^field model.remat: got 'bytes:{least - 1}', .*'bytes:{least}'$"):
-        train(resolve("demo", [*words, f"model.remat=bytes:{least - 1}"]))
-    assert train(resolve("demo", [*words, f"model.remat=bytes:{least}"])).step == 1
+    enough = least(run, data, 1)
+    assert least(run, data, enough - 1) == enough
+    assert train(resolve("demo", words(run, data, f"model.remat=bytes:{enough}"))).step == 1
     assert evaluate([str(run), "--split", "train", "--batch", "8"]) == 0, (
         "on more clips than trained on at once"
     )
+
+
+def test_the_budget_is_checked_in_the_precision_of_training(
+    data: str, tmp_path: Path, alone: ProcessGroup
+) -> None:
+    run, half = tmp_path / "run", "engine.precision=bf16"
+    assert (enough := least(run, data, 1, half)) != least(run, data, 1)
+    assert train(resolve("demo", words(run, data, f"model.remat=bytes:{enough}", half))).step == 1
 
 
 @pytest.mark.parametrize("name", ["object-discovery", "segnet-flow"])

@@ -3,20 +3,31 @@
 import hashlib
 import json
 import shutil
+import tempfile
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 
 from data_shards.sources.camvid import CamVid
-from data_shards.storage import StorageError, open_store
+from data_shards.storage import FolderStore, StorageError, open_store
 from data_shards.writer import build
+from monitoring.exporter import Exporter
+from monitoring.run_state import RunState
 from tests.clips import build_numbered
 from tests.data_shards.test_camvid import write_camvid
 from tests.launch import TINY, lines, losses
-from trainer.checkpoint import FOLDER, MANIFEST, steps_on
-from trainer.loop import Result, train
+from trainer import loop
+from trainer.checkpoint import FOLDER, MANIFEST, read_checkpoint, steps_on
+from trainer.journal import run_name
+from trainer.loop import Result, Run, train
 from trainer.overrides import resolve
+from trainer.process_group import ProcessGroup
+from trainer.saver import Saver
+from trainer.scratch import scratch_name, scratch_path
+from trainer.telemetry import Telemetry
 
 pytestmark = pytest.mark.usefixtures("alone")
 
@@ -185,3 +196,213 @@ def test_a_loss_that_a_resume_finds_ruined_names_the_checkpoint(
     assert steps_on(open_store(str(copy))) == [1, 2]
     shutil.rmtree(folder)
     assert run(copy, data, "steps=3").step == 3
+
+
+class Refusing(FolderStore):
+    """Takes no object of a checkpoint whose name contains one of `words`."""
+
+    words: tuple[str, ...] = ()
+
+    def put(self, name: str, source: bytes | Path, if_absent: bool = False) -> None:
+        if any(word in name for word in self.words):
+            raise OSError(f"no space for {name}")
+        super().put(name, source, if_absent)
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Refusing:
+    """The store of the run in `tmp_path`, to make refuse."""
+    found = Refusing(str(tmp_path / "run"), tmp_path / "run")
+    monkeypatch.setattr(loop, "open_store", lambda url: found)
+    return found
+
+
+def test_a_run_outlives_an_upload_that_fails(
+    store: Refusing, data: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    store.words = ("step-00000001",)
+    assert run(tmp_path / "run", data, "steps=3").state is RunState.FINISHED
+    assert steps_on(store) == [2, 3]
+    (told,) = [record.getMessage() for record in caplog.records]
+    assert told.startswith("the save of step 1 failed on rank 0 (OSError: no space")
+
+
+def test_a_run_whose_saves_all_fail_ends_early(store: Refusing, data: str, tmp_path: Path) -> None:
+    store.words = (FOLDER,)
+    with pytest.raises(OSError, match="no space"):
+        run(tmp_path / "run", data, "steps=40", "checkpoint.steps=2")
+    assert max(losses(tmp_path / "run")) < 20
+
+
+def test_a_stop_saves_although_the_save_before_has_failed(store: Refusing, data: str, tmp_path: Path) -> None:
+    store.words = ("step-00000002", "step-00000004")
+    answers = iter([False] * 4 + [True])
+    words = [*TINY, "checkpoint.steps=2", f"data.url={data}", f"output={tmp_path / 'run'}", "steps=9"]
+    slow = Saver.save
+
+    def waited(saver: Saver, *arguments) -> float:
+        """So that what has become of the save is known in the step after, and not in one of chance."""
+        seconds = slow(saver, *arguments)
+        assert saver._upload is not None
+        saver._upload.join(60)
+        return seconds
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Saver, "save", waited)
+        result = train(resolve("demo", words), stopping=lambda: next(answers))
+    assert (result.state, result.step) == (RunState.INTERRUPTED, 5)
+    assert steps_on(store) == [5]
+
+
+@pytest.fixture
+def observed(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, float, str]]:
+    """Every (name, value, value of its label) that the exporter is told from here on."""
+    seen: list[tuple[str, float, str]] = []
+    observe = Exporter.observe
+
+    def spy(exporter: Exporter, name: str, value: float, **labels: str) -> None:
+        seen.append((name, value, "".join(labels.values())))
+        observe(exporter, name, value, **labels)
+
+    monkeypatch.setattr(Exporter, "observe", spy)
+    return seen
+
+
+def values(observed: list[tuple[str, float, str]], name: str, label: str = "") -> list[float]:
+    return [value for told, value, of in observed if (told, of) == (f"commonfate_{name}", label)]
+
+
+def test_a_checkpoint_is_told_once_and_when_it_is_complete(
+    observed: list[tuple[str, float, str]], data: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told, saved = [], Telemetry.saved
+
+    def complete(telemetry: Telemetry, step: int, seconds: float, size: int) -> None:
+        told.append((step, step in steps_on(open_store(str(tmp_path)))))
+        saved(telemetry, step, seconds, size)
+
+    monkeypatch.setattr(Telemetry, "saved", complete)
+    run(tmp_path, data, "steps=3", "checkpoint.keep=3")
+    assert told == [(1, True), (2, True), (3, True)]
+    assert values(observed, "checkpoint_last_step") == [1, 2, 3]
+    sizes = [
+        sum(size for size, _ in read_checkpoint(open_store(str(tmp_path)), step).files.values())
+        for step in (1, 2, 3)
+    ]
+    assert values(observed, "checkpoint_bytes") == sizes
+    stalls, totals = (values(observed, "checkpoint_save_seconds", part) for part in ("stall", "total"))
+    assert len(stalls) == len(totals) == 3
+    assert all(0 < stall < total for stall, total in zip(stalls, totals, strict=True))
+
+
+def test_lines_and_series_of_a_run_to_the_number(
+    observed: list[tuple[str, float, str]], data: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """8 clips, 4 a step, in micro-batches of 2 whose forward pass has 1000 FLOPs on a device of 1e6 a second."""
+    monkeypatch.setattr(loop, "forward_flops", lambda model, video, step: 1000.0)
+    monkeypatch.setattr(loop, "peak_flops", lambda device, dtype: 1e6)
+    run(tmp_path, data, "steps=3", "optim.lr=0.5", "optim.warmup_steps=0", "optim.decay=constant")
+    written = lines(tmp_path)
+    assert [line["step"] for line in written] == [1, 2, 3]
+    assert [line["epoch"] for line in written] == values(observed, "epoch") == [0.5, 1.0, 1.5]
+    assert [line["lr"] for line in written] == [0.5] * 3
+    for line in written:
+        # Backward costs twice what forward does.
+        assert line["mfu"] == pytest.approx(3 * 2 * 1000 / line["step_s"] / 1e6)
+        assert line["samples_per_s"] == pytest.approx(4 / line["step_s"])
+    assert values(observed, "samples_total") == [0, 4, 4, 4]
+
+
+def test_the_clock_of_a_run_goes_on_in_a_resume(copy: Path, data: str) -> None:
+    def progress(step: int) -> dict:
+        return read_checkpoint(open_store(str(copy)), step).progress
+
+    before = progress(2)
+    run(copy, data, "steps=3")
+    after = progress(3)
+    assert after["first_start"] == before["first_start"]
+    assert all(after["seconds"][name] >= seconds for name, seconds in before["seconds"].items())
+
+
+def test_a_resume_leaves_no_folders_and_removes_those_of_killed_ones(
+    copy: Path, data: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    local = tmp_path / "local"
+    monkeypatch.setattr(tempfile, "tempdir", str(local))
+    scratch_path(scratch_name(f"resume-{run_name(str(copy))}")).mkdir(
+        parents=True
+    )  # of this number: it is over
+    scratch_path(scratch_name(f"save-{run_name(str(copy))}-0")).mkdir()
+    run(copy, data, "steps=3")
+    assert not list(local.glob("commonfate-resume-*"))
+    assert not list(local.glob("commonfate-save-*"))
+
+
+def test_ranks_whose_weights_differ_end_the_run(
+    observed: list[tuple[str, float, str]], data: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    off = iter([0.0, 1e-9])
+    monkeypatch.setattr(ProcessGroup, "gather", lambda group, row: torch.stack([row, row + next(off)]))
+    with pytest.raises(RuntimeError, match="ranks hold different weights at step 4: "):
+        run(tmp_path, data, "steps=9", "checkpoint.steps=9", "engine.hash_steps=2")
+    assert values(observed, "weights_divergence") == [0, 1]
+
+
+def test_weights_that_are_not_finite_are_told_as_that(data: str, tmp_path: Path) -> None:
+    words = ("optim.name=sgd", "optim.lr=3e38", "optim.weight_decay=1000", "optim.warmup_steps=0")
+    with pytest.raises(FloatingPointError, match=r"^weights are not finite after step 1; lower optim\.lr or"):
+        run(tmp_path, data, "steps=9", "checkpoint.steps=9", "engine.hash_steps=1", *words)
+
+
+def test_an_evaluation_that_fails_comes_after_the_save(
+    data: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise MemoryError(steps_on(open_store(str(tmp_path))))
+
+    monkeypatch.setattr(loop, "evaluate", fail)
+    abandoned: list[Saver] = []
+    monkeypatch.setattr(Saver, "abandon", lambda saver: abandoned.append(saver))
+    with pytest.raises(MemoryError, match=r"^\[1, 2\]$"):
+        run(tmp_path, data, "steps=3", "evaluation.split=train", "evaluation.steps=2")
+    assert len(abandoned) == 1, "of a run that fails, nothing waits for other ranks"
+
+
+def test_a_stop_saves_and_does_not_evaluate(
+    data: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop, "evaluate", None)
+    words = [*TINY, "evaluation.split=train", "evaluation.steps=1", f"data.url={data}", f"output={tmp_path}"]
+    result = train(resolve("demo", words), stopping=lambda: True)
+    assert (result.state, result.step) == (RunState.INTERRUPTED, 1)
+    assert steps_on(open_store(str(tmp_path))) == [1]
+
+
+def test_a_run_that_is_over_is_told_and_left_as_it_is(
+    copy: Path, data: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    before = content(copy)
+    assert run(copy, data, "steps=1", "optim.lr=0.5").step == 2
+    assert f"{copy} is at step 2 already; raise `steps` to train on" in caplog.text
+    assert content(copy) == before
+
+
+def test_the_time_of_a_step_has_no_saves_and_no_evaluations_in_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = str(tmp_path / "set")
+    build_numbered(data, 8, 4, size=16, channels=3)
+
+    def slow(plain: Callable[..., None]) -> Callable[..., None]:
+        def slowed(*args: object, **named: object) -> None:
+            time.sleep(2)
+            plain(*args, **named)
+
+        return slowed
+
+    for name in ("_save", "_evaluate", "_measure_flops"):
+        monkeypatch.setattr(Run, name, slow(getattr(Run, name)))
+    run(tmp_path / "run", data, "steps=2", "evaluation.steps=1", "log_steps=1", "checkpoint.steps=2")
+    told = [line["step_s"] for line in lines(tmp_path / "run") if "step_s" in line]
+    assert len(told) == 2
+    assert max(told) < 2  # the first begins with a measurement, and an evaluation lies between the two
