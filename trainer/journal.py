@@ -38,7 +38,7 @@ class Journal:
         self._path = self.folder / LINES
         lines = _lines(self._path.read_bytes()) if self._path.exists() else []
         if self._remote and start:
-            lines = _longer(lines, _stored(open_store(run)))
+            lines = _longer(lines, stored_lines(open_store(run)))
         kept = [line for line in lines if line["step"] <= start]
         # Never half a file: a kill or a full disk here would take the curve of weeks.
         unfinished = self._path.with_suffix(".unfinished")
@@ -105,7 +105,8 @@ def _lines(text: bytes) -> list[dict[str, Any]]:
     return lines
 
 
-def _stored(store: Store) -> list[dict[str, Any]]:
+def stored_lines(store: Store) -> list[dict[str, Any]]:
+    """The lines of a run's metrics.jsonl; none where there is no file, without one that a kill cut off."""
     try:
         return _lines(store.read(LINES))
     except NotFound:

@@ -5,7 +5,6 @@ import json
 from contextlib import closing
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -18,7 +17,7 @@ from trainer.batch import some_clips, to_video
 from trainer.checkpoint import LoadedModel, load_model, run_of
 from trainer.evaluate import evaluate_on, evaluation_name, store_beside_run
 from trainer.evaluation import Evaluation
-from trainer.journal import LINES
+from trainer.journal import stored_lines
 from trainer.page import HERO, Shown, build_page
 from trainer.pictures import gif, png, sheet, side_by_side
 from trainer.scores.prediction import psnr
@@ -58,7 +57,7 @@ def main(argv: list[str]) -> int:
         result = evaluate_on(loaded, data, given.split, device, given.limit)
         store_beside_run(result, own_data=data == loaded.config.data.url, limit=given.limit)
     shown = chosen_clips(loaded, data, given.split, given.clips, device)
-    text = build_page(result, shown, facts_of(loaded, data), journal_lines(store), config_text(loaded))
+    text = build_page(result, shown, facts_of(loaded, data), stored_lines(store), config_text(loaded))
     if given.out:
         write_file(given.out, text.encode())
     else:
@@ -127,19 +126,6 @@ def stored_evaluation(
             if found == scored and result.clips >= wanted:
                 return result
     return None
-
-
-def journal_lines(store: Store) -> list[dict[str, Any]]:
-    """The lines of metrics.jsonl; none where there is no file, without one that a kill cut off."""
-    if not store.exists(LINES):
-        return []
-    lines = []
-    for text in store.read(LINES).decode().splitlines():
-        try:
-            lines.append(json.loads(text))
-        except json.JSONDecodeError:
-            continue
-    return lines
 
 
 def facts_of(loaded: LoadedModel, data: str) -> dict[str, str]:

@@ -20,9 +20,10 @@ from tests.conftest import require
 from tests.saved_run import save_run
 from trainer.checkpoint import load_model
 from trainer.evaluation import Curve, Evaluation
+from trainer.journal import stored_lines
 from trainer.page import Shown, build_page, summary, training
 from trainer.pictures import Strip
-from trainer.report import journal_lines, main, rank_words, spread, stored_evaluation
+from trainer.report import main, rank_words, spread, stored_evaluation
 
 VOID = {"meta", "img", "br", "link", "path", "use", "rect"}
 
@@ -232,7 +233,7 @@ def test_training_shows_the_loss_its_terms_and_the_main_scores() -> None:
 
 
 def test_a_line_cut_off_by_a_kill_is_left_out(run: str) -> None:
-    assert len(journal_lines(open_store(run))) == 40
+    assert len(stored_lines(open_store(run))) == 40
 
 
 @pytest.mark.parametrize(

@@ -17,8 +17,8 @@ from trainer.compare.table import Comparison, Network, Row, Training, distinct_n
 from trainer.config import model_to
 from trainer.evaluate import CLIPS_PER_BATCH, evaluate, videos
 from trainer.evaluation import MODEL, Evaluation
+from trainer.journal import stored_lines
 from trainer.references import black, copy_last
-from trainer.report import journal_lines
 
 REFERENCES = {
     "constant": "the mean of the training clips, everywhere",
@@ -93,7 +93,7 @@ def compare(
 
 def network(loaded: LoadedModel, kind: str, name: str, result: Evaluation, manifest: Manifest) -> Network:
     """A run's row."""
-    training = training_of(loaded, journal_lines(open_store(run_of(loaded.url))))
+    training = training_of(loaded, stored_lines(open_store(run_of(loaded.url))))
     parameters = sum(p.numel() for p in loaded.model.parameters())
     scores = last_frame(result, MODEL, manifest)
     known = kind in TABLE_1
