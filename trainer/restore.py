@@ -1,7 +1,6 @@
 """restore(): an engine that goes on where a checkpoint left off, also on another number of ranks."""
 
 import json
-import logging
 import shutil
 import subprocess
 import sys
@@ -19,8 +18,6 @@ from trainer.engine import TAG, Engine
 from trainer.journal import run_name
 from trainer.process_group import ProcessGroup
 from trainer.scratch import scratch_name, scratch_path, sweep
-
-log = logging.getLogger(__name__)
 
 CURVE = ("model", "optim", "batch", "seed")  # what the losses to come depend on, besides the data
 
