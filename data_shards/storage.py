@@ -267,6 +267,11 @@ def check_url(url: str) -> tuple[str, str]:
     raise ValueError(f"url {url!r} must be a plain path, file:///path or s3://bucket/prefix")
 
 
+def without_slash(url: str) -> str:
+    """A URL without slashes at its end: with and without, it is one place."""
+    return url.rstrip("/") or url
+
+
 def open_store(url: str, deadline: float = 600.0) -> Store:
     """The store at `url`: a plain path, file:///path or s3://bucket/prefix. Nothing is contacted yet.
 
@@ -278,7 +283,7 @@ def open_store(url: str, deadline: float = 600.0) -> Store:
         deadline: seconds for which requests are repeated while a remote store does not answer.
     """
     bucket, path = check_url(url)
-    short = url.rstrip("/") or url
+    short = without_slash(url)
     if not bucket:
         return FolderStore(short, Path(path))
     from data_shards.bucket import BucketStore  # s3fs takes 0.5 s to import

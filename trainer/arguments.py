@@ -5,11 +5,6 @@ from argparse import Namespace
 from pathlib import Path
 
 
-def place(url: str) -> str:
-    """A URL without a slash at its end: with and without, it is one place."""
-    return url.rstrip("/") or url
-
-
 def require_positive(given: Namespace, *options: str) -> None:
     """Raises ValueError where one of the options, numbers of things, is given and below 1."""
     for option in options:

@@ -18,9 +18,9 @@ from torch import Tensor
 
 from data_shards.loader import scan
 from data_shards.manifest import read_manifest
-from data_shards.storage import open_store
+from data_shards.storage import open_store, without_slash
 from model.interface import Video, VideoModel, Views
-from trainer.arguments import place, require_file, require_positive, write_file
+from trainer.arguments import require_file, require_positive, write_file
 from trainer.batch import to_video
 from trainer.checkpoint import LoadedModel, load_model, run_of
 from trainer.evaluation import MODEL, Curve, Evaluation
@@ -116,7 +116,7 @@ def main(argv: list[str]) -> int:
         "checkpoints", nargs="+", metavar="RUN_OR_CHECKPOINT", help="a path or s3://bucket/prefix"
     )
     parser.add_argument(
-        "--data", nargs="+", type=place, metavar="URL", help="data sets (default: the one of the run)"
+        "--data", nargs="+", type=without_slash, metavar="URL", help="data sets (default: the one of the run)"
     )
     parser.add_argument("--split", default="val")
     parser.add_argument("--limit", type=int, metavar="N", help="only the first N clips of each set")

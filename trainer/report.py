@@ -10,9 +10,9 @@ import torch
 
 from data_shards.loader import scan
 from data_shards.manifest import read_manifest, split_shards
-from data_shards.storage import Store, open_store
+from data_shards.storage import Store, open_store, without_slash
 from model.interface import Video, Views
-from trainer.arguments import place, require_file, require_folder, require_positive, write_file
+from trainer.arguments import require_file, require_folder, require_positive, write_file
 from trainer.batch import some_clips, to_video
 from trainer.checkpoint import LoadedModel, load_model, run_of
 from trainer.evaluate import evaluate_on, evaluation_name, store_beside_run
@@ -30,7 +30,9 @@ def main(argv: list[str]) -> int:
     """Make the page of a run (or of one checkpoint); writes <run>/report.html unless --out says otherwise."""
     parser = argparse.ArgumentParser(prog="python -m trainer report", description=main.__doc__)
     parser.add_argument("run", metavar="RUN_OR_CHECKPOINT", help="a path or s3://bucket/prefix")
-    parser.add_argument("--data", type=place, metavar="URL", help="data set (default: the one of the run)")
+    parser.add_argument(
+        "--data", type=without_slash, metavar="URL", help="data set (default: the one of the run)"
+    )
     parser.add_argument("--split", default="val")
     parser.add_argument(
         "--clips", type=int, default=6, help="clips to show: best, median and worst come first"

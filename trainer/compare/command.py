@@ -7,8 +7,8 @@ from pathlib import Path
 
 import torch
 
-from data_shards.storage import check_url, open_store
-from trainer.arguments import place, require_file, require_positive
+from data_shards.storage import check_url, open_store, without_slash
+from trainer.arguments import require_file, require_positive
 from trainer.checkpoint import LoadedModel, load_model
 from trainer.compare.figure import shown_clips
 from trainer.compare.page import build_page
@@ -26,7 +26,9 @@ def main(argv: list[str]) -> int:
         metavar="FOLDER_OR_FILE",
         help="compare.html and .json there, or FILE.html and .json",
     )
-    parser.add_argument("--data", type=place, metavar="URL", help="data set (default: the one of the runs)")
+    parser.add_argument(
+        "--data", type=without_slash, metavar="URL", help="data set (default: the one of the runs)"
+    )
     parser.add_argument("--split", default="test", help="%(default)s by default")
     parser.add_argument("--clips", type=int, default=5, metavar="N", help="clips to show, from best to worst")
     parser.add_argument("--limit", type=int, metavar="N", help="score only the first N clips")
