@@ -46,7 +46,9 @@ class Checkpoint:
     digest: str
     revision: str
     progress: dict[str, Any]  # what the run's clock carries over: Timeline.saved()
-    data: str = ""  # the clips trained on: Manifest.digest("train")
+    data: str = (
+        ""  # the clips trained on: Manifest.digest("train"); "" before clips came in the order of today
+    )
     files: dict[str, tuple[int, str]] = field(default_factory=dict)
 
     @property

@@ -83,8 +83,11 @@ def changes(checkpoint: Checkpoint, config: RunConfig, data: str) -> list[str]:
     # A cosine ends at the last step, so another number of steps is another rate at each.
     names = (*CURVE, "steps") if config.optim.decay == "cosine" else CURVE
     found = [words for name in names for words in _differences(saved[name], given[name], name)]
-    found += _differences(saved["engine"]["precision"], given["engine"]["precision"], "engine.precision")
-    if checkpoint.data not in ("", data):
+    for group, name in (("engine", "precision"), ("data", "streams"), ("data", "block")):
+        found += _differences(saved[group].get(name), given[group][name], f"{group}.{name}")
+    if not checkpoint.data:
+        found.append("clips come in another order than in the version that saved it")
+    elif checkpoint.data != data:
         found.append(f"field data.url: {config.data.url} holds other clips than those trained on so far")
     return found
 

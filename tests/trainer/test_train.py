@@ -90,6 +90,25 @@ def test_a_resume_with_other_settings_says_so(
     )
 
 
+@pytest.mark.parametrize("word", ["streams=3", "block=2"])
+def test_a_resume_in_another_order_says_so(
+    copy: Path, data: str, caplog: pytest.LogCaptureFixture, word: str
+) -> None:
+    run(copy, data, "steps=3", f"data.{word}", "optim.decay=constant")
+    assert f"field data.{word.replace('=', ': got ')}, saved with" in caplog.text
+
+
+def test_a_resume_of_a_run_from_before_the_order_of_today_says_so(
+    copy: Path, data: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = copy / FOLDER / "step-00000002" / MANIFEST
+    tree = json.loads(path.read_text())
+    assert tree.pop("data")
+    path.write_text(json.dumps(tree))
+    run(copy, data, "steps=3")
+    assert "clips come in another order than in the version that saved it" in caplog.text
+
+
 def test_a_model_without_weights_is_refused(data: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"^field model\.name: got copy-last, which has no weights to train"):
         run(tmp_path / "run", data, "model=copy-last", "steps=1")
