@@ -51,6 +51,15 @@ class ProcessGroup:
             dist.barrier()
 
 
+def leave() -> None:
+    """Leave the process group, if this process has joined one: for the end of a command.
+
+    Where the interpreter ends with it, its threads now and then abort the process after a run that went well.
+    """
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
 def environment() -> tuple[int, int, int]:
     """(rank, world, local rank) from torchrun's or Ray's variables; sets those of a lone process.
 
