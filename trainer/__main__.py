@@ -92,7 +92,6 @@ def recipes(argv: list[str]) -> int:
 
 if __name__ == "__main__":
     code = exit_code(lambda: main(sys.argv[1:]))
-    # After a failure the others may be in the middle of a collective, and leaving could wait for them.
-    if code != 1 and (ranks := sys.modules.get("trainer.process_group")):
-        ranks.leave()
+    if ranks := sys.modules.get("trainer.process_group"):
+        ranks.leave(code)
     sys.exit(code)

@@ -1,9 +1,12 @@
 """Who am I among the ranks: environment, device, seeds and the few collectives that the loop needs."""
 
+import atexit
 import hashlib
 import os
 import socket
+import sys
 from dataclasses import dataclass
+from typing import NoReturn
 
 import torch
 import torch.distributed as dist
@@ -51,13 +54,21 @@ class ProcessGroup:
             dist.barrier()
 
 
-def leave() -> None:
-    """Leave the process group, if this process has joined one: for the end of a command.
+def leave(code: int) -> NoReturn:
+    """End this process with exit `code`, without the interpreter's own end where it has joined a process group.
 
-    Where the interpreter ends with it, its threads now and then abort the process after a run that went well.
+    A thread of gloo may still have to free the tensors of the last collective, and for that asks for the interpreter.
+    One that has begun to end makes it abort instead: exit code -6, now and then, after a run that went well. Leaving
+    the group does not wait for these threads, for DeepSpeed and torch keep references to it.
     """
-    if dist.is_initialized():
+    if not dist.is_initialized():
+        sys.exit(code)
+    if code != 1:  # after a failure others may be in the middle of a collective, and this could wait for them
         dist.destroy_process_group()
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def environment() -> tuple[int, int, int]:

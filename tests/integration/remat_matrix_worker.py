@@ -15,13 +15,13 @@ from unittest.mock import patch
 import deepspeed
 import deepspeed.ops
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from model.layers.conv_lstm import ConvLSTM, ConvLSTMState, ConvLSTMWeights
 from model.remat import Remat
 from model.unroll import inner_gradient, unroll
+from trainer.process_group import leave
 
 POLICIES = ("none", "every:4", "every:4 kept", "sqrt", "bytes:90K")
 ENGINES = ("plain", "ddp", "zero0", "zero1", "zero2", "zero3")
@@ -141,7 +141,7 @@ def main() -> None:
     rank = int(os.environ["RANK"])
     results = {(engine, remat): train(engine, remat, rank) for engine in ENGINES for remat in POLICIES}
     torch.save(results, Path(sys.argv[1]) / f"rank{rank}.pt")
-    dist.destroy_process_group()
+    leave(0)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,8 @@
 import json
 import os
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -48,6 +50,35 @@ def test_a_lone_process_gets_the_variables_that_deepspeed_wants(monkeypatch: pyt
     monkeypatch.setenv("RANK", "3")
     monkeypatch.setenv("WORLD_SIZE", "8")
     assert environment()[:2] == (3, 8)
+
+
+# What a thread of gloo does to an interpreter that ends while the thread still has tensors to free.
+ABORTING = """
+import atexit, os, sys
+import torch.distributed as dist
+from trainer.process_group import environment, leave
+
+class Held:
+    def __del__(self):
+        os.abort()
+
+held = Held()
+atexit.register(print, "tidied")
+if sys.argv[1] == "joined":
+    environment()
+    dist.init_process_group("gloo")
+leave(int(sys.argv[2]))
+"""
+
+
+@pytest.mark.parametrize("code", [0, 1, 130])
+def test_a_rank_that_is_done_does_not_wait_for_the_end_of_the_interpreter(code: int) -> None:
+    command = [sys.executable, "-c", ABORTING]
+    environment = {name: value for name, value in os.environ.items() if name != "RANK"}
+    done = subprocess.run([*command, "joined", str(code)], capture_output=True, text=True, env=environment)
+    assert (done.returncode, done.stdout) == (code, "tidied\n"), done.stderr
+    alone = subprocess.run([*command, "alone", str(code)], capture_output=True, text=True, env=environment)
+    assert alone.returncode == -signal.SIGABRT
 
 
 def a_batch(clips: int) -> Batch:
