@@ -92,6 +92,7 @@ def recipes(argv: list[str]) -> int:
 
 if __name__ == "__main__":
     code = exit_code(lambda: main(sys.argv[1:]))
+    # Looked up, not imported: only a command that has loaded torch can have joined a process group.
     if ranks := sys.modules.get("trainer.process_group"):
         ranks.leave(code)
     sys.exit(code)

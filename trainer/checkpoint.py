@@ -46,9 +46,7 @@ class Checkpoint:
     digest: str
     revision: str
     progress: dict[str, Any]  # what the run's clock carries over: Timeline.saved()
-    data: str = (
-        ""  # the clips trained on: Manifest.digest("train"); "" before clips came in the order of today
-    )
+    data: str = ""  # the clips trained on: Manifest.digest("train"); "" = saved before the order of today
     files: dict[str, tuple[int, str]] = field(default_factory=dict)
 
     @property
