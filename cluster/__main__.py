@@ -7,7 +7,7 @@ import argparse
 import sys
 from collections.abc import Callable
 
-from trainer.exits import exit_code
+from data_shards.exits import exit_code
 
 
 def main(argv: list[str]) -> int:

@@ -27,7 +27,7 @@ from cluster.config import ClusterConfig
 from cluster.machines import cluster_resources, worker_cpus
 from cluster.progress import Progress
 from data_shards.manifest import read_manifest
-from data_shards.storage import StorageError
+from data_shards.storage.store import StorageError
 from monitoring.run_state import RunState
 from trainer.config import RunConfig
 

@@ -9,7 +9,7 @@ from dataclasses import MISSING, Field, fields
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from data_shards import SOURCES
-from data_shards.storage import StorageError
+from data_shards.storage.store import StorageError
 
 INTERVAL = 5.0  # seconds between two lines of progress
 COUNTS = {"train": 20000, "val": 2000, "test": 2000}

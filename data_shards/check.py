@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from data_shards.assembly import fits, shapes
 from data_shards.encoding import DecodeError, decode
 from data_shards.manifest import Index, Manifest, Shard, read_manifest
-from data_shards.storage import StorageError, Store, open_store
+from data_shards.storage.place import open_store
+from data_shards.storage.store import StorageError, Store
 
 SHOWN = 10  # problems printed; the rest are counted
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from data_shards.storage import check_url, without_slash
+from data_shards.storage.place import check_url, without_slash
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from data_shards.config import DataConfig as DataConfig
 from data_shards.manifest import Manifest, read_manifest, split_shards
 from data_shards.share import Counters as Counters
 from data_shards.share import Share, open_assembly
-from data_shards.storage import open_store
+from data_shards.storage.place import open_store
 
 
 class Loader:

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int64, Shaped, UInt32
 
-from data_shards.storage import NotFound, StorageError, Store, open_store
+from data_shards.storage.place import open_store
+from data_shards.storage.store import NotFound, StorageError, Store
 
 MANIFEST = "manifest.json"
 SCHEMA = 1

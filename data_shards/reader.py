@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple, TypeVar
 
 from data_shards.manifest import Index, Shard
-from data_shards.storage import Changed, NotFound, StorageError, Store
+from data_shards.storage.store import Changed, NotFound, StorageError, Store
 
 T = TypeVar("T")
 _INDEXES = 256  # of shards, kept at most: some kB each

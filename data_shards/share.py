@@ -16,7 +16,7 @@ from data_shards.config import DataConfig, default_streams
 from data_shards.manifest import Manifest, split_shards
 from data_shards.order import Order
 from data_shards.reader import Reader, samples_per_extent
-from data_shards.storage import open_store
+from data_shards.storage.place import open_store
 
 
 @dataclass

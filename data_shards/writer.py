@@ -17,7 +17,8 @@ import numpy as np
 from data_shards.clip import Clip
 from data_shards.encoding import FIELDS, OBJECT_AXIS, encode
 from data_shards.manifest import MANIFEST, Index, Manifest, Shard
-from data_shards.storage import StorageError, Store, open_store
+from data_shards.storage.place import open_store
+from data_shards.storage.store import StorageError, Store
 
 if TYPE_CHECKING:
     from data_shards import Source

@@ -7,7 +7,7 @@ import argparse
 import sys
 from collections.abc import Callable
 
-from trainer.exits import exit_code
+from data_shards.exits import exit_code
 
 
 def main(argv: list[str]) -> int:
@@ -42,30 +42,30 @@ def train(argv: list[str]) -> int:
 
 def evaluate(argv: list[str]) -> int:
     """Score a checkpoint."""
-    from trainer import evaluate
+    from trainer.commands import evaluate
 
     return evaluate.main(argv)
 
 
 def compare(argv: list[str]) -> int:
     """Put video autoencoders side by side: Table 1 and figure 5 of their paper."""
-    from trainer.compare import command
+    from trainer.commands import compare
 
-    return command.main(argv)
+    return compare.main(argv)
 
 
 def report(argv: list[str]) -> int:
     """Make a page of pictures, curves and scores of a run."""
-    from trainer import report
+    from trainer.commands import report
 
     return report.main(argv)
 
 
 def flow(argv: list[str]) -> int:
     """Show what a model thinks moves where in a video."""
-    from trainer.flow import command
+    from trainer.commands import flow
 
-    return command.main(argv)
+    return flow.main(argv)
 
 
 def bench(argv: list[str]) -> int:

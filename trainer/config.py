@@ -22,7 +22,7 @@ from pydantic import (
 )
 
 from data_shards.loader import DataConfig
-from data_shards.storage import check_url
+from data_shards.storage.place import check_url
 from model import MODELS
 from model.interface import ModelConfig
 

@@ -11,7 +11,8 @@ from typing import Any
 from tensorboardX import SummaryWriter
 from tqdm import tqdm
 
-from data_shards.storage import NotFound, Store, check_url, open_store
+from data_shards.storage.place import check_url, open_store
+from data_shards.storage.store import NotFound, Store
 
 log = logging.getLogger(__name__)
 

@@ -18,23 +18,23 @@ from torch import Tensor
 
 from data_shards.loader import Loader, scan
 from data_shards.manifest import Manifest, read_manifest
-from data_shards.storage import open_store
+from data_shards.storage.place import open_store
 from model.interface import Video, VideoModel
 from monitoring.run_state import RunState, Timeline
 from trainer.batch import split_video, to_video
-from trainer.checkpoint import CONFIG, Checkpoint, newest
+from trainer.checkpoints.checkpoint import CONFIG, Checkpoint, newest
+from trainer.checkpoints.restore import changes, restore
+from trainer.checkpoints.saver import Saver
 from trainer.clock import Clock, Pace
 from trainer.config import RunConfig
 from trainer.engine import Engine, micro_batch, private_extensions, start_processes
-from trainer.evaluate import evaluate
+from trainer.evaluation.scoring import evaluate
 from trainer.flops import forward_flops, peak_flops
 from trainer.interruption import Interruption, at_once
 from trainer.optim import learning_rate
 from trainer.process_group import ProcessGroup, seed_draws
 from trainer.requirements import require_data, require_fit
-from trainer.restore import changes, restore
 from trainer.revision import code_revision
-from trainer.saver import Saver
 from trainer.telemetry import Report, Telemetry
 
 log = logging.getLogger(__name__)

@@ -10,7 +10,8 @@ from typing import Any
 import torch
 
 from data_shards.loader import Counters
-from data_shards.storage import StorageError, check_url, open_store
+from data_shards.storage.place import check_url, open_store
+from data_shards.storage.store import StorageError
 from monitoring.exporter import Exporter
 from monitoring.run_state import RunState, Timeline
 from trainer.config import RunConfig

@@ -17,7 +17,8 @@ from PIL import Image
 from data_shards.clip import UNLABELLED, Clip
 from data_shards.sources.pictures import as_rgb, decode_picture, joined
 from data_shards.sources.splits import SPLITS, split_number
-from data_shards.storage import NotFound, Store, open_store
+from data_shards.storage.place import open_store
+from data_shards.storage.store import NotFound, Store
 
 CLASSES = (
     "sky", "building", "pole", "road", "pavement", "tree", "sign", "fence", "car", "pedestrian", "bicyclist",

@@ -13,7 +13,7 @@ import av
 from av.container import InputContainer
 
 from data_shards.sources.picture_folder import PICTURES, RATE, PictureFolder, picture_folders
-from data_shards.storage import check_url, open_store
+from data_shards.storage.place import check_url, open_store
 
 EXTENSIONS = (".avi", ".mkv", ".mp4", ".webm")
 

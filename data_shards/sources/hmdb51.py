@@ -10,7 +10,7 @@ from data_shards.sources.footage import Recording, find_footage
 from data_shards.sources.shots import Extent
 from data_shards.sources.splits import split_number
 from data_shards.sources.video import Video
-from data_shards.storage import open_store
+from data_shards.storage.place import open_store
 
 IDS = {"0": None, "1": "train", "2": "test"}  # 0: in neither part of this fold
 

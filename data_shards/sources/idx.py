@@ -8,7 +8,8 @@ import fsspec
 import numpy as np
 from jaxtyping import UInt8
 
-from data_shards.storage import NotFound, StorageError, open_store
+from data_shards.storage.place import open_store
+from data_shards.storage.store import NotFound, StorageError
 
 UNSIGNED_BYTE = 8  # the number type of images and labels, in the third byte
 

@@ -23,7 +23,7 @@ from PIL import Image
 from data_shards.clip import Clip
 from data_shards.sources.idx import read_bytes, read_images
 from data_shards.sources.splits import clip_generator, split_number
-from data_shards.storage import check_url
+from data_shards.storage.place import check_url
 
 EMBEDDED = "scikit-learn"  # the digits at hand where there are no files
 PAPER_SIZE, DIGIT, INK = (

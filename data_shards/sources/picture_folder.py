@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from data_shards.sources.pictures import as_rgb, decode_picture, joined, open_picture, upright_size
-from data_shards.storage import open_store
+from data_shards.storage.place import open_store
 
 PICTURES = (".jpeg", ".jpg", ".png")
 RATE = 25.0  # frames per second, which pictures do not say

@@ -6,8 +6,8 @@ import pytest
 
 from cluster import __main__, machines, ray_settings
 from cluster.config import ClusterConfig, RayConfig, ScalingConfig
+from data_shards.exits import exit_code
 from monitoring.targets import publish
-from trainer.exits import exit_code
 from trainer.overrides import resolve
 
 

@@ -20,7 +20,7 @@ from data_shards.clip import Batch
 from data_shards.loader import Counters, DataConfig, Loader, scan
 from data_shards.manifest import Index, read_manifest
 from data_shards.reader import DamagedSample, Reader, ShardError
-from data_shards.storage import StorageError
+from data_shards.storage.store import StorageError
 from tests.clips import Numbered, build_numbered
 
 SAMPLES, BATCH = 101, 8

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from data_shards.manifest import MANIFEST, Index, Manifest, Shard, read_manifest, split_shards
-from data_shards.storage import StorageError
+from data_shards.storage.store import StorageError
 
 SHARD = Shard("train-000000-ab.tar", 3, 1024, "ab" * 32, "train-000000-ab.index.npz", "cd" * 32)
 WHOLE = Manifest(

@@ -17,7 +17,7 @@ from data_shards.loader import DataConfig, scan
 from data_shards.manifest import read_manifest
 from data_shards.sources.idx import parse_idx, read_images
 from data_shards.sources.moving_mnist import MovingMnist, bounce, scikit_learn_digits
-from data_shards.storage import NotFound, StorageError
+from data_shards.storage.store import NotFound, StorageError
 from data_shards.writer import build
 
 

@@ -202,7 +202,7 @@ def test_one_picture_is_a_video_too_short_for_clips(tmp_path: Path) -> None:
 
 @pytest.mark.service
 def test_pictures_on_a_store(tmp_path: Path, s3: object) -> None:
-    from data_shards.storage import open_store
+    from data_shards.storage.place import open_store
 
     fill(tmp_path / "a", range(4))
     url = s3.bucket()  # type: ignore[attr-defined]

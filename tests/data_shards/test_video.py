@@ -289,7 +289,7 @@ def test_split_ranges_fit_clips_or_give_all_to_training() -> None:
 
 @pytest.mark.service
 def test_files_on_a_store(tmp_path: Path, s3: object) -> None:
-    from data_shards.storage import open_store
+    from data_shards.storage.place import open_store
 
     url = f"{s3.bucket()}/videos"  # type: ignore[attr-defined]
     for name in ("a.mp4", "b.avi"):

@@ -17,7 +17,8 @@ from data_shards.check import check
 from data_shards.clip import Clip
 from data_shards.encoding import decode
 from data_shards.manifest import MANIFEST, Index, read_manifest
-from data_shards.storage import FolderStore, StorageError
+from data_shards.storage.folder import FolderStore
+from data_shards.storage.store import StorageError
 from data_shards.writer import build
 from tests.clips import Numbered, build_numbered
 

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from data_shards.storage import open_store
+from data_shards.storage.place import open_store
 from tests.launch import TINY, lines, losses, start
-from trainer.checkpoint import newest
+from trainer.checkpoints.checkpoint import newest
 
 pytestmark = [pytest.mark.service, pytest.mark.slow, pytest.mark.timeout(600)]
 STEPS = 80  # enough that a worker can be killed long before the end

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from data_shards.storage import open_store
+from data_shards.storage.place import open_store
 from tests.ceph import free_port
 from tests.launch import TINY, lines, losses, start
-from trainer.checkpoint import FOLDER, Checkpoint, newest, steps_on
+from trainer.checkpoints.checkpoint import FOLDER, Checkpoint, newest, steps_on
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 STAGES = [0, 1, 2, 3]

@@ -7,11 +7,12 @@ import pytest
 import torch
 
 from data_shards.sources.camvid import CamVid
-from data_shards.storage import open_store
+from data_shards.storage.place import open_store
 from data_shards.writer import build
 from tests.data_shards.test_camvid import write_camvid
 from tests.launch import losses, start
-from trainer.checkpoint import load_model, newest
+from trainer.checkpoints.checkpoint import newest
+from trainer.checkpoints.load import load_model
 from trainer.loop import train
 from trainer.overrides import resolve
 

@@ -11,13 +11,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data_shards import bucket
 from data_shards.__main__ import main
 from data_shards.check import check
 from data_shards.loader import DataConfig, Loader, scan
 from data_shards.manifest import MANIFEST, Index, read_manifest
 from data_shards.reader import DamagedSample, ShardError
-from data_shards.storage import Changed, NotFound, StorageError, Store, open_store
+from data_shards.storage import bucket
+from data_shards.storage.place import open_store
+from data_shards.storage.store import Changed, NotFound, StorageError, Store
 from tests.ceph import Ceph
 from tests.clips import build_numbered
 

@@ -6,12 +6,14 @@ from pathlib import Path
 import pytest
 
 from data_shards.sources.sprites import Sprites
-from data_shards.storage import StorageError, open_store
+from data_shards.storage.place import open_store
+from data_shards.storage.store import StorageError
 from data_shards.writer import build
 from tests.ceph import Ceph
 from tests.launch import losses, start
-from trainer.checkpoint import FOLDER, load_model, newest, step_of
-from trainer.compare import command as compare
+from trainer.checkpoints.checkpoint import FOLDER, newest, step_of
+from trainer.checkpoints.load import load_model
+from trainer.commands import compare
 from trainer.journal import local_folder
 
 pytestmark = [pytest.mark.service, pytest.mark.timeout(600)]

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from tensorboardX.proto.event_pb2 import Event, SessionLog
 
-from data_shards.storage import FolderStore, StorageError
+from data_shards.storage.folder import FolderStore
+from data_shards.storage.store import StorageError
 from trainer import journal
 from trainer.journal import Journal, local_folder
 

@@ -10,8 +10,9 @@ from model.interface import ModelConfig
 from model.segnet.config import SegNet, SegNetFlow
 from tests.data_shards.test_camvid import write_camvid
 from tests.saved_run import save_run
-from trainer import evaluate, report
-from trainer.evaluation import Evaluation
+from trainer.commands import report
+from trainer.commands import evaluate
+from trainer.evaluation.result import Evaluation
 
 
 @pytest.mark.parametrize(

@@ -13,12 +13,13 @@ import pytest
 import torch
 
 from data_shards.clip import Batch
-from data_shards.storage import StorageError, open_store
+from data_shards.exits import exit_code
+from data_shards.storage.place import open_store
+from data_shards.storage.store import StorageError
 from model import MODELS
 from model.interface import Truth, Video
 from trainer.batch import limited, split_video, to_video
 from trainer.engine import deepspeed_config, micro_batch
-from trainer.exits import exit_code
 from trainer.flops import forward_flops, peak_flops
 from trainer.interruption import Interruption, at_once
 from trainer.journal import Journal, local_folder, run_name

@@ -11,8 +11,8 @@ from data_shards.manifest import read_manifest
 from tests.clips import build_numbered
 from tests.launch import TINY
 from tests.model.test_contract import SMALL
+from trainer.commands.evaluate import main as evaluate
 from trainer.config import DataConfig, RunConfig
-from trainer.evaluate import main as evaluate
 from trainer.loop import train
 from trainer.overrides import resolve
 from trainer.process_group import ProcessGroup

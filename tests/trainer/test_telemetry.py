@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from data_shards.loader import Counters
-from data_shards.storage import StorageError
+from data_shards.storage.store import StorageError
 from monitoring.run_state import RunState, Timeline
 from tests.clips import build_numbered
 from tests.launch import TINY, lines

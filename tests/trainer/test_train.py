@@ -12,7 +12,9 @@ import pytest
 import torch
 
 from data_shards.sources.camvid import CamVid
-from data_shards.storage import FolderStore, StorageError, open_store
+from data_shards.storage.folder import FolderStore
+from data_shards.storage.place import open_store
+from data_shards.storage.store import StorageError
 from data_shards.writer import build
 from monitoring.exporter import Exporter
 from monitoring.run_state import RunState
@@ -20,13 +22,13 @@ from tests.clips import build_numbered
 from tests.data_shards.test_camvid import write_camvid
 from tests.launch import TINY, lines, losses
 from trainer import loop
-from trainer.checkpoint import FOLDER, MANIFEST, read_checkpoint, steps_on
+from trainer.checkpoints.checkpoint import FOLDER, MANIFEST, read_checkpoint, steps_on
+from trainer.checkpoints.saver import Saver
+from trainer.checkpoints.scratch import scratch_name, scratch_path
 from trainer.journal import run_name
 from trainer.loop import Result, Run, train
 from trainer.overrides import resolve
 from trainer.process_group import ProcessGroup
-from trainer.saver import Saver
-from trainer.scratch import scratch_name, scratch_path
 from trainer.telemetry import Telemetry
 
 pytestmark = pytest.mark.usefixtures("alone")

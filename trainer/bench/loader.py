@@ -27,7 +27,7 @@ from data_shards.encoding import decode_member
 from data_shards.loader import DataConfig, Loader
 from data_shards.manifest import MANIFEST, Manifest, read_manifest
 from data_shards.sources.sprites import Sprites
-from data_shards.storage import check_url, open_store
+from data_shards.storage.place import check_url, open_store
 from data_shards.writer import build
 
 BUFFER = 1000  # samples that webdataset shuffles, as in its documentation; the Loader mixes 64 * 16

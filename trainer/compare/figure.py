@@ -9,10 +9,10 @@ from torch import Tensor
 
 from model.interface import Video, Views
 from trainer.batch import limited, some_clips
-from trainer.checkpoint import LoadedModel
-from trainer.flow.wheel import flow_picture
-from trainer.pictures import Picture, rgb
-from trainer.report import POOL, rank_words, spread
+from trainer.checkpoints.load import LoadedModel
+from trainer.pictures.picture import Picture, rgb
+from trainer.pictures.wheel import flow_picture
+from trainer.report.clips import POOL, rank_words, spread
 from trainer.scores import SCORES
 from trainer.scores.flow import true_flow
 

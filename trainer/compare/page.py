@@ -3,12 +3,12 @@
 import math
 from collections.abc import Callable, Sequence
 
-from trainer import markup
 from trainer.compare.figure import ShownClip
 from trainer.compare.table import MEASURES, Comparison, Network, Row
-from trainer.flow import wheel
-from trainer.page import WHEEL
-from trainer.pictures import Strip
+from trainer.pictures import wheel
+from trainer.pictures.picture import Strip
+from trainer.report import markup
+from trainer.report.page import WHEEL
 from trainer.scores.prediction import CERTAIN
 
 Column = tuple[str, Callable[[Row], str]]  # heading, cell

@@ -9,16 +9,17 @@ from jaxtyping import Float
 from torch import Tensor
 
 from data_shards.manifest import Manifest, read_manifest, split_shards
-from data_shards.storage import open_store
+from data_shards.storage.place import open_store
 from model.interface import Video, Views
-from trainer.checkpoint import LoadedModel, run_of
-from trainer.compare.published import TABLE_1, run_differences, set_differences
+from trainer.checkpoints.checkpoint import run_of
+from trainer.checkpoints.load import LoadedModel
 from trainer.compare.table import Comparison, Network, Row, Training, distinct_names, in_papers_order
 from trainer.config import model_to
-from trainer.evaluate import CLIPS_PER_BATCH, evaluate, videos
-from trainer.evaluation import MODEL, Evaluation
+from trainer.evaluation.references import black, copy_last
+from trainer.evaluation.result import MODEL, Evaluation
+from trainer.evaluation.scoring import CLIPS_PER_BATCH, evaluate, videos
 from trainer.journal import stored_lines
-from trainer.references import black, copy_last
+from trainer.papers.video_autoencoder import TABLE_1, run_differences, set_differences
 
 REFERENCES = {
     "constant": "the mean of the training clips, everywhere",

@@ -6,8 +6,8 @@ from dataclasses import asdict, dataclass
 from itertools import combinations, pairwise
 from typing import Any
 
-from trainer.checkpoint import run_of
-from trainer.compare.published import TABLE_1, Published
+from trainer.checkpoints.checkpoint import run_of
+from trainer.papers.video_autoencoder import TABLE_1, Published
 
 MEASURES = {"bce": "cross-entropy", "mse": "squared error"}
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from data_shards.storage import StorageError
+from data_shards.storage.store import StorageError
 from trainer.bench import loader
 
 

@@ -7,7 +7,8 @@ import torch
 from data_shards.loader import DataConfig
 from model.interface import ModelOutput, Truth, Video, VideoModel, Views
 from model.video_autoencoder.config import AEConv
-from trainer.checkpoint import Checkpoint, LoadedModel
+from trainer.checkpoints.checkpoint import Checkpoint
+from trainer.checkpoints.load import LoadedModel
 from trainer.compare.figure import shown_clips
 from trainer.config import RunConfig
 

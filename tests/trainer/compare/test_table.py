@@ -5,8 +5,8 @@ from itertools import permutations
 import pytest
 
 from trainer.compare.page import duration, scale
-from trainer.compare.published import TABLE_1
 from trainer.compare.table import Comparison, Network, Row, Training, distinct_names, in_papers_order, joined
+from trainer.papers.video_autoencoder import TABLE_1
 
 KINDS = list(TABLE_1)
 

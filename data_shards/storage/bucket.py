@@ -1,0 +1,269 @@
+"""A bucket of an S3 server as a Store: range requests pinned to an ETag, repeated until a deadline.
+
+s3fs makes the client and the thread that runs it. Requests go to its client directly: its own retries have no
+deadline to set, and its translation of errors loses the status (it fails outright on Ceph's empty messages).
+"""
+
+import asyncio
+import contextlib
+import hashlib
+import logging
+import os
+import random
+import threading
+import time
+from base64 import b64encode
+from collections.abc import Awaitable, Callable, Iterator
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+import aiohttp
+import s3fs
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    ConnectionError,
+    HTTPClientError,
+    IncompleteReadError,
+    NoCredentialsError,
+    PartialCredentialsError,
+)
+from fsspec.asyn import sync
+
+from data_shards.storage.store import Changed, NotFound, Stat, StorageError, Store
+
+T = TypeVar("T")
+log = logging.getLogger(__name__)
+
+PART = 64 << 20  # bytes of one part of a large upload
+SINGLE = 5 << 30  # the most that one PUT may carry
+# What an outage looks like from here: refused, reset, timed out, cut off.
+OUTAGES = (
+    ConnectionError,
+    HTTPClientError,
+    IncompleteReadError,
+    aiohttp.ClientError,
+    asyncio.TimeoutError,
+    OSError,
+)
+# Checksums that newer clients add by default: servers reject them (411 on https), or send them back with partial
+# bodies that then seem damaged. Our own hashes cover the data.
+CLIENT = {
+    "request_checksum_calculation": "when_required",
+    "response_checksum_validation": "when_required",
+    "retries": {"mode": "standard", "total_max_attempts": 1},
+    "connect_timeout": 5,
+    "read_timeout": 20,
+    "max_pool_connections": 32,
+}
+
+
+class Outage(Exception):
+    """A request that is worth repeating."""
+
+
+class BucketStore(Store):
+    """Objects s3://bucket/prefix/... ; make one per process, it does not survive a fork."""
+
+    def __init__(self, url: str, bucket: str, prefix: str, deadline: float) -> None:
+        self.url = url
+        self.deadline = deadline
+        self._bucket, self._prefix = bucket, f"{prefix}/" if prefix else ""
+        environment = tuple(sorted((k, v) for k, v in os.environ.items() if k.startswith("AWS_")))
+        self._fs = _filesystem(os.getpid(), environment)
+        self._closed = threading.Event()
+
+    def close(self) -> None:
+        """Requests that wait for the server end with an error."""
+        self._closed.set()
+
+    def stat(self, name: str) -> Stat:
+        """One HEAD."""
+
+        async def head(client: Any) -> Stat:
+            found = await client.head_object(Bucket=self._bucket, Key=self._key(name))
+            return Stat(found["ContentLength"], found["ETag"])
+
+        try:
+            return self._request(name, head)
+        except NotFound:
+            self._check_bucket()  # a HEAD does not say which of the two is missing
+            raise
+
+    def read(
+        self, name: str, start: int | None = None, end: int | None = None, version: str | None = None
+    ) -> bytes:
+        """One GET, of a range if one is given."""
+        options = {} if version is None else {"IfMatch": version}
+        if start is not None or end is not None:
+            if end is not None and end <= (start or 0):
+                return b""
+            options["Range"] = f"bytes={start or 0}-{'' if end is None else end - 1}"
+
+        async def get(client: Any) -> bytes:
+            found = await client.get_object(Bucket=self._bucket, Key=self._key(name), **options)
+            async with found["Body"] as body:
+                data: bytes = await body.read()
+            if len(data) != found["ContentLength"]:
+                raise Outage(f"the answer ended after {len(data)} of {found['ContentLength']} bytes")
+            return data
+
+        data = self._request(name, get)
+        if end is not None and len(data) != end - (start or 0):
+            raise StorageError(
+                self.address(name), f"ends at byte {(start or 0) + len(data)}, before byte {end}: truncated"
+            )
+        return data
+
+    def put(self, name: str, source: bytes | Path, if_absent: bool = False) -> None:
+        """One PUT, or a multipart upload for large files; the server checks MD5 sums."""
+        size = len(source) if isinstance(source, bytes) else source.stat().st_size
+        if isinstance(source, Path) and size > (SINGLE if if_absent else PART):
+            if if_absent:
+                raise StorageError(
+                    self.address(name), f"{size} bytes are too many for one conditional upload"
+                )
+            return self._put_parts(name, source)
+        data = source if isinstance(source, bytes) else source.read_bytes()
+        options = {"IfNoneMatch": "*"} if if_absent else {}
+        options["ContentMD5"] = b64encode(
+            hashlib.md5(data).digest()
+        ).decode()  # the server refuses a damaged body
+        before = self.retries
+
+        async def put(client: Any) -> None:
+            await client.put_object(Bucket=self._bucket, Key=self._key(name), Body=data, **options)
+
+        try:
+            self._request(name, put)
+        except FileExistsError:
+            # The answer to a first attempt that did succeed may have been lost: then it is our own object.
+            if self.retries == before or self.read(name) != data:
+                raise
+
+    def _put_parts(self, name: str, source: Path) -> None:
+        where = {"Bucket": self._bucket, "Key": self._key(name)}
+        upload = self._request(name, lambda client: client.create_multipart_upload(**where))["UploadId"]
+        try:
+            parts = []
+            for number, data in enumerate(_parts(source), start=1):
+                md5 = b64encode(hashlib.md5(data).digest()).decode()
+                part = where | {"UploadId": upload, "PartNumber": number, "ContentMD5": md5}
+                answer = self._request(name, partial(_upload_part, part=part, data=data))
+                parts.append({"PartNumber": number, "ETag": answer["ETag"]})
+            done = where | {"UploadId": upload, "MultipartUpload": {"Parts": parts}}
+            self._request(name, lambda client: client.complete_multipart_upload(**done))
+        except BaseException:
+            with contextlib.suppress(StorageError, Outage):  # one attempt: the first error is the one to tell
+                self._once(name, lambda client: client.abort_multipart_upload(**where, UploadId=upload))
+            raise
+
+    def list(self, prefix: str = "") -> dict[str, int]:
+        """All pages of the listing."""
+        found: dict[str, int] = {}
+        options: dict[str, str] = {"Bucket": self._bucket, "Prefix": self._key(prefix)}
+        while True:
+            page = self._request(prefix, lambda client: client.list_objects_v2(**options))
+            for entry in page.get("Contents", ()):
+                found[entry["Key"].removeprefix(self._prefix)] = entry["Size"]
+            if not page.get("IsTruncated"):
+                return dict(sorted(found.items()))
+            options["ContinuationToken"] = page["NextContinuationToken"]
+
+    def delete(self, name: str) -> None:
+        """One DELETE."""
+        self._request(name, lambda client: client.delete_object(Bucket=self._bucket, Key=self._key(name)))
+
+    def _key(self, name: str) -> str:
+        return self._prefix + name
+
+    def _check_bucket(self) -> None:
+        try:
+            self._request("", lambda client: client.head_bucket(Bucket=self._bucket))
+        except NotFound as error:
+            raise self._no_bucket() from error
+
+    def _no_bucket(self) -> StorageError:
+        return StorageError(self.url, f"bucket {self._bucket!r} does not exist")
+
+    def _request(self, name: str, call: Callable[[Any], Awaitable[T]]) -> T:
+        """The answer to `call`, repeated with growing pauses while the store is out, until the deadline."""
+        attempt = 0
+        since = time.monotonic()
+        while True:
+            try:
+                return self._once(name, call)
+            except Outage as error:
+                self.retries += 1
+                waited = time.monotonic() - since
+                if waited > self.deadline:
+                    raise StorageError(
+                        self.address(name), f"no answer for {waited:.0f} s, {attempt + 1} attempts: {error}"
+                    ) from error
+                if attempt == 3:  # not for a hiccup
+                    log.warning("%s: %s; trying for up to %.0f s", self.address(name), error, self.deadline)
+                pause = min(5.0, 0.1 * 2**attempt) * random.uniform(0.5, 1.0)
+                attempt += 1
+                if self._closed.wait(pause):
+                    raise StorageError(self.address(name), "closed while waiting for an answer") from error
+
+    def _once(self, name: str, call: Callable[[Any], Awaitable[T]]) -> T:
+        async def request() -> T:
+            return await call(await self._fs.set_session())
+
+        try:
+            answer: T = sync(self._fs.loop, request)
+            return answer
+        except ClientError as error:
+            raise self._refusal(name, error) from error
+        except (NoCredentialsError, PartialCredentialsError) as error:
+            raise StorageError(
+                self.address(name), "no credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+            ) from error
+        except OUTAGES as error:
+            raise Outage(f"{type(error).__name__} {error}".strip()) from error
+        except BotoCoreError as error:
+            raise StorageError(self.address(name), str(error)) from error
+
+    def _refusal(self, name: str, error: ClientError) -> Exception:
+        """What the server's answer means."""
+        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+        code = error.response.get("Error", {}).get("Code", "")
+        address = self.address(name)
+        if code == "NoSuchBucket":
+            return self._no_bucket()
+        if status == 404:
+            return NotFound(address, "no such object")
+        if status in (401, 403):
+            return StorageError(
+                address, f"access denied ({code or status}): check AWS_ACCESS_KEY_ID and its rights"
+            )
+        if status in (409, 412) and error.operation_name == "PutObject":
+            return FileExistsError(f"{address} exists already")
+        if status == 412:
+            return Changed(address, "was replaced while it was being read")
+        if status == 416:
+            return StorageError(address, "is shorter than the bytes asked for: truncated")
+        if status >= 500 or status in (408, 429):
+            return Outage(f"{status} {code}")
+        return StorageError(address, f"{error.operation_name} refused: {status} {code}")
+
+
+@lru_cache(maxsize=4)
+def _filesystem(process: int, environment: tuple[tuple[str, str], ...]) -> Any:
+    """The client of this process and these AWS_* variables: it takes 0.3 s to make and does not survive a fork."""
+    # Without listings and instances of the past; the keys are read from the environment by botocore.
+    return s3fs.S3FileSystem(
+        config_kwargs=CLIENT, cache_regions=False, skip_instance_cache=True, use_listings_cache=False
+    )
+
+
+async def _upload_part(client: Any, part: dict[str, Any], data: bytes) -> Any:
+    return await client.upload_part(**part, Body=data)
+
+
+def _parts(source: Path) -> Iterator[bytes]:
+    with source.open("rb") as file:
+        while data := file.read(PART):
+            yield data

@@ -1,0 +1,1 @@
+"""Checkpoints: complete or absent, on file or object storage; how a run goes on from one."""

@@ -1,0 +1,80 @@
+"""The model of a run or a checkpoint, for those who score it or show it."""
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from data_shards.storage.place import open_store
+from data_shards.storage.store import StorageError, Store
+from model.interface import VideoModel
+from trainer.checkpoints.checkpoint import (
+    FOLDER,
+    Checkpoint,
+    download,
+    read_checkpoint,
+    run_of,
+    steps_on,
+    weights_name,
+)
+from trainer.config import RunConfig
+from trainer.overrides import validated
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model with the weights of a checkpoint, on CPU, in eval mode."""
+
+    config: RunConfig
+    model: VideoModel
+    checkpoint: Checkpoint
+    url: str
+
+    @property
+    def step(self) -> int:
+        """Optimiser steps done."""
+        return self.checkpoint.step
+
+
+def load_model(url: str) -> LoadedModel:
+    """The model of a run (its newest checkpoint) or of one checkpoint (`<run>/checkpoints/step-00000040`).
+
+    Raises:
+        ValueError: there is no complete checkpoint at `url`, or not any more, or the code's model has changed since.
+        StorageError: the checkpoint is damaged.
+    """
+    run = run_of(url)
+    tail = url.rstrip("/")[len(run) :].removeprefix(f"/{FOLDER}/step-")
+    store = open_store(run)
+    while True:
+        steps = steps_on(store)
+        if not steps or (tail and (not tail.isdecimal() or int(tail) not in steps)):
+            raise ValueError(f"{url}: no complete checkpoint there; have steps {steps or 'none'}")
+        step = int(tail) if tail else steps[-1]
+        try:
+            return _load(store, step)
+        except StorageError as error:
+            left = steps_on(store)
+            if step in left:
+                raise
+            if tail:
+                reason = "was deleted while it was read, as a run does with all but its newest checkpoints"
+                raise ValueError(f"{url}: {reason}; have steps {left or 'none'}") from error
+
+
+def _load(store: Store, step: int) -> LoadedModel:
+    checkpoint = read_checkpoint(store, step)
+    config = validated({k: v for k, v in checkpoint.config.items() if k in RunConfig.model_fields}, RunConfig)
+    model = config.model.build()
+    url = store.address(checkpoint.folder)
+    with tempfile.TemporaryDirectory() as folder:
+        weights = download(store, checkpoint, weights_name(checkpoint), Path(folder))
+        try:
+            model.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
+        except RuntimeError as error:
+            reason = (
+                f"its weights were saved by revision {checkpoint.revision} and do not fit this code's model"
+            )
+            raise ValueError(f"{url}: {reason}") from error
+    return LoadedModel(config, model.eval(), checkpoint, url)

@@ -1,0 +1,158 @@
+"""restore(): an engine that goes on where a checkpoint left off, also on another number of ranks."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from data_shards.storage.store import StorageError, Store
+from model.interface import VideoModel
+from trainer.checkpoints.checkpoint import Checkpoint, download, weights_name
+from trainer.checkpoints.scratch import scratch_name, scratch_path, sweep
+from trainer.config import RunConfig
+from trainer.engine import TAG, Engine
+from trainer.journal import run_name
+from trainer.process_group import ProcessGroup
+
+CURVE = ("model", "optim", "batch", "seed")  # what the losses to come depend on, besides the data
+
+
+def restore(
+    store: Store, checkpoint: Checkpoint, config: RunConfig, group: ProcessGroup, model: VideoModel
+) -> Engine:
+    """An engine with the checkpoint's weights and optimiser. A collective.
+
+    On the same number of ranks DeepSpeed reads its own files, bit for bit. On another number, ZeRO 1-3 go through
+    DeepSpeed's Universal Checkpoint, converted here; stage 0 holds everything on rank 0.
+
+    Raises:
+        ValueError: the ZeRO stage differs (DeepSpeed cannot convert between stages), the optimiser (its state would be
+            read as another's), or the names or shapes of the weights.
+        StorageError: the checkpoint is damaged.
+    """
+    url = f"{store.url}/{checkpoint.folder}"
+    for field_name, saved, given in (
+        ("engine.zero_stage", checkpoint.zero_stage, config.engine.zero_stage),
+        ("optim.name", checkpoint.config["optim"]["name"], config.optim.name),
+    ):
+        if given != saved:
+            raise ValueError(
+                f"field {field_name}: got {given}, but {url} was saved with {saved}; resume with that or start in "
+                f"another output"
+            )
+    owner = f"resume-{run_name(config.output)}"
+    if group.local_rank == 0:
+        sweep(owner)
+    root = scratch_path(group.same(scratch_name(owner)))
+    universal = checkpoint.zero_stage > 0 and checkpoint.world != group.world
+    refusal: StorageError | None = None
+    try:
+        # One download a machine; the others find it there.
+        if group.local_rank == 0:
+            try:
+                download(store, checkpoint, weights_name(checkpoint), root)
+                _download_state(store, checkpoint, root)
+            except StorageError as error:
+                refusal = error
+        _raise_everywhere(refusal, group)
+        if universal and group.local_rank == 0:
+            _convert_to_universal(root)
+        group.barrier()
+        # Mapped: names and shapes are at the end of the file, the weights themselves need not be read.
+        path = root / weights_name(checkpoint)
+        shapes = _shapes(torch.load(path, map_location="cpu", weights_only=True, mmap=True))
+        group.barrier()  # a refusal deletes what others may not have read yet
+        _require_same_weights(shapes, model, checkpoint, config, url)
+        engine = Engine(model, config, group, universal)
+        engine.load(root, tag=f"{TAG}_universal" if universal else TAG)
+        group.barrier()
+    finally:
+        if group.local_rank == 0:
+            shutil.rmtree(root, ignore_errors=True)
+    return engine
+
+
+def changes(checkpoint: Checkpoint, config: RunConfig, data: str) -> list[str]:
+    """Words about what a resume changes of that which decides the steps to come; `data` is the clips' digest."""
+    saved, given = checkpoint.config, config.model_dump(mode="json")
+    # A cosine ends at the last step, so another number of steps is another rate at each.
+    names = (*CURVE, "steps") if config.optim.decay == "cosine" else CURVE
+    found = [words for name in names for words in _differences(saved[name], given[name], name)]
+    for group, name in (("engine", "precision"), ("data", "streams"), ("data", "block")):
+        found += _differences(saved[group].get(name), given[group][name], f"{group}.{name}")
+    if not checkpoint.data:
+        found.append("clips come in another order than in the version that saved it")
+    elif checkpoint.data != data:
+        found.append(f"field data.url: {config.data.url} holds other clips than those trained on so far")
+    return found
+
+
+def _raise_everywhere(refusal: StorageError | None, group: ProcessGroup) -> None:
+    """Raise this rank's refusal, and rank 0's on all ranks: the others would wait for it, and say something else."""
+    told = group.same("" if refusal is None else json.dumps([refusal.url, refusal.reason]))
+    if refusal is not None:
+        raise refusal
+    if told:
+        raise StorageError(*json.loads(told))
+
+
+def _require_same_weights(
+    saved: dict[str, list[int]], model: VideoModel, checkpoint: Checkpoint, config: RunConfig, url: str
+) -> None:
+    """ValueError unless the saved weights have the names and shapes of the model's.
+
+    The configs may differ in what makes no weights, such as rematerialisation or the weights of losses.
+    """
+    wanted = _shapes(model.state_dict())
+    if saved == wanted:
+        return
+    name = next(n for n in (*wanted, *saved) if saved.get(n) != wanted.get(n))
+    weight = f"{name}: {saved.get(name, 'absent')} there, {wanted.get(name, 'absent')} here"
+    fields = _differences(checkpoint.config["model"], config.model_dump(mode="json")["model"], "model")
+    if not fields:
+        raise ValueError(
+            f"{url} was saved by revision {checkpoint.revision} and does not fit this code's model ({weight}); resume "
+            f"with that revision or start in another output"
+        )
+    raise ValueError(
+        f"{'; '.join(fields)}: the weights of {url} do not fit ({weight}); resume with what was saved or start in "
+        f"another output"
+    )
+
+
+def _shapes(weights: dict[str, Tensor]) -> dict[str, list[int]]:
+    return {name: list(value.shape) for name, value in weights.items()}
+
+
+def _differences(saved: Any, given: Any, path: str) -> list[str]:
+    """Words about every field of two trees that differs; of two kinds of models about their names only."""
+    if not isinstance(saved, dict) or not isinstance(given, dict):
+        return [] if saved == given else [f"field {path}: got {given}, saved with {saved}"]
+    if saved.get("name") != given.get("name"):
+        return _differences(saved.get("name"), given.get("name"), f"{path}.name")
+    names = dict.fromkeys((*given, *saved))
+    return [words for n in names for words in _differences(saved.get(n), given.get(n), f"{path}.{n}")]
+
+
+def _download_state(store: Store, checkpoint: Checkpoint, root: Path) -> None:
+    """All ranks' DeepSpeed files of a checkpoint, merged into root/TAG."""
+    (root / TAG).mkdir(parents=True)
+    for name in checkpoint.files:
+        if f"/state/{TAG}/" in name:
+            path = download(store, checkpoint, name, root / "parts")
+            shutil.move(path, root / TAG / path.name)
+
+
+def _convert_to_universal(root: Path) -> None:
+    """DeepSpeed's own converter, in a process of its own: it needs no ranks and changes global state."""
+    command = [sys.executable, "-m", "deepspeed.checkpoint.ds_to_universal", "--inject_missing_state"]
+    command += ["--input_folder", str(root / TAG), "--output_folder", str(root / f"{TAG}_universal")]
+    command += ["--num_extract_workers", "1", "--num_merge_workers", "1"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=1800, check=False)
+    if done.returncode:
+        raise RuntimeError(f"DeepSpeed's checkpoint conversion failed: {done.stderr.strip()[-2000:]}")

@@ -1,0 +1,81 @@
+"""python -m trainer compare RUN ... --out FOLDER_OR_FILE: the networks of runs on the same clips, as one page."""
+
+import argparse
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from data_shards.storage.place import check_url, open_store, without_slash
+from trainer.arguments import require_file, require_positive
+from trainer.checkpoints.load import LoadedModel, load_model
+from trainer.compare.figure import shown_clips
+from trainer.compare.page import build_page
+from trainer.compare.scoring import compare
+from trainer.evaluation.scoring import CLIPS_PER_BATCH, videos
+
+
+def main(argv: list[str]) -> int:
+    """Put runs of video autoencoders side by side: Table 1 and figure 5 of arXiv 1511.06309, numbers as JSON too."""
+    parser = argparse.ArgumentParser(prog="python -m trainer compare", description=main.__doc__)
+    parser.add_argument("runs", nargs="+", metavar="RUN_OR_CHECKPOINT", help="a path or s3://bucket/prefix")
+    parser.add_argument(
+        "--out",
+        required=True,
+        metavar="FOLDER_OR_FILE",
+        help="compare.html and .json there, or FILE.html and .json",
+    )
+    parser.add_argument(
+        "--data", type=without_slash, metavar="URL", help="data set (default: the one of the runs)"
+    )
+    parser.add_argument("--split", default="test", help="%(default)s by default")
+    parser.add_argument("--clips", type=int, default=5, metavar="N", help="clips to show, from best to worst")
+    parser.add_argument("--limit", type=int, metavar="N", help="score only the first N clips")
+    parser.add_argument("--batch", type=int, default=CLIPS_PER_BATCH, help="clips at once")
+    given = parser.parse_args(argv)
+    require_positive(given, "clips", "limit", "batch")
+    folder, name = folder_and_name(given.out)
+    bucket, path = check_url(folder)
+    store = open_store(folder)
+    for ending in ("html", "json"):
+        if bucket:
+            store.exists(f"{name}.{ending}")  # a bucket or key that is wrong is told before the work
+        else:
+            require_file("out", Path(path, f"{name}.{ending}"))
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    runs = [load_model(url) for url in given.runs]
+    data = data_of(runs, given.data)
+    scan = partial(videos, data=data, split=given.split, device=device, limit=given.limit, batch=given.batch)
+    comparison = compare(runs, data, given.split, scan, device)
+    by_checkpoint = {loaded.url: loaded for loaded in runs}
+    ordered = {row.name: by_checkpoint[row.checkpoint] for row in comparison.networks}
+    clips = shown_clips(ordered, scan(runs[0]), comparison.measure, given.clips)
+    page = build_page(comparison, clips)
+    store.put(f"{name}.json", comparison.to_json().encode())
+    store.put(f"{name}.html", page.encode())
+    print(comparison.found_order(), comparison.paper_order())
+    print(f"comparison: {store.address(f'{name}.html')} ({len(page) / 1e3:.0f} kB), {name}.json")
+    return 0
+
+
+def data_of(runs: Sequence[LoadedModel], given: str | None) -> str:
+    """The data set to compare on: the given one, or the one that all runs share.
+
+    Raises:
+        ValueError: none is given and they share none.
+    """
+    sets = list(dict.fromkeys(loaded.config.data.url for loaded in runs))
+    if given is None and len(sets) > 1:
+        raise ValueError(
+            f"the runs are of different data sets ({', '.join(sets)}): say with --data which to compare on"
+        )
+    return given or sets[0]
+
+
+def folder_and_name(out: str) -> tuple[str, str]:
+    """Folder and name, without its ending, of what is written."""
+    if not out.endswith(".html"):
+        return out, "compare"
+    folder, slash, name = out.rpartition("/")
+    return folder or slash or ".", name.removesuffix(".html")

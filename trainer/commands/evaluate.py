@@ -1,0 +1,69 @@
+"""python -m trainer evaluate: the papers' tables for any checkpoint.
+
+Prints each number beside copy-last, black and the oracle's ceiling; with several checkpoints or data sets it prints the
+K_m x K_d grid and draws its box plot (figure 3 of arXiv 2103.05669).
+"""
+
+import argparse
+from pathlib import Path
+
+import torch
+
+from data_shards.storage.place import without_slash
+from model.interface import Video
+from trainer.arguments import require_file, require_positive, write_file
+from trainer.checkpoints.load import load_model
+from trainer.evaluation.scoring import CLIPS_PER_BATCH, evaluate_on, videos
+from trainer.evaluation.stored import store_beside_run
+from trainer.papers.object_discovery import Cell, box_plot, grid_text, objects_grid
+from trainer.pictures.picture import png
+
+
+def main(argv: list[str]) -> int:
+    """Score runs or checkpoints on data sets; prints the tables and writes them beside the run."""
+    parser = argparse.ArgumentParser(prog="python -m trainer evaluate", description=main.__doc__)
+    parser.add_argument(
+        "checkpoints", nargs="+", metavar="RUN_OR_CHECKPOINT", help="a path or s3://bucket/prefix"
+    )
+    parser.add_argument(
+        "--data", nargs="+", type=without_slash, metavar="URL", help="data sets (default: the one of the run)"
+    )
+    parser.add_argument("--split", default="val")
+    parser.add_argument("--limit", type=int, metavar="N", help="only the first N clips of each set")
+    parser.add_argument("--batch", type=int, default=CLIPS_PER_BATCH, help="clips at once")
+    parser.add_argument(
+        "--json", type=Path, metavar="FILE", help="write all evaluations there as a JSON list"
+    )
+    parser.add_argument(
+        "--plot", type=Path, default=Path("grid.png"), metavar="FILE", help="box plot of a grid"
+    )
+    given = parser.parse_args(argv)
+    require_positive(given, "limit", "batch")
+    is_grid = len(given.checkpoints) * len(given.data or [""]) > 1
+    if given.json:
+        require_file("json", given.json)
+    if is_grid:
+        require_file("plot", given.plot)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    results, cells = [], []
+    for url in given.checkpoints:
+        loaded = load_model(url)
+        loaded.model.to(device)
+        for data in given.data or [loaded.config.data.url]:
+            result = evaluate_on(loaded, data, given.split, device, given.limit, given.batch)
+            store_beside_run(result, own_data=data == loaded.config.data.url, limit=given.limit)
+            print(result.text(), end="\n\n")
+            results.append(result)
+            with torch.no_grad():
+                clip = next(videos(loaded, data, given.split, device, 1, 1))
+                cells.append(Cell(result, loaded.model(Video(clip.frames), loaded.step).views, clip))
+    if is_grid:
+        print(grid_text(results))
+        write_file(given.plot, box_plot(results))
+        objects = given.plot.with_stem(f"{given.plot.stem}-objects")
+        write_file(objects, png(objects_grid(cells)))
+        print(f"\nbox plot: {given.plot}, found objects: {objects}")
+    if given.json:
+        text = "[" + ",\n".join(result.to_json() for result in results) + "]\n"
+        write_file(given.json, text.encode())
+    return 0

@@ -1,0 +1,196 @@
+"""python -m trainer flow CHECKPOINT VIDEO --out FOLDER: what a model thinks moves where, in pictures and a film."""
+
+import argparse
+import math
+import sys
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from data_shards.loader import scan
+from data_shards.manifest import MANIFEST, read_manifest
+from data_shards.sources.footage import EXTENSIONS, find_footage
+from data_shards.sources.picture_folder import RATE
+from data_shards.sources.shots import Damaged, Picture, at_rate, decode, measure
+from data_shards.sources.video import Video as VideoSource
+from data_shards.storage.place import open_store
+from model.interface import Video, VideoModel
+from trainer.arguments import require_folder, write_file
+from trainer.batch import to_video
+from trainer.checkpoints.load import LoadedModel, load_model
+from trainer.pictures.film import mp4
+from trainer.pictures.flo import flo_bytes
+from trainer.pictures.picture import Strip, enlarged, png, rgb, sheet
+from trainer.pictures.wheel import flow_picture, legend
+
+WINDOWS = 8  # clips that go through the model at once
+COLUMNS = 10  # frames on a sheet
+SHOWN = 256  # pixels of a frame in the film, about
+FPS = 10.0  # of films of stored clips, which do not say how fast they were
+
+
+@dataclass(frozen=True)
+class Scene:
+    """Consecutive frames of one take, and their rate."""
+
+    key: str
+    frames: Float[Tensor, "t c h w"]
+    fps: float
+
+
+def main(argv: list[str]) -> int:
+    """Show the flow between the frames of a video, as a checkpoint's model sees it.
+
+    For each scene: a sheet of frames and flow (png), a film of both side by side (mp4), and with --flo the numbers
+    (.flo, pixels of forward motion on the grid of the frame it leads to). `wheel.png` says what the colours mean.
+    """
+    parser = argparse.ArgumentParser(prog="python -m trainer flow", description=main.__doc__)
+    parser.add_argument("checkpoint", metavar="CHECKPOINT", help="a run or a checkpoint: a path or URL")
+    parser.add_argument(
+        "video",
+        metavar="VIDEO",
+        help=f"a file ({', '.join(EXTENSIONS)}), a folder of such files or of numbered pictures, or a data set: a path "
+        "or URL",
+    )
+    parser.add_argument("--out", type=Path, required=True, metavar="FOLDER")
+    parser.add_argument("--split", default="test", help="of a data set; %(default)s by default")
+    parser.add_argument("--scenes", type=int, default=6, metavar="N", help="at most; %(default)s by default")
+    parser.add_argument(
+        "--frames", type=int, default=200, metavar="N", help="of a scene, at most; %(default)s by default"
+    )
+    parser.add_argument(
+        "--fastest", type=float, metavar="PIXELS", help="speed of full colour; default: the scene's largest"
+    )
+    parser.add_argument("--flo", action="store_true", help="write the numbers too")
+    given = parser.parse_args(argv)
+    if given.scenes < 1 or given.frames < 2:
+        raise ValueError(f"--scenes {given.scenes} must be at least 1 and --frames {given.frames} at least 2")
+    if given.fastest is not None and not 0 < given.fastest < math.inf:
+        raise ValueError(f"--fastest: got {given.fastest:g}, must be a number of pixels above 0")
+    require_folder("out", given.out)
+    loaded = load_model(given.checkpoint)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    loaded.model.to(device)
+    window = read_manifest(loaded.config.data.url).shape[0]
+    if open_store(given.video).exists(MANIFEST):
+        scenes = scenes_of_set(loaded, given.video, given.split, given.scenes, given.frames)
+    else:
+        scenes = scenes_of_footage(loaded, given.video, given.scenes, given.frames)
+    for number, scene in enumerate(scenes):
+        flow = flow_of(loaded.model, scene.frames.to(device), loaded.step, window)
+        if number == 0:  # not before: a mistake that shows in the first scene leaves nothing behind
+            write_file(given.out / "wheel.png", png(legend()))
+        write_scene(scene, flow, given.out, given.fastest, given.flo)
+        speed = torch.linalg.vector_norm(flow, dim=1)
+        print(
+            f"{scene.key}: flow into {len(flow)} of {len(scene.frames)} frames, mean speed {speed.mean():.3f}, "
+            f"largest {speed.max():.3f} pixels"
+        )
+    print(f"flow: {given.out}")
+    return 0
+
+
+@torch.no_grad()
+def flow_of(
+    model: VideoModel, frames: Float[Tensor, "t c h w"], step: int, window: int
+) -> Float[Tensor, "f 2 h w"]:
+    """Flow into the last f frames, on CPU: forward motion in pixels, each from at most `window` - 1 frames before.
+
+    The first `window` frames give what the model gives for a clip; each later frame is the last of a clip.
+
+    Raises:
+        ValueError: the model has no flow.
+    """
+    window = min(window, len(frames))
+    parts: list[Tensor] = []
+    # unfold puts the frames of a clip last.
+    clips = frames.unfold(0, window, 1).movedim(-1, 1)
+    for some in torch.split(clips, WINDOWS):
+        flow = model(Video(some), step).views.flow
+        if flow is None:
+            raise ValueError(
+                "the checkpoint's model has no flow; train one that has, such as ae-convlstm-flow"
+            )
+        flow = flow.float().cpu()
+        parts += [flow[:, -1]] if parts else [flow[0], flow[1:, -1]]
+    return torch.cat(parts)
+
+
+def scenes_of_set(loaded: LoadedModel, url: str, split: str, count: int, frames: int) -> Iterator[Scene]:
+    """The first clips of a split."""
+    with closing(scan(replace(loaded.config.data, url=url), split, 1, fields=("frames",))) as batches:  # type: ignore[type-var]
+        for _, batch in zip(range(count), batches, strict=False):
+            yield Scene(batch.keys[0], to_video(batch, torch.device("cpu")).frames[0, :frames], FPS)
+
+
+def scenes_of_footage(loaded: LoadedModel, place: str, count: int, frames: int) -> Iterator[Scene]:
+    """The takes of videos, decoded as the data set of the run would have them; those of one frame are left out.
+
+    Raises:
+        ValueError: not a video.
+    """
+    manifest = read_manifest(loaded.config.data.url)
+    _, height, width, channels = manifest.shape
+    how = manifest.parameters  # of the source: those of a set of videos say how to decode
+    fps, fit, cut = how.get("fps"), how.get("fit", VideoSource.fit), how.get("cut", VideoSource.cut)
+    made = 0
+    for footage in find_footage((place,), fps or RATE):
+        rate = measure(footage).rate
+        pictures = at_rate(decode(footage, (height, width), fit, channels == 1, cut), fps, rate)
+        for shot in _shots(pictures, frames):
+            if len(shot) < 2:
+                continue
+            images = torch.from_numpy(np.stack([picture.image for picture in shot]))
+            key = f"{Path(footage.name).stem}-{made:02d}"
+            yield Scene(key, images.permute(0, 3, 1, 2).float() / 255, fps or rate)
+            made += 1
+            if made == count:
+                return
+    if not made:
+        raise ValueError(f"{place}: no two frames of it belong together")
+
+
+def _shots(pictures: Iterator[Picture], frames: int) -> Iterator[list[Picture]]:
+    """Pictures by take, the first `frames` of each; damage ends the last one and is told."""
+    shot: list[Picture] = []
+    try:
+        for picture in pictures:
+            if shot and picture.shot != shot[-1].shot:
+                yield shot
+                shot = []
+            if len(shot) < frames:
+                shot.append(picture)
+    except Damaged as error:
+        print(error, file=sys.stderr)
+    if shot:
+        yield shot
+
+
+def write_scene(
+    scene: Scene, flow: Float[Tensor, "f 2 h w"], folder: Path, fastest: float | None, numbers: bool
+) -> None:
+    """A sheet and a film, all flow of the scene in one scale of colours; with `numbers` a .flo file for each frame."""
+    if fastest is None:
+        fastest = float(torch.linalg.vector_norm(flow, dim=1).max())
+    first = len(scene.frames) - len(flow)
+    frames, colours = rgb(scene.frames[first:]), [flow_picture(field, fastest) for field in flow]
+    scale = max(1, round(SHOWN / max(frames[0].shape[:2])))
+    pairs = [
+        np.concatenate([enlarged(frame, scale), enlarged(colour, scale)], axis=1)
+        for frame, colour in zip(frames, colours, strict=True)
+    ]
+    (folder / f"{scene.key}.mp4").write_bytes(mp4(pairs, scene.fps))
+    chosen = np.unique(np.linspace(0, len(flow) - 1, min(COLUMNS, len(flow))).round().astype(int))
+    rows = [
+        Strip("frame", "", [frames[i] for i in chosen]),
+        Strip("flow into it", "", [colours[i] for i in chosen]),
+    ]
+    (folder / f"{scene.key}.png").write_bytes(png(sheet(rows, len(chosen), titles=False)))
+    for number, field in enumerate(flow if numbers else ()):
+        (folder / f"{scene.key}-{first + number:04d}.flo").write_bytes(flo_bytes(field))

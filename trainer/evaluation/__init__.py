@@ -1,0 +1,1 @@
+"""Scoring checkpoints: functions of models and clips, no picture in it."""

@@ -1,0 +1,190 @@
+"""Scoring: a model on clips, exact over ranks; a checkpoint on a split of a data set.
+
+`evaluate` streams over batches and keeps sums and counts, so N ranks with a summing `reduce` give what one rank
+gives.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import closing
+from dataclasses import fields, replace
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from data_shards.loader import scan
+from data_shards.manifest import read_manifest
+from model.interface import Video, VideoModel, Views
+from trainer.batch import to_video
+from trainer.checkpoints.load import LoadedModel
+from trainer.evaluation.references import REFERENCES, label_references
+from trainer.evaluation.result import MODEL, Curve, Evaluation
+from trainer.scores import SCORES
+from trainer.scores.matching import exists
+
+CLIPS_PER_BATCH = 16
+
+
+class Tally:
+    """Sums and counts of one contender's scores, in float64; `total[score]` has shape (2, steps)."""
+
+    def __init__(self) -> None:
+        self.total: dict[str, Float[Tensor, "2 steps"]] = {}
+        self.missing: dict[str, str] = {}
+
+    def add(self, views: Views, video: Video) -> None:
+        """Count a batch; a score whose fields are missing is noted instead."""
+        for name, score in SCORES.items():
+            if lacking := score.missing(views, video):
+                self.missing[name] = " and no ".join(lacking)
+                continue
+            values = score.measure(views, video).double()
+            values = values.reshape(*values.shape[:2], -1)
+            batch = torch.stack([values.nansum(dim=(0, 2)), (~values.isnan()).sum(dim=(0, 2)).double()])
+            self.total[name] = self.total[name] + batch if name in self.total else batch
+
+
+@torch.no_grad()
+def evaluate(
+    model: VideoModel,
+    batches: Iterable[Video],
+    step: int,
+    device: torch.device,
+    reduce: Callable[[Tensor], Tensor] | None = None,
+    references: Mapping[str, Callable[[Video], Views | None]] = REFERENCES,
+) -> Evaluation:
+    """Score `model` at optimiser step `step`, and the references, on all of `batches`.
+
+    A value counts once wherever it was computed: means are sums over counts, over all clips of all ranks.
+    The model is shown frames only, never the truth.
+
+    Args:
+        model: is put in eval mode for the while.
+        batches: this rank's share, on `device`; may be empty on some ranks. Under ZeRO-3 the model's forward is
+            a collective, so there every rank needs as many batches as the others.
+        step: sets annealed quantities.
+        device: where the model is.
+        reduce: sums a float64 vector (CPU) over the ranks; None = one rank.
+        references: name -> views, by default copy-last, black and the oracle. {} saves their time.
+
+    Raises:
+        FloatingPointError: the model's views are not finite.
+        ValueError: there is no clip at all.
+    """
+    total = reduce or (lambda vector: vector)
+    tallies = {MODEL: Tally(), **{name: Tally() for name in references}}
+    facts = torch.zeros(6, dtype=torch.float64)  # as `_facts` gives them
+    training = model.training
+    model.eval()
+    for video in batches:
+        views = model(Video(video.frames), step).views
+        _require_finite(views, step)
+        tallies[MODEL].add(views, video)
+        for name, reference in references.items():
+            if (ideal := reference(video)) is not None:
+                tallies[name].add(ideal, video)
+        facts += _facts(views, video, is_first=facts[0] == 0)
+    model.train(training)
+    facts = total(facts)
+    ranks, clips, frames = (round(x) for x in facts[:3].tolist())
+    if clips == 0:
+        raise ValueError("there is no clip to evaluate; choose another split or a larger limit")
+    tables = _tables(tallies, total, ranks, frames // ranks)
+    return Evaluation(
+        step=step,
+        clips=clips,
+        slots=round(float(facts[3]) / ranks),
+        objects=float(facts[5] / facts[4]) if facts[4] else None,
+        tables=tables,
+        skipped={n: why for n, why in tallies[MODEL].missing.items() if n not in tables[MODEL]},
+    )
+
+
+def evaluate_on(
+    loaded: LoadedModel,
+    data: str,
+    split: str,
+    device: torch.device,
+    limit: int | None = None,
+    batch: int = CLIPS_PER_BATCH,
+) -> Evaluation:
+    """Score a loaded model, on `device` already, on (the first `limit` clips of) a split of the set at `data`."""
+    manifest = read_manifest(data)
+    result = evaluate(
+        loaded.model,
+        videos(loaded, data, split, device, limit, batch),
+        loaded.step,
+        device,
+        references=REFERENCES | label_references(manifest.statistics),
+    )
+    return replace(
+        result,
+        checkpoint=loaded.url,
+        data=data,
+        split=split,
+        classes=tuple(manifest.statistics.get("classes", ())),
+        weights=loaded.checkpoint.weights,
+        shards=manifest.digest(split),
+    )
+
+
+def videos(
+    loaded: LoadedModel, data: str, split: str, device: torch.device, limit: int | None, batch: int
+) -> Iterator[Video]:
+    """The first `limit` clips of a split, in the set's order, in batches of at most `batch`."""
+    config = replace(loaded.config.data, url=data)
+    with closing(scan(config, split, batch, limit=limit)) as batches:  # type: ignore[type-var]
+        yield from (to_video(clips, device) for clips in batches)
+
+
+def _require_finite(views: Views, step: int) -> None:
+    for entry in fields(views):
+        value = getattr(views, entry.name)
+        if value is not None and not bool(torch.isfinite(value).all()):
+            raise FloatingPointError(f"views.{entry.name} of the model is not finite at step {step}")
+
+
+def _facts(views: Views, video: Video, is_first: Tensor) -> Float[Tensor, "6"]:
+    """Ranks with clips, clips, frames, slots, clips with known objects, objects: summed over batches and ranks.
+
+    What is the same for all batches (1 rank, frames, slots) counts once.
+    """
+    slots = next((len(v[0, 0]) for v in (views.visible_masks, views.amodal_masks) if v is not None), 0)
+    frames = video.frames.shape[1]
+    once = [1.0, frames, slots] if is_first else [0.0, 0.0, 0.0]
+    known = video.truth is not None and (
+        video.truth.present is not None or video.truth.amodal_masks is not None
+    )
+    objects = float(exists(video).sum()) if known else 0.0
+    clips = len(video.frames)
+    return torch.tensor([once[0], clips, *once[1:], clips if known else 0, objects], dtype=torch.float64)
+
+
+def _tables(
+    tallies: dict[str, Tally], total: Callable[[Tensor], Tensor], ranks: int, frames: int
+) -> dict[str, dict[str, Curve]]:
+    """All ranks' means. Two sums over ranks: first the lengths, which a rank without clips cannot know."""
+    cells = [(contender, name) for contender in tallies for name in SCORES]
+    mine = [tallies[c].total.get(n) for c, n in cells]
+    lengths = total(torch.tensor([0 if m is None else m.shape[1] for m in mine], dtype=torch.float64)) / ranks
+    steps = [round(length) for length in lengths.tolist()]
+    flat = [
+        (torch.zeros(2, s) if m is None else m).double().cpu().flatten()
+        for m, s in zip(mine, steps, strict=True)
+    ]
+    parts = torch.split(total(torch.cat(flat)), [2 * s for s in steps])
+    tables: dict[str, dict[str, Curve]] = {contender: {} for contender in tallies}
+    for (contender, name), part, length in zip(cells, parts, steps, strict=True):
+        if length == 0:
+            continue
+        sums, counts = part.view(2, length)
+        means = tuple(float(s / c) if c else None for s, c in zip(sums, counts, strict=True))
+        steps_of = SCORES[name].steps
+        if steps_of == "class":
+            found = [m for m in means if m is not None]
+            mean = sum(found) / len(found) if found else None
+        else:
+            mean = float(sums.sum() / counts.sum()) if counts.sum() else None
+        start = {"predicted": frames - length + 1, "decomposed": 1, "clip": 0, "gap": 2, "class": 0}[steps_of]
+        tables[contender][name] = Curve(start, mean, means, tuple(int(c) for c in counts.tolist()))
+    return {contender: rows for contender, rows in tables.items() if rows or contender == MODEL}

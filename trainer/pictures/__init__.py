@@ -1,0 +1,1 @@
+"""Arrays in, bytes out: pictures, plots, films, colour wheel."""

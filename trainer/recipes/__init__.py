@@ -1,0 +1,29 @@
+"""RECIPES: named runs, functions that return a complete config. `python -m trainer recipes` lists them."""
+
+from collections.abc import Callable
+
+from trainer.config import RunConfig
+from trainer.recipes.object_discovery import demo, sprites, video
+from trainer.recipes.segnet import camvid_segnet, camvid_segnet_flow
+from trainer.recipes.video_autoencoder import (
+    hmdb51_ae_convlstm,
+    hmdb51_ae_convlstm_flow,
+    moving_mnist_ae_conv,
+    moving_mnist_ae_convlstm,
+    moving_mnist_ae_convlstm_flow,
+    moving_mnist_ae_fclstm,
+)
+
+RECIPES: dict[str, Callable[[], RunConfig]] = {
+    "demo": demo,
+    "sprites": sprites,
+    "video": video,
+    "moving-mnist-ae-conv": moving_mnist_ae_conv,
+    "moving-mnist-ae-fclstm": moving_mnist_ae_fclstm,
+    "moving-mnist-ae-convlstm": moving_mnist_ae_convlstm,
+    "moving-mnist-ae-convlstm-flow": moving_mnist_ae_convlstm_flow,
+    "hmdb51-ae-convlstm": hmdb51_ae_convlstm,
+    "hmdb51-ae-convlstm-flow": hmdb51_ae_convlstm_flow,
+    "camvid-segnet": camvid_segnet,
+    "camvid-segnet-flow": camvid_segnet_flow,
+}
