@@ -1,27 +1,12 @@
 """Bytes on storage become clips (uint8, CPU). SOURCES names every origin of clips that `build` knows."""
 
-from collections.abc import Iterator
-from typing import Protocol
-
-from data_shards.clip import Clip
-from data_shards.sources.camvid import CamVid
-from data_shards.sources.hmdb51 import Hmdb51
-from data_shards.sources.moving_mnist import MovingMnist
-from data_shards.sources.sprites import Sprites
-from data_shards.sources.video import Video
+from typing import Any
 
 
-class Source(Protocol):
-    """Parameters of one origin of clips: a frozen dataclass whose fields are the options of `build`."""
+def __getattr__(name: str) -> Any:
+    """SOURCES, loaded for those who ask: its decoders of video take longer than the `--help` of all commands."""
+    if name == "SOURCES":
+        from data_shards.sources import SOURCES
 
-    def clips(self, split: str, count: int, seed: int) -> Iterator[Clip]:
-        """At most `count` clips of `split` in an order that (parameters, seed) fix; ValueError names a bad input."""
-
-
-SOURCES: dict[str, type[Source]] = {
-    "sprites": Sprites,
-    "moving-mnist": MovingMnist,
-    "video": Video,
-    "hmdb51": Hmdb51,
-    "camvid": CamVid,
-}
+        return SOURCES
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

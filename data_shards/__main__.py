@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import MISSING, Field, fields
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from data_shards import SOURCES
+from data_shards.sources import SOURCES
 from data_shards.storage.store import StorageError
 
 INTERVAL = 5.0  # seconds between two lines of progress

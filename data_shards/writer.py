@@ -21,7 +21,7 @@ from data_shards.storage.place import open_store
 from data_shards.storage.store import StorageError, Store
 
 if TYPE_CHECKING:
-    from data_shards import Source
+    from data_shards.sources import Source
 
 SHARD_BYTES = 32 << 20
 READ = 8 << 20  # bytes of one read when a shard is verified

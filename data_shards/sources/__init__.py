@@ -1,1 +1,27 @@
-"""Where clips come from: one module per source, each a frozen dataclass of parameters with a method `clips`."""
+"""Origins of clips, one module each, a frozen dataclass of parameters with `clips`. SOURCES names those of `build`."""
+
+from collections.abc import Iterator
+from typing import Protocol
+
+from data_shards.clip import Clip
+from data_shards.sources.camvid import CamVid
+from data_shards.sources.hmdb51 import Hmdb51
+from data_shards.sources.moving_mnist import MovingMnist
+from data_shards.sources.sprites import Sprites
+from data_shards.sources.video import Video
+
+
+class Source(Protocol):
+    """Parameters of one origin of clips: a frozen dataclass whose fields are the options of `build`."""
+
+    def clips(self, split: str, count: int, seed: int) -> Iterator[Clip]:
+        """At most `count` clips of `split` in an order that (parameters, seed) fix; ValueError names a bad input."""
+
+
+SOURCES: dict[str, type[Source]] = {
+    "sprites": Sprites,
+    "moving-mnist": MovingMnist,
+    "video": Video,
+    "hmdb51": Hmdb51,
+    "camvid": CamVid,
+}

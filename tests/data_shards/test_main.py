@@ -13,11 +13,11 @@ from typing import Literal
 
 import pytest
 
-from data_shards import SOURCES
 from data_shards import __main__ as commands
 from data_shards.clip import Clip
 from data_shards.loader import DataConfig, scan
 from data_shards.manifest import read_manifest
+from data_shards.sources import SOURCES
 from tests.clips import Numbered
 
 SMALL = ["--train", "12", "--val", "4", "--test", "0"]

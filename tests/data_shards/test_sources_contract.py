@@ -10,9 +10,9 @@ import av
 import numpy as np
 import pytest
 
-from data_shards import SOURCES, Source
 from data_shards.clip import Clip
 from data_shards.encoding import FIELDS, OBJECT_AXIS, decode, encode
+from data_shards.sources import SOURCES, Source
 from data_shards.sources.splits import SPLITS
 from tests.data_shards.test_camvid import write_camvid
 
