@@ -10,8 +10,7 @@ from model.interface import ModelConfig
 from model.segnet.config import SegNet, SegNetFlow
 from tests.data_shards.test_camvid import write_camvid
 from tests.saved_run import save_run
-from trainer.commands import report
-from trainer.commands import evaluate
+from trainer.commands import evaluate, report
 from trainer.evaluation.result import Evaluation
 
 
