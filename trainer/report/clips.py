@@ -38,7 +38,8 @@ class Shown:
 
     def film(self) -> list[Picture]:
         """The rows of the film side by side, a picture for each frame that all of them have."""
-        return side_by_side(self.at("film"), scale=4)
+        rows = self.at("film")
+        return side_by_side(rows, scale=4) if rows else []
 
 
 @torch.no_grad()

@@ -18,7 +18,7 @@ import torch
 from data_shards.storage.folder import FolderStore
 from data_shards.storage.place import open_store
 from data_shards.storage.store import StorageError, Store
-from trainer.checkpoints import checkpoint
+from trainer.checkpoints import checkpoint, load
 from trainer.checkpoints.checkpoint import CONFIG, FOLDER, MANIFEST, newest, read_checkpoint, steps_on
 from trainer.checkpoints.load import load_model
 from trainer.checkpoints.saver import Saver
@@ -393,11 +393,11 @@ def prune_before_reading(store: Store, config, monkeypatch: pytest.MonkeyPatch, 
     read = checkpoint.download
 
     def late(*arguments):
-        monkeypatch.setattr(checkpoint, "download", read)
+        monkeypatch.setattr(load, "download", read)
         save(store, config, step)
         return read(*arguments)
 
-    monkeypatch.setattr(checkpoint, "download", late)
+    monkeypatch.setattr(load, "download", late)
 
 
 def test_a_reader_of_a_step_is_told_that_the_run_has_pruned_it(

@@ -215,7 +215,11 @@ def test_user_is_told_what_is_wrong(run: str, tmp_path: Path) -> None:
 
 def test_page_escapes_what_comes_from_outside() -> None:
     evil = "<script>alert(1)</script>"
-    shown = [Shown(evil, evil, 1.0, 1, 1, [Strip("frames", evil, [np.zeros((4, 4, 3), np.uint8)])], [])]
+    shown = [
+        Shown(
+            evil, evil, 1.0, 1, 1, [Strip("frames", evil, [np.zeros((4, 4, 3), np.uint8)], place="film")], []
+        )
+    ]
     page = check_page(build_page(evaluation(), shown, {"model": evil}, [], evil))
     assert evil in " ".join(page.words)
 
@@ -309,7 +313,7 @@ def evaluation(ours: float = 20.0) -> Evaluation:
 def test_the_wheel_stands_on_pages_that_show_flow() -> None:
     row = [np.zeros((4, 4, 3), np.uint8)]
     for label, wheels in (("flow", 1), ("prediction", 0)):
-        rows = [Strip("frames", "", row), Strip(label, "", row)]
+        rows = [Strip("frames", "", row, place="film"), Strip(label, "", row)]
         shown = [Shown("a", "Best", 1.0, 1, 0, rows, []), Shown("b", "Worst", 1.0, 1, 0, rows, [])]
         page = check_page(build_page(evaluation(), shown, {}, [], ""))
         assert (
