@@ -2,9 +2,12 @@
 
 from model.baselines import Config as CopyLast
 from model.interface import ModelConfig
-from model.object_discovery.config import Config as ObjectDiscovery
-from model.segnet.config import SegNet, SegNetFlow
-from model.video_autoencoder.config import AEConv, AEConvLSTM, AEConvLSTMFlow, AEFcLSTM
+from model.object_discovery.model import Config as ObjectDiscovery
+from model.segnet.flow import SegNetFlow
+from model.segnet.frames import SegNet
+from model.video_autoencoder.convolutional import AEConv
+from model.video_autoencoder.flow import AEConvLSTMFlow
+from model.video_autoencoder.recurrent import AEConvLSTM, AEFcLSTM
 
 MODELS: dict[str, type[ModelConfig]] = {
     "object-discovery": ObjectDiscovery,

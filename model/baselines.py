@@ -5,14 +5,12 @@ from dataclasses import dataclass
 from jaxtyping import Float
 from torch import Tensor
 
-from model.interface import ModelOutput, Video, VideoModel, Views, mean_absolute
+from model.interface import ModelConfig, ModelOutput, Video, VideoModel, Views, mean_absolute
 
 
 @dataclass(frozen=True)
-class Config:
-    """Copy-last has nothing to choose; `remat` is accepted as by every model and changes nothing."""
-
-    remat: str = "none"
+class Config(ModelConfig):
+    """Copy-last has nothing to choose."""
 
     def build(self) -> "CopyLast":
         """The model; it has no parameters."""

@@ -11,11 +11,13 @@ Time alignment of outputs. `Views.prediction` holds predictions of the *last* p 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+
+from model.remat import Remat
 
 
 @dataclass(frozen=True)
@@ -116,12 +118,21 @@ class VideoModel(nn.Module, ABC):
         """
 
 
-class ModelConfig(Protocol):
-    """Every model module's frozen dataclass `Config`: defaults are the paper's; bad fields raise ValueError.
+@dataclass(frozen=True)
+class ModelConfig(ABC):
+    """What can be chosen of a model; it lies beside its network, and its defaults are the paper's.
 
-    A class attribute `supervised` that is true says that the model learns from `Video.labels`.
+    Fields are checked when it is made: a bad one raises ValueError.
     """
 
+    remat: str = "none"
+    """What a recurrence keeps for its backward pass: none (keep all), every:N, sqrt or bytes:N, see remat.py. Models
+    without one ignore it."""
+
+    def __post_init__(self) -> None:
+        Remat.parse(self.remat)
+
+    @abstractmethod
     def build(self) -> VideoModel:
         """The model, randomly initialised from torch's default generator."""
 

@@ -9,7 +9,7 @@ import torch
 
 from data_shards.loader import DataConfig
 from model.interface import ModelConfig
-from model.object_discovery.config import Config
+from model.object_discovery.model import Config
 from trainer.checkpoints.checkpoint import MANIFEST, Checkpoint
 from trainer.config import RunConfig
 

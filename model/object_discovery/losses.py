@@ -4,16 +4,45 @@ The paper's L_p, L_c and L_m2 are unnormalised sums, and L_m2 is in squared pixe
 are ours times channels * height * width, its L_m2 ours times slots * (height / 2)^2.
 """
 
+from abc import ABC
+from dataclasses import dataclass
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from model.bounds import require_at_least
+from model.interface import ModelConfig
 from model.object_discovery.motion import centres_of_mass
 from model.object_discovery.slots import Slots
 from model.ops.composition import compose, to_identities, to_ranks, visible
 from model.ops.spatial_transformer import compose_over_time, inverse, pixel_centres, warp
+from model.schedule import Ramp
 
 NOTICEABLE = 0.02  # a pixel changes where a channel differs by more: five of 255 levels
+
+
+@dataclass(frozen=True)
+class Objective(ModelConfig, ABC):
+    """Weights of eq. 17; lambda_5 is the optimiser's weight decay (2 * lambda_5)."""
+
+    reconstruction: float = 1.0
+    """Weight of the error of predictions."""
+    consistency: float = 1.0
+    """Weight of the error of frames further away, both ways in time."""
+    sparsity: Ramp = Ramp(0.0, 0.01, 5_000, 1_000)
+    """Weight of the masks' area, annealed."""
+    compactness: Ramp = Ramp(0.0, 0.02, 5_000, 1_000)
+    """Weight of the masks' extent, annealed."""
+    change_weight: float = 1.0
+    """Departure: weight of the pixels that change, in both errors; 1 = off."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_at_least(self, 0, "reconstruction", "consistency")
+        require_at_least(self, 1, "change_weight")
+        self.sparsity.require("sparsity", 0.0)
+        self.compactness.require("compactness", 0.0)
 
 
 def change_weights(

@@ -1,5 +1,7 @@
 """F1, what each slot holds: masks from a convolutional LSTM over encoded frames (eq. 1); and S, which sharpens them."""
 
+from abc import ABC
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -7,16 +9,61 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from model.bounds import require_at_least, require_odd
 from model.layers.conv import ResidualBlock
 from model.layers.conv_lstm import ConvLSTM, ConvLSTMState, ConvLSTMWeights
 from model.layers.position import sinusoidal_positions
+from model.object_discovery.scale import Scale
 from model.ops.spatial_transformer import pixel_centres
+from model.schedule import Ramp
 
 # Tracking starts from these weights of the head, in logits; training changes them.
 CHANGE = 6.0  # of a pixel near one that changed
 PLACE = 5.0  # of a pixel where this slot is expected and no other, or the other way round
 REACH = 5  # pixels: the interior of a plain object does not change, what is near its edges is taken for it
 FAINT = 0.01  # expected masks below this do not count
+
+
+@dataclass(frozen=True)
+class Masks(Scale, ABC):
+    """Settings of F1 and S."""
+
+    width: int = 32
+    """Channels of the encoder of masks, a multiple of 4."""
+    hidden: int = 32
+    """Channels of the masks' ConvLSTM."""
+    kernel: int = 5
+    """Side of the ConvLSTM's convolutions, odd."""
+    blocks: int = 2
+    """Residual blocks of the encoder."""
+    stem_stride: int = 1
+    """Stride of the first convolution, 1, 2 or 4: the recurrence runs at size / stem_stride."""
+    mask_bias: float = 0.0
+    """Logit at which every mask starts; with tracking, about -5, what changes adds 6."""
+    tracking: bool = False
+    """Departure: F1 is led to what changes, and to where each slot is expected (see `MaskNet.step`); needs
+    frame_difference."""
+    alpha: Ramp = Ramp(4.0, 12.0, 10_000)
+    """Steepness of the binarisation S, annealed from soft to nearly binary."""
+    beta: float = 0.5
+    """Middle of the binarisation, between 0 and 1."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_at_least(self, 1, "hidden")
+        require_at_least(self, 0, "blocks")
+        require_odd(self, "kernel")
+        if self.width < 4 or self.width % 4:
+            raise ValueError(f"width: got {self.width}, needs a multiple of 4 for the position encoding")
+        if self.stem_stride not in (1, 2, 4):
+            raise ValueError(f"stem_stride: got {self.stem_stride}, allowed are 1, 2, 4")
+        if self.size % self.stem_stride:
+            raise ValueError(f"size: got {self.size}, needs a multiple of stem_stride {self.stem_stride}")
+        if self.tracking and not self.frame_difference:
+            raise ValueError("tracking: got True, needs frame_difference True: it follows what changes")
+        if not 0 < self.beta < 1:
+            raise ValueError(f"beta: got {self.beta}, needs to be between 0 and 1")
+        self.alpha.require("alpha", 1e-3)
 
 
 class Encoded(NamedTuple):
@@ -32,46 +79,24 @@ class MaskNet(nn.Module):
     The paper's eq. 1 has the slot index on both sides; with weights and start equal for all slots the masks would stay
     equal for ever, so one recurrence serves all slots and the head has a channel for each. Masks are "the output of
     the recurrent units" in Figure 2; those lie in (-1, 1), so the head ends in a sigmoid.
-
-    Args:
-        channels: of the input (frame, and the frame difference where that is used).
-        slots: number of masks.
-        width: channels of the encoder.
-        hidden: channels of the ConvLSTM.
-        kernel: of the ConvLSTM.
-        blocks: residual blocks.
-        stride: of the first convolution; the recurrence runs at size / stride.
-        bias: logit at which every mask starts.
-        tracking: the head also sees where something changed and where each mask is expected (`step`); needs `channels`
-            to hold the frame, then the frame difference.
     """
 
-    def __init__(
-        self,
-        *,
-        channels: int,
-        slots: int,
-        width: int,
-        hidden: int,
-        kernel: int,
-        blocks: int,
-        stride: int,
-        bias: float,
-        tracking: bool,
-    ) -> None:
+    def __init__(self, config: Masks) -> None:
         super().__init__()
-        edges = 8
-        self.stem = nn.Conv2d(channels, width, 3, stride=stride, padding=1)
-        self.blocks = nn.Sequential(*[ResidualBlock(width) for _ in range(blocks)])
-        self.lstm = ConvLSTM(width, hidden, kernel)
-        self.detail = nn.Conv2d(channels, edges, 3, padding=1)
-        self.spread = nn.Sequential(nn.Conv2d(hidden, edges * stride**2, 1), nn.PixelShuffle(stride))
-        self.head = nn.Conv2d(2 * edges + tracking * (1 + 2 * slots), slots, 3, padding=1)
-        self.tracking = tracking
+        edges, slots, width, stride = 8, config.slots, config.width, config.stem_stride
+        self.stem = nn.Conv2d(config.inputs, width, 3, stride=stride, padding=1)
+        self.blocks = nn.Sequential(*[ResidualBlock(width) for _ in range(config.blocks)])
+        self.lstm = ConvLSTM(width, config.hidden, config.kernel)
+        self.detail = nn.Conv2d(config.inputs, edges, 3, padding=1)
+        self.spread = nn.Sequential(nn.Conv2d(config.hidden, edges * stride**2, 1), nn.PixelShuffle(stride))
+        self.head = nn.Conv2d(2 * edges + config.tracking * (1 + 2 * slots), slots, 3, padding=1)
+        self.tracking = config.tracking
         with torch.no_grad():
             assert self.head.bias is not None
-            self.head.bias.fill_(bias)
-            if tracking:  # at first, slots hold what changes, each where it was before or in its own place
+            self.head.bias.fill_(config.mask_bias)
+            if (
+                config.tracking
+            ):  # at first, slots hold what changes, each where it was before or in its own place
                 self.head.weight[:, 2 * edges :] = 0
                 self.head.weight[:, 2 * edges, 1, 1] = CHANGE
                 self.head.weight[:, 2 * edges + 1 : 2 * edges + 1 + slots, 1, 1] = PLACE * torch.eye(slots)

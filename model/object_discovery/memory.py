@@ -5,9 +5,30 @@ half-certain mask would darken its object twice; training then removes all masks
 transparent: a memory takes the frame's colour where it is seen, and its own past elsewhere.
 """
 
+from abc import ABC
+from dataclasses import dataclass
+
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
+
+from model.bounds import require_at_least, require_one_of
+from model.object_discovery.scale import Scale
+
+
+@dataclass(frozen=True)
+class Memories(Scale, ABC):
+    """Settings of F4 and F5."""
+
+    memory: str = "own"
+    """Which pixels refresh a slot's colours: own, those it holds, or unoccluded, those that no other slot holds."""
+    background_width: int = 16
+    """Channels of the background's network; 0 = departure: no network, holes keep what was last seen there."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_one_of(self, "memory", ("own", "unoccluded"))
+        require_at_least(self, 0, "background_width")
 
 
 def update_colours(
@@ -43,14 +64,11 @@ class BackgroundNet(nn.Module):
     gate the network could carry the whole frame and objects would never be needed. It runs at t = 1 as well, on an
     empty memory, where Algorithm 1 leaves holes black. The gate is soft, unlike F4's, so that a mask is rewarded for
     taking what moves out of the background.
-
-    Args:
-        width: channels of the network; 0 = none, holes keep what was seen there last.
     """
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, config: Memories) -> None:
         super().__init__()
-        self.width = width
+        self.width = width = config.background_width
         if width:
             self.layers = nn.Sequential(
                 nn.Conv2d(3, width, 3, padding=1), nn.ReLU(),

@@ -1,16 +1,17 @@
 """The object-discovery model: decompose each frame into slots in depth order, move them, compose the next frame."""
 
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from model.interface import ModelOutput, Video, VideoModel, Views
-from model.layers.conv_lstm import ConvLSTMWeights
-from model.object_discovery.config import Config
+from model.object_discovery.cell import Annealed, Cell, Decomposition, Inputs, start
 from model.object_discovery.health import slot_health
 from model.object_discovery.losses import (
+    Objective,
     absolute_error,
     change_weights,
     compactness,
@@ -18,24 +19,24 @@ from model.object_discovery.losses import (
     pair_of_frames,
     sparsity,
 )
-from model.object_discovery.masks import Encoded, MaskNet, binarise, places
-from model.object_discovery.memory import BackgroundNet, seen_by_slots, update_colours
+from model.object_discovery.masks import MaskNet
+from model.object_discovery.memory import BackgroundNet
 from model.object_discovery.motion import MotionNet
 from model.object_discovery.ordering import OrderNet
-from model.object_discovery.slots import Moved, Slots, State
-from model.ops.composition import compose, to_identities, to_ranks, visible
-from model.ops.sinkhorn import gumbel_noise, hard_permutation, sinkhorn
-from model.ops.spatial_transformer import identity, inverse, warp
+from model.object_discovery.slots import Slots, State
+from model.ops.composition import compose
+from model.ops.sinkhorn import gumbel_noise
 from model.remat import Remat
 from model.unroll import unroll
 
 
-class Annealed(NamedTuple):
-    """The values that depend on the training step, and whether to draw."""
+@dataclass(frozen=True)
+class Config(Objective, Decomposition):
+    """The settings of all parts; see the package's docstring."""
 
-    alpha: float
-    temperature: float
-    draw: bool
+    def build(self) -> "ObjectDiscovery":
+        """The model, randomly initialised from torch's default generator."""
+        return ObjectDiscovery(self)
 
 
 class ObjectDiscovery(VideoModel):
@@ -44,30 +45,10 @@ class ObjectDiscovery(VideoModel):
     def __init__(self, config: Config) -> None:
         super().__init__()
         self.config = config
-        inputs = config.channels * (2 if config.frame_difference else 1)
-        readers = {"size": config.size, "hidden": config.reader_hidden}
-        widths = (config.reader_width // 2 or 1,) + (config.reader_width,) * (config.halvings - 1)
-        self.masks = MaskNet(
-            channels=inputs,
-            slots=config.slots,
-            width=config.width,
-            hidden=config.hidden,
-            kernel=config.kernel,
-            blocks=config.blocks,
-            stride=config.stem_stride,
-            bias=config.mask_bias,
-            tracking=config.tracking,
-        )
-        self.order = OrderNet(channels=config.channels, slots=config.slots, widths=widths, **readers)
-        self.motion = MotionNet(
-            channels=inputs,
-            kind=config.motion,
-            widths=widths,
-            shift_bound=config.shift_bound,
-            shape_bound=config.shape_bound,
-            **readers,
-        )
-        self.background = BackgroundNet(config.background_width)
+        self.masks = MaskNet(config)
+        self.order = OrderNet(config)
+        self.motion = MotionNet(config)
+        self.background = BackgroundNet(config)
 
     def forward(self, video: Video, step: int) -> ModelOutput:
         """Loss (eq. 17 without the weight decay) and views of frames 1..T-1; predictions are of frames 2..T.
@@ -79,7 +60,9 @@ class ObjectDiscovery(VideoModel):
         config = self.config
         anneal = Annealed(config.alpha.at(step), config.temperature.at(step), self.training)
         past, following = frames[:, :-1], frames[:, 1:]
-        _, slots, prediction = self._decompose(self._start(frames), past, frames[:, :1], anneal)
+        _, slots, prediction = self._decompose(
+            start(self.config, self.masks, frames), past, frames[:, :1], anneal
+        )
         pair = pair_of_frames(frames.shape[1] - 1, draw=self.training)
         weights = change_weights(past, following, config.change_weight)
         terms = {
@@ -121,7 +104,9 @@ class ObjectDiscovery(VideoModel):
             raise ValueError(f"horizon: got {horizon}, needs at least 1")
         frames = self._checked(video.frames, least=1)
         anneal = Annealed(self.config.alpha.end, self.config.temperature.end, draw=False)
-        state, _, prediction = self._decompose(self._start(frames), frames, frames[:, :1], anneal)
+        state, _, prediction = self._decompose(
+            start(self.config, self.masks, frames), frames, frames[:, :1], anneal
+        )
         before, future = frames[:, -1:], [prediction[:, -1:]]
         while len(future) < horizon:
             state, _, prediction = self._decompose(state, future[-1], before, anneal)
@@ -138,22 +123,6 @@ class ObjectDiscovery(VideoModel):
                 " channels to those of the data"
             )
         return frames.float()
-
-    def _start(self, frames: Float[Tensor, "b t c h w"]) -> State:
-        batch, _, channels, height, width = frames.shape
-        slots, stride = self.config.slots, self.config.stem_stride
-        lstm = self.masks.lstm.zero_state(frames.new_zeros(batch, 1, 1, height // stride, width // stride))
-        empty = frames.new_zeros(batch, slots, height, width)
-        return State(
-            lstm=lstm,
-            masks=empty,
-            motion=identity(batch, slots, like=frames),
-            colours=frames.new_zeros(batch, slots, channels, height, width),
-            supports=places(slots, like=frames[:, 0]),
-            expected=empty,
-            background=frames.new_zeros(batch, channels, height, width),
-            started=frames.new_zeros(batch),
-        )
 
     def _decompose(
         self,
@@ -173,14 +142,19 @@ class ObjectDiscovery(VideoModel):
         if self.config.frame_difference:
             seen = torch.cat([frames, frames - torch.cat([before, frames[:, :-1]], 1)], 2)
 
-        lstm_weights = self.masks.lstm.weights(state.lstm)
+        cell = Cell(
+            self.config,
+            self.masks,
+            self.order,
+            self.motion,
+            self.background,
+            anneal,
+            self.masks.lstm.weights(state.lstm),
+        )
 
         def prepare(x: Any) -> Any:
             seen, noise = x
-            return seen, self.masks.encode(seen), noise
-
-        def cell(state: State, x: Any) -> tuple[State, tuple[Slots, Moved]]:
-            return self._step(state, *x, anneal=anneal, lstm_weights=lstm_weights)
+            return Inputs(seen, self.masks.encode(seen), noise)
 
         def finish(outputs: Any) -> Any:
             slots, moved = outputs
@@ -195,50 +169,3 @@ class ObjectDiscovery(VideoModel):
             finish=finish,
         )
         return state, slots, prediction
-
-    def _step(
-        self,
-        state: State,
-        seen: Float[Tensor, "b c2 h w"],
-        encoded: Encoded,
-        noise: Tensor,
-        *,
-        anneal: Annealed,
-        lstm_weights: ConvLSTMWeights | None,
-    ) -> tuple[State, tuple[Slots, Moved]]:
-        frame = seen[:, : self.config.channels]
-        started = state.started[:, None, None, None] > 0
-        lstm, masks = self.masks.step(state.lstm, encoded, state.supports.detach(), lstm_weights)  # eq. 1
-        supports = binarise(masks, anneal.alpha, self.config.beta)  # eq. 2, 3
-
-        # The first frame is expected as its masks lie. Algorithm 1, line 4, applies gamma to them unsorted, which would
-        # favour slots by number. Detached: an expectation is evidence, not something to change for the order's sake.
-        expected = torch.where(started, state.expected, supports).detach()
-        logits = self.order(supports, expected, frame)
-        if anneal.draw:
-            order = sinkhorn(logits + noise, anneal.temperature, self.config.sinkhorn_iterations)
-        else:
-            order = hard_permutation(logits)
-        shown = to_identities(order, visible(to_ranks(order, supports)))  # eq. 4, 5
-
-        colours = update_colours(frame, seen_by_slots(shown, self.config.memory), state.colours)  # eq. 10
-        background = self.background(frame, shown, state.background)  # eq. 11
-
-        before = torch.where(started, state.masks, masks)  # m_0 := m_1; Algorithm 1 is garbled there
-        motion = self.motion(seen, masks, before, state.motion)  # eq. 7
-        moved = warp(torch.cat([colours, supports[:, :, None]], 2), inverse(motion))  # eq. 12, 13
-        moved_colours, moved_supports = moved[:, :, :-1], moved[:, :, -1]
-        weights = to_identities(order, visible(to_ranks(order, moved_supports)))  # eq. 13
-
-        state = State(
-            lstm,
-            masks,
-            motion,
-            moved_colours,
-            moved_supports,
-            weights,
-            background,
-            torch.ones_like(state.started),
-        )
-        slots = Slots(masks, supports, shown, order, motion, colours, background)
-        return state, (slots, Moved(moved_colours, weights))

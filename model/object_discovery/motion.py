@@ -1,14 +1,40 @@
 """F3: how each slot moves. A forward homography per slot and frame from two masks and the frame (eq. 7)."""
 
+from abc import ABC
+from dataclasses import dataclass
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from model.bounds import require_one_of
 from model.layers.conv import StridedReader
+from model.object_discovery.scale import Scale
 from model.ops.spatial_transformer import PARAMETERS, identity, near_identity, pixel_centres
 
 CENTRES = 4  # numbers that say where the mask is and how its centre moved
 STEP = 10.0  # scales shifts per frame to the order of 1
+
+
+@dataclass(frozen=True)
+class Motion(Scale, ABC):
+    """Settings of F3."""
+
+    motion: str = "affine"
+    """How a slot may move: translation, affine or projective."""
+    shift_bound: float = 0.5
+    """Greatest translation per frame in normalised units, at most 2, the frame."""
+    shape_bound: float = 0.1
+    """Greatest change of every other entry of the matrix per frame, at most 2."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_one_of(self, "motion", PARAMETERS)
+        for name in ("shift_bound", "shape_bound"):
+            if not 0 < getattr(self, name) <= 2:
+                raise ValueError(
+                    f"{name}: got {getattr(self, name)}, needs to be in (0, 2]; 2 is the whole frame"
+                )
 
 
 class MotionNet(nn.Module):
@@ -18,33 +44,15 @@ class MotionNet(nn.Module):
     (section 3.2: parameters evolve from identity) and stays near it. Beside the CNN's features the MLP sees the
     centres of mass of the two masks, which a strided CNN would have to measure to a fraction of a pixel: a function of
     the same inputs, so eq. 7 holds.
-
-    Args:
-        channels: of the frame (and the frame difference where that is used).
-        size: side of the frame in pixels.
-        kind: translation, affine or projective.
-        widths: channels of the CNN, each halving the size.
-        hidden: width of the MLP.
-        shift_bound: greatest translation per frame in normalised units (2 = the frame).
-        shape_bound: greatest change of each other entry per frame.
     """
 
-    def __init__(
-        self,
-        *,
-        channels: int,
-        size: int,
-        kind: str,
-        widths: tuple[int, ...],
-        hidden: int,
-        shift_bound: float,
-        shape_bound: float,
-    ) -> None:
+    def __init__(self, config: Motion) -> None:
         super().__init__()
-        self.bounds = [shift_bound] * 2 + [shape_bound] * (PARAMETERS[kind] - 2)
-        self.reader = StridedReader((channels + 2, *widths), size)
-        self.first = nn.Linear(self.reader.features + 9 + CENTRES, hidden)
-        self.last = nn.Linear(hidden, PARAMETERS[kind])
+        numbers = PARAMETERS[config.motion]
+        self.bounds = [config.shift_bound] * 2 + [config.shape_bound] * (numbers - 2)
+        self.reader = StridedReader((config.inputs + 2, *config.reader_widths), config.size)
+        self.first = nn.Linear(self.reader.features + 9 + CENTRES, config.reader_hidden)
+        self.last = nn.Linear(config.reader_hidden, numbers)
         for parameter in self.last.parameters():
             nn.init.zeros_(parameter)
 

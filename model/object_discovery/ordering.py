@@ -1,10 +1,34 @@
 """F2: who is in front. A depth order from what each slot looks like, as a soft or hard permutation (section 3.1)."""
 
+from abc import ABC
+from dataclasses import dataclass
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from model.bounds import require_at_least
 from model.layers.conv import StridedReader
+from model.object_discovery.scale import Scale
+from model.schedule import Ramp
+
+
+@dataclass(frozen=True)
+class Ordering(Scale, ABC):
+    """Settings of F2."""
+
+    temperature: Ramp = Ramp(1.0, 0.3, 10_000)
+    """Temperature of Gumbel-Sinkhorn (the paper's tau), annealed."""
+    sinkhorn_iterations: int = 20
+    """How often Gumbel-Sinkhorn normalises rows and columns, at least 1."""
+    noise: float = 1.0
+    """Scale of the Gumbel noise in training; never in eval."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_at_least(self, 1, "sinkhorn_iterations")
+        require_at_least(self, 0, "noise")
+        self.temperature.require("temperature", 1e-2)
 
 
 class OrderNet(nn.Module):
@@ -14,10 +38,13 @@ class OrderNet(nn.Module):
     column a rank, so that P^T sorts (eq. 4).
     """
 
-    def __init__(self, *, channels: int, slots: int, size: int, widths: tuple[int, ...], hidden: int) -> None:
+    def __init__(self, config: Ordering) -> None:
         super().__init__()
-        self.reader = StridedReader((channels + 2, *widths), size)
-        self.mlp = nn.Sequential(nn.Linear(self.reader.features, hidden), nn.ReLU(), nn.Linear(hidden, slots))
+        hidden = config.reader_hidden
+        self.reader = StridedReader((config.channels + 2, *config.reader_widths), config.size)
+        self.mlp = nn.Sequential(
+            nn.Linear(self.reader.features, hidden), nn.ReLU(), nn.Linear(hidden, config.slots)
+        )
 
     def forward(
         self,

@@ -1,9 +1,46 @@
-"""Cross-entropy where there are labels."""
+"""Cross-entropy where there are labels, and how classes weigh in it."""
+
+from abc import ABC
+from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
+
+from model.bounds import require_at_least
+from model.interface import ModelConfig
+
+# Median frequency balancing over CamVid's training labels, as in SegNet-Tutorial: sky, building, pole, road, pavement,
+# tree, sign, fence, car, pedestrian, bicyclist.
+CAMVID_WEIGHTS = (
+    0.2595, 0.1826, 4.5640, 0.1417, 0.9051, 0.3826, 9.6446, 1.8418, 0.6823, 6.2478, 7.3614,
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Supervised(ModelConfig, ABC):
+    """Settings of models that learn from labels."""
+
+    supervised: ClassVar[bool] = True
+
+    classes: int = 11
+    """Classes of pixels, numbered from 0; void is none of them."""
+    class_weights: tuple[float, ...] = CAMVID_WEIGHTS
+    """Factor of the cross-entropy for each class; [] = all 1."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_at_least(self, 2, "classes")
+        weights = self.class_weights
+        if weights and len(weights) != self.classes:
+            raise ValueError(
+                f"class_weights: got {len(weights)} values for {self.classes} classes, needs one for each, or [] for"
+                " all 1"
+            )
+        if any(weight <= 0 for weight in weights):
+            raise ValueError(f"class_weights: got {list(weights)}, needs values above 0")
 
 
 def label_loss(

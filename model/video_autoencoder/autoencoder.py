@@ -1,6 +1,18 @@
-"""What the four networks share: the loss, the views, the roll-out."""
+"""What the four networks share: settings, the loss, the views, the roll-out.
 
-from abc import abstractmethod
+Their defaults are the paper's, down to the number of parameters (Table 1). Layers: `conv` keeps the size, `pool` is a
+2x2 maximum, `up` repeats pixels 2x. For frames of one channel, 64x64:
+
+    AEConv          109,073   ten frames as channels: conv 16 tanh pool, conv 64 tanh, conv 16 tanh, up conv
+    AEFcLSTM     33,623,649   conv 16 tanh pool, conv 32 tanh pool, linear, LSTM, LSTM, linear, up conv 16, up conv
+    AEConvLSTM    1,256,305   conv 16 tanh pool, ConvLSTM 64, ConvLSTM 16, up conv
+    AEConvLSTMFlow 1,035,067  conv 16 tanh pool, ConvLSTM 64, flow head, sampler, up conv
+
+The counts prove what the text leaves out: ten input frames, 7x7 kernels, one bias set a gate, no peepholes.
+"""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -8,11 +20,46 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from model.interface import ModelOutput, Video, VideoModel, Views
+from model.bounds import require_at_least, require_odd, require_one_of
+from model.interface import ModelConfig, ModelOutput, Video, VideoModel, Views
 from model.ops.flow import enlarge
-from model.video_autoencoder.config import Autoencoder
 
 Decoded = dict[str, Tensor]  # "output" and, where a network has it, "flow": see VideoAutoencoder.advance
+
+
+@dataclass(frozen=True)
+class Autoencoder(ModelConfig, ABC):
+    """What the four networks have in common."""
+
+    channels: int = 1
+    """Channels of the frames: 1 (grey) or 3."""
+    kernel: int = 7
+    """Side of the convolutions, odd."""
+    filters: int = 16
+    """Channels of the first encoder convolution."""
+    data: str = "binary"
+    """What frames are: binary = cross-entropy of logits (section 5.1), real = squared error (eq. 4). Frames between 0
+    and 1 may be treated as binary: they are then probabilities."""
+    error: str = "pixels"
+    """Between what: pixels, or the released code's gradients: squared error of horizontal and vertical image
+    gradients, for real data only. It leaves the brightness of a frame open."""
+    supervision: str = "each"
+    """Which frames are predicted: each after the first (eq. 4), or only the last of the clip (released code)."""
+    output_bias: float = 0.0
+    """Where the bias of the decoder's last convolution starts; the paper's 0 says of binary data that half of
+    all pixels are lit. The flow network then learns, within 50 updates, to sample outside the frame, where
+    features are zero and so everything is dark, and has no gradient there to come back by. With the log odds
+    of a lit pixel (-3 for two digits) it learns motion."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_at_least(self, 1, "channels", "filters")
+        require_one_of(self, "data", ("binary", "real"))
+        require_one_of(self, "error", ("pixels", "gradients"))
+        require_one_of(self, "supervision", ("each", "last"))
+        require_odd(self, "kernel")
+        if self.error == "gradients" and self.data != "real":
+            raise ValueError(f"error: got 'gradients' with data {self.data!r}, needs data 'real'")
 
 
 class VideoAutoencoder(VideoModel):

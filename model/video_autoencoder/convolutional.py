@@ -1,12 +1,33 @@
 """AE-Conv: frames as channels, no memory."""
 
+from dataclasses import dataclass
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from model.video_autoencoder.autoencoder import Decoded, VideoAutoencoder
-from model.video_autoencoder.config import AEConv
-from model.video_autoencoder.layers import conv, conv_tanh_pool, over_time, up_conv
+from model.bounds import require_at_least
+from model.layers.over_time import over_time
+from model.video_autoencoder.autoencoder import Autoencoder, Decoded, VideoAutoencoder
+from model.video_autoencoder.layers import conv, conv_tanh_pool, up_conv
+
+
+@dataclass(frozen=True)
+class AEConv(Autoencoder):
+    """Frames as channels, no memory."""
+
+    inputs: int = 10
+    """Frames seen at a time, at least 1. With longer clips the window slides."""
+    hidden: int = 64
+    """Filters of the middle layer."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_at_least(self, 1, "inputs", "hidden")
+
+    def build(self) -> "ConvAutoencoder":
+        """The model, randomly initialised from torch's default generator."""
+        return ConvAutoencoder(self)
 
 
 class ConvAutoencoder(VideoAutoencoder):

@@ -1,28 +1,74 @@
 """AE-ConvLSTM-flow, the paper's network: memory predicts optical flow, which moves the features of the last frame."""
 
+from abc import ABC
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from model.bounds import require_at_least, require_one_of
 from model.layers.conv_lstm import ConvLSTMState
+from model.layers.over_time import over_time
 from model.ops.flow import warp
 from model.video_autoencoder.autoencoder import Decoded
-from model.video_autoencoder.config import AEConvLSTMFlow
-from model.video_autoencoder.flow_head import FlowHead
-from model.video_autoencoder.layers import conv_tanh_pool, over_time, up_conv
-from model.video_autoencoder.recurrent import Memory, Pass, RecurrentAutoencoder, State
+from model.video_autoencoder.flow_head import LAYOUTS, FlowHead
+from model.video_autoencoder.layers import conv_tanh_pool, up_conv
+from model.video_autoencoder.recurrent import Memory, Pass, Recurrent, RecurrentAutoencoder, State
 from model.video_autoencoder.smoothness import inject_smoothness, smoothness
+
+
+@dataclass(frozen=True)
+class WithFlow(Recurrent, ABC):
+    """Networks whose memory predicts flow: the paper's, and what holds it.
+
+    The released code is filters=32, hidden=45, forget_bias=0, head="released", reach=7.75, untied=True (or not),
+    data="real", error="gradients", huber_weight=0, supervision="last": 915,466 parameters, 703,651 tied.
+    """
+
+    head: str = "a"
+    """Layout of the flow head: a to e, literal or released, see flow_head.py; a to e have 29,706 parameters."""
+    reach: float = 0.0
+    """Bound of the flow in feature pixels, by clamping; 0 = none."""
+    untied: bool = False
+    """The first step has weights of its own, without recurrence (released code)."""
+    smoothness: str = "loss"
+    """The Huber penalty as a term of the loss, or its gradient injected on the way back (section 3.2.2): the same
+    gradients, but an injected one does not follow a scaled loss."""
+    still_steps: int = 0
+    """Optimiser steps during which the flow is held at zero (the paper's 0 = none). Of real video the network
+    has to be able to copy a frame before motion shows in its error: see RESULTS.md."""
+    huber_weight: float = 1e-2
+    """Weight of the Huber penalty on the flow (w_H of eq. 4), on means."""
+    huber_delta: float = 1e-3
+    """Where the Huber penalty turns linear (delta of eq. 2), in feature pixels of flow per pixel, above 0."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_one_of(self, "head", LAYOUTS)
+        require_one_of(self, "smoothness", ("loss", "injected"))
+        require_at_least(self, 0, "reach", "still_steps", "huber_weight")
+        if self.huber_delta <= 0:
+            raise ValueError(f"huber_delta: got {self.huber_delta}, needs to be above 0")
+
+
+@dataclass(frozen=True)
+class AEConvLSTMFlow(WithFlow):
+    """ConvLSTM as temporal encoder; optical flow and a sampler as temporal decoder."""
+
+    def build(self) -> "FlowAutoencoder":
+        """The model, randomly initialised from torch's default generator."""
+        return FlowAutoencoder(self)
 
 
 class FlowAutoencoder(RecurrentAutoencoder):
     """Figure 1 of the paper: E, LSTM, Theta with its Huber penalty, grid generator and sampler, D."""
 
-    config: AEConvLSTMFlow
+    config: WithFlow
     multiple = 2
 
-    def __init__(self, config: AEConvLSTMFlow) -> None:
+    def __init__(self, config: WithFlow) -> None:
         super().__init__(config)
         filters, hidden, kernel = config.filters, config.hidden, config.kernel
         self.encoder = nn.Sequential(*conv_tanh_pool(config.channels, filters, kernel))

@@ -1,7 +1,6 @@
 """Building blocks of the four networks."""
 
-from jaxtyping import Float
-from torch import Tensor, nn
+from torch import nn
 
 
 def xavier(layer: nn.Conv2d | nn.Linear) -> nn.Conv2d | nn.Linear:
@@ -28,9 +27,3 @@ def conv_tanh_pool(before: int, after: int, kernel: int) -> list[nn.Module]:
 def up_conv(before: int, after: int, kernel: int, bias: float = 0.0) -> list[nn.Module]:
     """A stage of the spatial decoder, without non-linearity (section 3.1): twice the size."""
     return [nn.Upsample(scale_factor=2, mode="nearest"), conv(before, after, kernel, bias)]
-
-
-def over_time(layers: nn.Module, x: Float[Tensor, "b t *x"]) -> Float[Tensor, "b t *y"]:
-    """The same layers for every frame, in one call."""
-    out: Tensor = layers(x.flatten(0, 1))
-    return out.reshape(*x.shape[:2], *out.shape[1:])

@@ -1,22 +1,41 @@
 """Networks that remember: frame encoder, memory, decoder; and two of them, AE-ConvLSTM and AE-fcLSTM."""
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, NamedTuple, cast
 
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from model.bounds import require_at_least
 from model.layers.conv_lstm import ConvLSTM, ConvLSTMState, ConvLSTMWeights
+from model.layers.over_time import over_time
 from model.remat import Remat
 from model.unroll import unroll
-from model.video_autoencoder.autoencoder import Decoded, VideoAutoencoder
-from model.video_autoencoder.config import AEConvLSTM, AEFcLSTM, Recurrent
-from model.video_autoencoder.layers import conv_tanh_pool, over_time, up_conv, xavier
+from model.video_autoencoder.autoencoder import Autoencoder, Decoded, VideoAutoencoder
+from model.video_autoencoder.layers import conv_tanh_pool, up_conv, xavier
 
 State = tuple[ConvLSTMState, ...]  # of each layer
 Weights = tuple[ConvLSTMWeights | None, ...]  # of each layer
+
+
+@dataclass(frozen=True)
+class Recurrent(Autoencoder, ABC):
+    """Networks with a memory."""
+
+    hidden: int = 64
+    """Features of the (first) memory layer."""
+    forget_bias: float = 1.0
+    """Where the forget gates' bias starts (released code: 0)."""
+    spread: float = 0.08
+    """Memory weights start uniform in [-spread, spread] (section 4)."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_at_least(self, 1, "hidden")
+        require_at_least(self, 0, "spread")
 
 
 class Pass(NamedTuple):
@@ -133,6 +152,15 @@ class RecurrentAutoencoder(VideoAutoencoder):
         )
 
 
+@dataclass(frozen=True)
+class AEConvLSTM(Recurrent):
+    """ConvLSTMs as temporal encoder and decoder."""
+
+    def build(self) -> "ConvLSTMAutoencoder":
+        """The model, randomly initialised from torch's default generator."""
+        return ConvLSTMAutoencoder(self)
+
+
 class ConvLSTMAutoencoder(RecurrentAutoencoder):
     """AE-ConvLSTM: one ConvLSTM layer as temporal encoder, one as temporal decoder."""
 
@@ -150,6 +178,27 @@ class ConvLSTMAutoencoder(RecurrentAutoencoder):
     ) -> Decoded:
         """Frames from memory alone."""
         return {"output": over_time(self.decoder, memory)}
+
+
+@dataclass(frozen=True)
+class AEFcLSTM(Recurrent):
+    """Fully connected memory. The second convolution and the linear layers follow from the count, not from the text."""
+
+    hidden: int = 1024
+    size: int = 64
+    """Side of the frames in pixels, a multiple of 4."""
+    deep_filters: int = 32
+    """Of the second encoder convolution."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_at_least(self, 1, "size", "deep_filters")
+        if self.size % 4:
+            raise ValueError(f"size: got {self.size}, needs a multiple of 4: frames are pooled twice")
+
+    def build(self) -> "FcLSTMAutoencoder":
+        """The model, randomly initialised from torch's default generator."""
+        return FcLSTMAutoencoder(self)
 
 
 class FcLSTMAutoencoder(RecurrentAutoencoder):

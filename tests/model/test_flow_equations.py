@@ -13,8 +13,8 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from model.interface import Video
-from model.segnet.config import SegNetFlow
-from model.video_autoencoder.config import AEConvLSTMFlow
+from model.segnet.flow import SegNetFlow
+from model.video_autoencoder.flow import AEConvLSTMFlow
 
 TINY = AEConvLSTMFlow(kernel=3, filters=3, hidden=4, huber_weight=2.0, huber_delta=0.05)
 LABELLED = SegNetFlow(

@@ -7,7 +7,6 @@ import torch
 from torch import Tensor
 
 from model.interface import Video
-from model.object_discovery.config import Config
 from model.object_discovery.health import slot_health
 from model.object_discovery.losses import (
     absolute_error,
@@ -19,7 +18,7 @@ from model.object_discovery.losses import (
 )
 from model.object_discovery.masks import binarise, places
 from model.object_discovery.memory import BackgroundNet, seen_by_slots, update_colours
-from model.object_discovery.model import ObjectDiscovery
+from model.object_discovery.model import Config, ObjectDiscovery
 from model.object_discovery.motion import MotionNet, centres_of_mass
 from model.object_discovery.slots import Slots
 from model.ops.composition import compose, to_identities, to_ranks, visible
@@ -185,7 +184,7 @@ class TestMemory:
         ]
 
     def test_the_background_network_works_in_holes_only(self) -> None:
-        net = BackgroundNet(4)
+        net = BackgroundNet(SMALL)
         with torch.no_grad():
             for parameter in net.parameters():
                 parameter.normal_()
@@ -198,10 +197,10 @@ class TestMemory:
 
     def test_an_untrained_background_network_remembers(self) -> None:
         frame, memory = torch.rand(2, 3, 8, 8), torch.rand(2, 3, 8, 8)
-        assert torch.equal(BackgroundNet(4)(frame, torch.ones(2, 1, 8, 8), memory), memory)
+        assert torch.equal(BackgroundNet(SMALL)(frame, torch.ones(2, 1, 8, 8), memory), memory)
 
     def test_colour_channels_share_their_kernels(self) -> None:
-        net = BackgroundNet(4)
+        net = BackgroundNet(SMALL)
         torch.nn.init.normal_(net.last.weight)
         frame, memory, shown = torch.rand(2, 3, 8, 8), torch.rand(2, 3, 8, 8), torch.rand(2, 1, 8, 8)
         flipped = net(frame.flip(1), shown, memory.flip(1))
@@ -213,9 +212,7 @@ class TestMotion:
         ("kind", "largest"), [("translation", 0.5), ("affine", 0.1), ("projective", 0.1)]
     )
     def test_motion_stays_within_its_bounds(self, kind: str, largest: float) -> None:
-        net = MotionNet(
-            channels=3, size=16, kind=kind, widths=(4, 4), hidden=8, shift_bound=0.5, shape_bound=0.1
-        )
+        net = MotionNet(replace(SMALL, motion=kind, shift_bound=0.5, shape_bound=0.1))
         torch.nn.init.normal_(net.last.weight, std=100.0)
         net.requires_grad_(False)
         z = net(

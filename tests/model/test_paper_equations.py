@@ -17,9 +17,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from model.interface import Video
-from model.object_discovery.config import Config
 from model.object_discovery.losses import pair_of_frames
-from model.object_discovery.model import ObjectDiscovery
+from model.object_discovery.model import Config, ObjectDiscovery
 from model.ops.sinkhorn import gumbel_noise
 from model.schedule import Ramp
 

@@ -9,8 +9,7 @@ from torch import Tensor, nn
 
 from data_shards.sources.moving_mnist import MovingMnist
 from model.interface import Truth, Video
-from model.video_autoencoder.config import AEConvLSTMFlow
-from model.video_autoencoder.flow import FlowAutoencoder
+from model.video_autoencoder.flow import AEConvLSTMFlow, FlowAutoencoder
 from model.video_autoencoder.flow_head import LAYOUTS, LargeConv
 from trainer.scores.flow import true_flow
 

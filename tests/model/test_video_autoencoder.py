@@ -10,13 +10,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from model.interface import Video
-from model.video_autoencoder.config import (
-    AEConv,
-    AEConvLSTM,
-    AEConvLSTMFlow,
-    AEFcLSTM,
-    Autoencoder,
-)
+from model.video_autoencoder.autoencoder import Autoencoder
+from model.video_autoencoder.convolutional import AEConv
+from model.video_autoencoder.flow import AEConvLSTMFlow
+from model.video_autoencoder.recurrent import AEConvLSTM, AEFcLSTM
 
 TINY: dict[str, Autoencoder] = {
     "ae-conv": AEConv(kernel=3, filters=3, inputs=3, hidden=4),

@@ -7,7 +7,8 @@ import pytest
 from data_shards.sources.camvid import CLASSES, CamVid
 from data_shards.writer import build
 from model.interface import ModelConfig
-from model.segnet.config import SegNet, SegNetFlow
+from model.segnet.flow import SegNetFlow
+from model.segnet.frames import SegNet
 from tests.data_shards.test_camvid import write_camvid
 from tests.saved_run import save_run
 from trainer.commands import evaluate, report

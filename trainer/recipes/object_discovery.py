@@ -1,7 +1,7 @@
 """Runs of object discovery by prediction (arXiv 2103.05669)."""
 
 from data_shards.loader import DataConfig
-from model.object_discovery.config import Config as ObjectDiscovery
+from model.object_discovery.model import Config as ObjectDiscovery
 from model.schedule import Ramp
 from trainer.config import (
     BatchConfig,

@@ -1,7 +1,8 @@
 """Runs of SegNet and SegNet-flow (arXiv 1511.06309, section 5.2)."""
 
 from data_shards.loader import DataConfig
-from model.segnet.config import SegNet, SegNetFlow
+from model.segnet.flow import SegNetFlow
+from model.segnet.frames import SegNet
 from trainer.config import (
     BatchConfig,
     CheckpointConfig,

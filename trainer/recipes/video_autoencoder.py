@@ -3,7 +3,10 @@
 from dataclasses import replace
 
 from data_shards.loader import DataConfig
-from model.video_autoencoder.config import AEConv, AEConvLSTM, AEConvLSTMFlow, AEFcLSTM, Autoencoder
+from model.video_autoencoder.autoencoder import Autoencoder
+from model.video_autoencoder.convolutional import AEConv
+from model.video_autoencoder.flow import AEConvLSTMFlow
+from model.video_autoencoder.recurrent import AEConvLSTM, AEFcLSTM
 from trainer.config import (
     BatchConfig,
     CheckpointConfig,

@@ -16,7 +16,10 @@ from data_shards.exits import exit_code
 from data_shards.sources.moving_mnist import MovingMnist
 from data_shards.writer import build
 from model.interface import Video, Views
-from model.video_autoencoder.config import AEConv, AEConvLSTM, AEConvLSTMFlow, AEFcLSTM, Autoencoder
+from model.video_autoencoder.autoencoder import Autoencoder
+from model.video_autoencoder.convolutional import AEConv
+from model.video_autoencoder.flow import AEConvLSTMFlow
+from model.video_autoencoder.recurrent import AEConvLSTM, AEFcLSTM
 from tests.saved_run import save_run
 from tests.trainer.report.test_report import Page, check_page
 from trainer.__main__ import main

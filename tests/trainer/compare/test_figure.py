@@ -6,7 +6,7 @@ import torch
 
 from data_shards.loader import DataConfig
 from model.interface import ModelOutput, Truth, Video, VideoModel, Views
-from model.video_autoencoder.config import AEConv
+from model.video_autoencoder.convolutional import AEConv
 from trainer.checkpoints.checkpoint import Checkpoint
 from trainer.checkpoints.load import LoadedModel
 from trainer.compare.figure import shown_clips

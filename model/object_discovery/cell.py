@@ -1,0 +1,104 @@
+"""Algorithm 1: one time step, equation by equation, and the state from which it starts."""
+
+from abc import ABC
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from model.layers.conv_lstm import ConvLSTMWeights
+from model.object_discovery.masks import Encoded, MaskNet, Masks, binarise, places
+from model.object_discovery.memory import BackgroundNet, Memories, seen_by_slots, update_colours
+from model.object_discovery.motion import Motion, MotionNet
+from model.object_discovery.ordering import Ordering, OrderNet
+from model.object_discovery.slots import Moved, Slots, State
+from model.ops.composition import to_identities, to_ranks, visible
+from model.ops.sinkhorn import hard_permutation, sinkhorn
+from model.ops.spatial_transformer import identity, inverse, warp
+
+
+@dataclass(frozen=True)
+class Decomposition(Memories, Motion, Ordering, Masks, ABC):
+    """Settings of all that a time step is made of."""
+
+
+class Annealed(NamedTuple):
+    """The values that depend on the training step, and whether to draw."""
+
+    alpha: float
+    temperature: float
+    draw: bool
+
+
+class Inputs(NamedTuple):
+    """What a step is given of its frame; with a time axis after the batch, of many."""
+
+    seen: Float[Tensor, "b *t c2 h w"]  # the frame, and its difference to the one before where that is used
+    encoded: Encoded
+    noise: Float[Tensor, "b *t k k"]  # of Gumbel-Sinkhorn
+
+
+@dataclass(frozen=True)
+class Cell:
+    """The parts of a step, and what stays the same over a clip."""
+
+    config: Decomposition
+    masks: MaskNet
+    order: OrderNet
+    motion: MotionNet
+    background: BackgroundNet
+    anneal: Annealed
+    lstm_weights: ConvLSTMWeights | None
+
+    def __call__(self, state: State, inputs: Inputs) -> tuple[State, tuple[Slots, Moved]]:
+        """The next state, the frame's slots, and the slots as they are expected in the next frame."""
+        seen, encoded, noise = inputs
+        frame = seen[:, : self.config.channels]
+        started = state.started[:, None, None, None] > 0
+        lstm, masks = self.masks.step(
+            state.lstm, encoded, state.supports.detach(), self.lstm_weights
+        )  # eq. 1
+        supports = binarise(masks, self.anneal.alpha, self.config.beta)  # eq. 2, 3
+
+        # The first frame is expected as its masks lie. Algorithm 1, line 4, applies gamma to them unsorted, which would
+        # favour slots by number. Detached: an expectation is evidence, not something to change for the order's sake.
+        expected = torch.where(started, state.expected, supports).detach()
+        logits = self.order(supports, expected, frame)
+        if self.anneal.draw:
+            order = sinkhorn(logits + noise, self.anneal.temperature, self.config.sinkhorn_iterations)
+        else:
+            order = hard_permutation(logits)
+        shown = to_identities(order, visible(to_ranks(order, supports)))  # eq. 4, 5
+
+        colours = update_colours(frame, seen_by_slots(shown, self.config.memory), state.colours)  # eq. 10
+        background = self.background(frame, shown, state.background)  # eq. 11
+
+        before = torch.where(started, state.masks, masks)  # m_0 := m_1; Algorithm 1 is garbled there
+        motion = self.motion(seen, masks, before, state.motion)  # eq. 7
+        moved = warp(torch.cat([colours, supports[:, :, None]], 2), inverse(motion))  # eq. 12, 13
+        moved_colours, moved_supports = moved[:, :, :-1], moved[:, :, -1]
+        weights = to_identities(order, visible(to_ranks(order, moved_supports)))  # eq. 13
+
+        started_now = torch.ones_like(state.started)
+        state = State(lstm, masks, motion, moved_colours, moved_supports, weights, background, started_now)
+        slots = Slots(masks, supports, shown, order, motion, colours, background)
+        return state, (slots, Moved(moved_colours, weights))
+
+
+def start(config: Decomposition, masks: MaskNet, frames: Float[Tensor, "b t c h w"]) -> State:
+    """The state before the first of `frames`."""
+    batch, _, channels, height, width = frames.shape
+    slots, stride = config.slots, config.stem_stride
+    empty = frames.new_zeros(batch, slots, height, width)
+    return State(
+        lstm=masks.lstm.zero_state(frames.new_zeros(batch, 1, 1, height // stride, width // stride)),
+        masks=empty,
+        motion=identity(batch, slots, like=frames),
+        colours=frames.new_zeros(batch, slots, channels, height, width),
+        supports=places(slots, like=frames[:, 0]),
+        expected=empty,
+        background=frames.new_zeros(batch, channels, height, width),
+        started=frames.new_zeros(batch),
+    )
