@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from data_shards.clip import Batch
-from data_shards.encoding import FIELDS, OBJECT_AXIS, DecodeError, decode_member
+from data_shards.clip import BATCH_FIELDS, FIELDS, Array, Batch
+from data_shards.encoding import DecodeError, decode_member
 from data_shards.manifest import Manifest
 from data_shards.reader import DamagedSample, Reader
 
@@ -23,30 +23,6 @@ def known_fields(manifest: Manifest, fields: tuple[str, ...] | None, url: str) -
     if missing := [name for name in fields if name not in manifest.fields]:
         raise ValueError(f"fields {', '.join(missing)}: {url} has only {', '.join(manifest.fields)}")
     return tuple(name for name in FIELDS if name in {"frames", *fields})
-
-
-def shapes(manifest: Manifest) -> dict[str, tuple[int, ...]]:
-    """The shape of each field of a clip with as many objects as any has."""
-    t, h, w, c = manifest.shape
-    n = manifest.objects
-    return {
-        "frames": (t, h, w, c),
-        "visible_ids": (t, h, w),
-        "amodal_masks": (t, n, h, w),
-        "depth_ranks": (n,),
-        "centres": (t, n, 2),
-        "velocities": (t, n, 2),
-        "colours": (n, c),
-        "labels": (t, h, w),
-    }
-
-
-def fits(field: str, shape: tuple[int, ...], wanted: tuple[int, ...]) -> bool:
-    """Whether an array of a clip has the shape that the manifest says; its objects may be fewer."""
-    axis = OBJECT_AXIS.get(field)
-    return len(shape) == len(wanted) and all(
-        a == b or (place == axis and a < b) for place, (a, b) in enumerate(zip(shape, wanted, strict=True))
-    )
 
 
 @dataclass
@@ -75,11 +51,12 @@ class Assembly:
         return Batch(keys, **arrays)
 
     def _empty(self, size: int) -> dict[str, Any]:
-        wanted = shapes(self.manifest)
-        arrays: dict[str, Any] = {name: np.empty((size, *wanted[name]), FIELDS[name]) for name in self.fields}
-        if any(name in OBJECT_AXIS for name in self.fields):
-            arrays["present"] = np.zeros((size, self.manifest.objects), np.int32)
-        return arrays
+        objects = any(FIELDS[name].axis("n") is not None for name in self.fields)
+        names = (*self.fields, "present") if objects else self.fields
+        return {
+            name: np.empty((size, *field.shape(self.manifest.sizes)), field.dtype)
+            for name, field in ((name, BATCH_FIELDS[name]) for name in names)
+        }
 
     def _place(self, arrays: dict[str, Any], row: int, shard: int, sample: int) -> str:
         """Decode a sample, or the next whole one of its shard, into `row`; returns its key."""
@@ -97,25 +74,26 @@ class Assembly:
 
     def _decode(self, arrays: dict[str, Any], row: int, shard: int, sample: int) -> str:
         found = self.reader.sample(shard, sample)
-        for name, data in found.members.items():
+        for member, data in found.members.items():
             try:
-                field, value = decode_member(name, data)
-                target = arrays[field]
-                if not fits(field, value.shape, target.shape[1:]):
-                    raise DecodeError(
-                        f"{name}: has shape {value.shape}, the manifest says {target.shape[1:]}"
-                    )
-                if field not in OBJECT_AXIS:
-                    target[row] = value
-                    continue
-                objects = value.shape[OBJECT_AXIS[field]]
-                # Zeros behind the objects: a damaged sample may have been here before.
-                if OBJECT_AXIS[field] == 0:
-                    target[row, :objects], target[row, objects:] = value, 0
-                else:
-                    target[row, :, :objects], target[row, :, objects:] = value, 0
-                arrays["present"][row] = np.arange(self.manifest.objects) < objects
+                name, value = decode_member(member, data)
+                shape, sizes = value.shape, self.manifest.sizes
+                if not FIELDS[name].fits(shape, sizes):
+                    wanted = FIELDS[name].shape(sizes)
+                    raise DecodeError(f"{member}: has shape {shape}, the manifest says {wanted}")
+                self._fill(arrays, row, name, value)
             except DecodeError as error:
                 address = self.reader.store.address(self.reader.shards[shard].name)
                 raise DamagedSample(address, f"sample {found.key}: {error}") from error
         return found.key
+
+    def _fill(self, arrays: dict[str, Any], row: int, name: str, value: Array) -> None:
+        """Put one field of a clip into `row`, with zeros behind its objects: a damaged sample may have been there."""
+        axis, target = FIELDS[name].axis("n"), arrays[name][row]
+        if axis is None:
+            target[:] = value
+            return
+        objects = value.shape[axis]
+        target, value = np.moveaxis(target, axis, 0), np.moveaxis(value, axis, 0)
+        target[:objects], target[objects:] = value, 0
+        arrays["present"][row] = np.arange(self.manifest.objects) < objects

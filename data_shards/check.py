@@ -9,7 +9,7 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from data_shards.assembly import fits, shapes
+from data_shards.clip import FIELDS
 from data_shards.encoding import DecodeError, decode
 from data_shards.manifest import Index, Manifest, Shard, read_manifest
 from data_shards.storage.place import open_store
@@ -110,11 +110,11 @@ def _samples(store: Store, shard: Shard, data: bytes, manifest: Manifest) -> Ite
         except DecodeError as error:
             yield key, b"", str(error)
             continue
-        wanted = shapes(manifest)
+        arrays = {name: getattr(clip, name) for name in manifest.fields}
         wrong = [
             name
-            for name in manifest.fields
-            if getattr(clip, name) is None or not fits(name, getattr(clip, name).shape, wanted[name])
+            for name, array in arrays.items()
+            if array is None or not FIELDS[name].fits(array.shape, manifest.sizes)
         ]
         yield (
             key,

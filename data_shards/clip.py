@@ -1,10 +1,73 @@
-"""Clip: one sample on CPU, uint8 frames and optional ground truth. Everything a source makes and a reader returns."""
+"""Clip: one sample on CPU, uint8 frames and optional ground truth. Everything a source makes and a reader returns.
 
+What an array of a clip is, is a row of FIELDS: storing, checking, padding, moving to the device and cutting read it.
+The dataclasses have the same names for readers and type checks.
+"""
+
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float32, Int32, UInt8
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
+
+UNLABELLED = 255
+Array = NDArray[np.generic]
+
+
+@dataclass(frozen=True)
+class Field:
+    """How an array of a clip is stored.
+
+    Args:
+        number: type of its numbers.
+        axes: names, or sizes that never change: t time, n objects, h and w pixels, c channels.
+        full: the number that stands for 1, where the numbers are levels from 0 on.
+        unknown: the number that stands for "not known".
+    """
+
+    number: DTypeLike
+    axes: str
+    full: int | None = None
+    unknown: int | None = None
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of the numbers."""
+        return np.dtype(self.number)
+
+    def axis(self, name: str) -> int | None:
+        """The place of an axis in the array of one clip; None where there is none of the name."""
+        names = self.axes.split()
+        return names.index(name) if name in names else None
+
+    def shape(self, sizes: Mapping[str, int]) -> tuple[int, ...]:
+        """Of one clip, given the size of each axis."""
+        return tuple(sizes[name] if name in sizes else int(name) for name in self.axes.split())
+
+    def fits(self, shape: tuple[int, ...], sizes: Mapping[str, int]) -> bool:
+        """Whether an array of a clip may have this shape; its objects may be fewer than `sizes` says."""
+        wanted, objects = self.shape(sizes), self.axis("n")
+        return len(shape) == len(wanted) and all(
+            a == b or (place == objects and a < b)
+            for place, (a, b) in enumerate(zip(shape, wanted, strict=True))
+        )
+
+
+# In the order in which they are stored.
+FIELDS: dict[str, Field] = {
+    "frames": Field(np.uint8, "t h w c", full=255),
+    "visible_ids": Field(np.uint8, "t h w"),
+    "amodal_masks": Field(np.uint8, "t n h w", full=255),
+    "depth_ranks": Field(np.int32, "n"),
+    "centres": Field(np.float32, "t n 2"),
+    "velocities": Field(np.float32, "t n 2"),
+    "colours": Field(np.float32, "n c"),
+    "labels": Field(np.uint8, "t h w", unknown=UNLABELLED),
+}
+# Of a Batch, which says of every object whether a clip has it.
+BATCH_FIELDS = FIELDS | {"present": Field(np.int32, "n")}
 
 
 @dataclass(frozen=True)
@@ -41,7 +104,3 @@ class Batch:
     colours: Float32[np.ndarray, "b n c"] | None = None
     present: Int32[np.ndarray, "b n"] | None = None
     labels: UInt8[np.ndarray, "b t h w"] | None = None
-
-
-UNLABELLED = 255
-Array = NDArray[np.generic]

@@ -18,21 +18,8 @@ import zstandard
 from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
-from data_shards.clip import Array, Clip
+from data_shards.clip import FIELDS, Array, Clip
 
-# Fields of a Clip that are arrays, with their number type, in the order of the members.
-FIELDS: dict[str, np.dtype[Any]] = {
-    "frames": np.dtype(np.uint8),
-    "visible_ids": np.dtype(np.uint8),
-    "amodal_masks": np.dtype(np.uint8),
-    "depth_ranks": np.dtype(np.int32),
-    "centres": np.dtype(np.float32),
-    "velocities": np.dtype(np.float32),
-    "colours": np.dtype(np.float32),
-    "labels": np.dtype(np.uint8),
-}
-# The axis along which objects are counted, where there is one.
-OBJECT_AXIS = {"amodal_masks": 1, "depth_ranks": 0, "centres": 1, "velocities": 1, "colours": 0}
 VIDEO_ENCODINGS = ("lossless", "h264")
 # Red, green, blue to luma and the two differences of colour, all of range 255.
 BT601 = np.array(
@@ -65,16 +52,16 @@ def encode(clip: Clip, video_encoding: str = "lossless") -> dict[str, bytes]:
     except (TypeError, ValueError) as error:
         raise ValueError(f"clip {clip.key}: facts are not JSON: {error}") from error
     members = {"json": facts.encode()}
-    for field, dtype in FIELDS.items():
-        array = getattr(clip, field)
+    for name, field in FIELDS.items():
+        array = getattr(clip, name)
         if array is None:
             continue
-        if array.dtype != dtype:
-            raise ValueError(f"clip {clip.key}: {field} are {array.dtype}, not {dtype}")
-        if field == "frames" and video_encoding == "h264":
+        if array.dtype != field.dtype:
+            raise ValueError(f"clip {clip.key}: {name} are {array.dtype}, not {field.dtype}")
+        if name == "frames" and video_encoding == "h264":
             members["frames.mp4"] = encode_h264(array)
         else:
-            members[f"{field}.npy.zst"] = encode_array(array)
+            members[f"{name}.npy.zst"] = encode_array(array)
     return members
 
 

@@ -44,6 +44,11 @@ class Manifest:
     splits: dict[str, tuple[Shard, ...]]
     statistics: dict[str, Any]
 
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Of each axis of a clip by its name (see clip.FIELDS), with as many objects as any clip has."""
+        return dict(zip("thwc", self.shape, strict=True)) | {"n": self.objects}
+
     def samples(self, split: str) -> int:
         """Clips in `split`."""
         return sum(shard.samples for shard in self.splits[split])

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from data_shards.clip import Clip
-from data_shards.encoding import FIELDS, OBJECT_AXIS, encode
+from data_shards.clip import FIELDS, Clip
+from data_shards.encoding import encode
 from data_shards.manifest import MANIFEST, Index, Manifest, Shard
 from data_shards.storage.place import open_store
 from data_shards.storage.store import StorageError, Store
@@ -127,9 +127,9 @@ class _Shape:
                 f"clip {clip.key}: frames {clip.frames.shape} with {', '.join(fields)} differ from the clips before: "
                 f"{self.frames} with {', '.join(self.fields)}"
             )
-        for field, axis in OBJECT_AXIS.items():
-            if (array := getattr(clip, field)) is not None:
-                self.objects = max(self.objects, array.shape[axis])
+        for name in fields:
+            if (axis := FIELDS[name].axis("n")) is not None:
+                self.objects = max(self.objects, getattr(clip, name).shape[axis])
 
 
 class _SplitWriter:

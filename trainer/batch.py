@@ -1,49 +1,66 @@
 """Where the two clip types meet: Batch (uint8, CPU, data_shards) to Video (float in [0, 1], device, model)."""
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from data_shards.clip import UNLABELLED, Batch
+from data_shards.clip import BATCH_FIELDS, Array, Batch, Field
 from model.interface import Truth, Video
 
 
 def to_video(batch: Batch, device: torch.device) -> Video:
     """The batch on `device`. Bytes travel, floats are made there: a quarter of the traffic."""
+    tensors = {
+        name: _tensor(field, array, device)
+        for name, field in BATCH_FIELDS.items()
+        if (array := getattr(batch, name)) is not None
+    }
+    frames = tensors.pop("frames").permute(0, 1, 4, 2, 3)
+    return Video(frames, Truth(**tensors) if tensors else None)
 
-    def move(array: NDArray[Any] | None) -> Tensor | None:
-        return None if array is None else torch.from_numpy(np.ascontiguousarray(array)).to(device)
 
-    frames = torch.from_numpy(np.ascontiguousarray(batch.frames)).to(device)
-    ids, masks, ranks, present, labels = map(
-        move, (batch.visible_ids, batch.amodal_masks, batch.depth_ranks, batch.present, batch.labels)
-    )
-    truth = Truth(
-        visible_ids=None if ids is None else ids.long(),
-        amodal_masks=None if masks is None else masks.float() / 255,
-        depth_ranks=None if ranks is None else ranks.long(),
-        centres=move(batch.centres),
-        velocities=move(batch.velocities),
-        colours=move(batch.colours),
-        present=None if present is None else present.long(),
-        labels=None if labels is None else labels.long().masked_fill_(labels == UNLABELLED, -1),
-    )
-    has_truth = any(value is not None for value in vars(truth).values())
-    return Video(frames.permute(0, 1, 4, 2, 3).float() / 255, truth if has_truth else None)
+def _tensor(field: Field, array: Array, device: torch.device) -> Tensor:
+    """Levels become floats in [0, 1], other whole numbers int64, of which -1 is "not known"."""
+    tensor = torch.from_numpy(np.ascontiguousarray(array)).to(device)
+    if field.full is not None:
+        return tensor.float() / field.full
+    if tensor.is_floating_point():
+        return tensor
+    numbers = tensor.long()
+    return numbers if field.unknown is None else numbers.masked_fill_(tensor == field.unknown, -1)
 
 
 def some_clips(video: Video, which: slice) -> Video:
     """Some clips of a batch, with their truth."""
-    truth = video.truth
-    if truth is not None:
-        truth = Truth(
-            **{name: None if value is None else value[which] for name, value in vars(truth).items()}
-        )
-    return Video(video.frames[which], truth)
+    return Video(video.frames[which], _mapped(video.truth, lambda _, value: value[which]))
+
+
+def first_frames(video: Video, count: int) -> Video:
+    """The first `count` frames of each clip, with the truth and the labels of those.
+
+    Raises:
+        ValueError: the clips are shorter.
+    """
+    length = video.frames.shape[1]
+    if not 1 <= count <= length:
+        raise ValueError(f"frames {count} must be 1 to {length}, the length of the clips")
+
+    def cut(name: str, value: Tensor) -> Tensor:
+        axis = BATCH_FIELDS[name].axis("t")
+        return value if axis is None else value.narrow(1 + axis, 0, count)
+
+    labels = None if video.labels is None else cut("labels", video.labels)
+    return Video(video.frames[:, :count], _mapped(video.truth, cut), labels)
+
+
+def _mapped(truth: Truth | None, change: Callable[[str, Tensor], Tensor]) -> Truth | None:
+    """The truth with `change`, given name and tensor, of all that there is."""
+    if truth is None:
+        return None
+    there = {name: value for name, value in vars(truth).items() if value is not None}
+    return Truth(**{name: change(name, value) for name, value in there.items()})
 
 
 def limited(videos: Iterator[Video], clips: int | None) -> Iterator[Video]:

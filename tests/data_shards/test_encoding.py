@@ -11,9 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from data_shards.clip import Clip
+from data_shards.clip import FIELDS, Clip
 from data_shards.encoding import (
-    FIELDS,
     DecodeError,
     decode,
     decode_array,
@@ -41,12 +40,12 @@ def test_lossless_clips_come_back(channels: int, truth: bool) -> None:
     assert list(members)[:2] == ["json", "frames.npy.zst"]
     back = decode(clip.key, members)
     assert (back.key, back.facts) == (clip.key, clip.facts)
-    for field, dtype in FIELDS.items():
-        wanted, got = getattr(clip, field), getattr(back, field)
+    for name, field in FIELDS.items():
+        wanted, got = getattr(clip, name), getattr(back, name)
         if wanted is None:
             assert got is None
         else:
-            assert got.dtype == dtype
+            assert got.dtype == field.dtype
             np.testing.assert_array_equal(got, wanted)
 
 

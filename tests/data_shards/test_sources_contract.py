@@ -10,8 +10,8 @@ import av
 import numpy as np
 import pytest
 
-from data_shards.clip import Clip
-from data_shards.encoding import FIELDS, OBJECT_AXIS, decode, encode
+from data_shards.clip import FIELDS, Clip
+from data_shards.encoding import decode, encode
 from data_shards.sources import SOURCES, Source
 from data_shards.sources.splits import SPLITS
 from tests.data_shards.test_camvid import write_camvid
@@ -119,23 +119,16 @@ def test_unknown_splits_are_named(make: Make) -> None:
 def test_truth_fits_the_frames(make: Make) -> None:
     for clip in some(make(), "val"):
         t, h, w, c = clip.frames.shape
+        arrays = {name: array for name in FIELDS if (array := getattr(clip, name)) is not None}
         counts = {
-            getattr(clip, name).shape[axis]
-            for name, axis in OBJECT_AXIS.items()
-            if getattr(clip, name) is not None
+            array.shape[axis]
+            for name, array in arrays.items()
+            if (axis := FIELDS[name].axis("n")) is not None
         }
         assert len(counts) <= 1
         n = max(counts, default=0)
-        shapes = {
-            "visible_ids": (t, h, w),
-            "amodal_masks": (t, n, h, w),
-            "centres": (t, n, 2),
-            "velocities": (t, n, 2),
-            "colours": (n, c),
-        }
-        for name, shape in shapes.items():
-            if (array := getattr(clip, name)) is not None:
-                assert array.shape == shape, name
+        for name, array in arrays.items():
+            assert array.shape == FIELDS[name].shape({"t": t, "h": h, "w": w, "c": c, "n": n}), name
         if clip.visible_ids is not None:
             assert clip.visible_ids.max() <= n
         if clip.depth_ranks is not None:
