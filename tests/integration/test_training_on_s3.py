@@ -11,9 +11,9 @@ from data_shards.storage.store import StorageError
 from data_shards.writer import build
 from tests.ceph import Ceph
 from tests.launch import losses, start
+from trainer.__main__ import main
 from trainer.checkpoints.checkpoint import FOLDER, newest, step_of
 from trainer.checkpoints.load import load_model
-from trainer.commands import compare
 from trainer.journal import local_folder
 
 pytestmark = [pytest.mark.service, pytest.mark.timeout(600)]
@@ -111,4 +111,4 @@ def test_mistakes_are_sentences_that_name_the_url(
 
 def test_a_page_that_cannot_be_stored_is_told_before_the_runs_are_read(s3: Ceph) -> None:
     with pytest.raises(StorageError, match=r"s3://no-such-bucket/page.*does not exist"):
-        compare.main(["no-such-run", "--out", "s3://no-such-bucket/page"])
+        main(["compare", "no-such-run", "--out", "s3://no-such-bucket/page"])

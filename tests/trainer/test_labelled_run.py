@@ -11,7 +11,7 @@ from model.segnet.flow import SegNetFlow
 from model.segnet.frames import SegNet
 from tests.data_shards.test_camvid import write_camvid
 from tests.saved_run import save_run
-from trainer.commands import evaluate, report
+from trainer.__main__ import main
 from trainer.evaluation.result import Evaluation
 
 
@@ -35,7 +35,7 @@ def test_table_and_page(
     data = str(tmp_path / "set")
     build("camvid", source, data, {"train": 3, "test": 3}, seed=0)
     run = save_run(tmp_path / "run", data, model=model)
-    assert evaluate.main([run, "--split", "test"]) == 0
+    assert main(["evaluate", run, "--split", "test"]) == 0
     printed = capsys.readouterr().out.splitlines()
     start = next(n for n, line in enumerate(printed) if line.startswith("class_recall of"))
     assert printed[start].split()[2:] == ["model", "majority", "class"]
@@ -43,7 +43,7 @@ def test_table_and_page(
     result = Evaluation.from_json((tmp_path / "run" / "evaluation" / "test.json").read_text())
     assert result.classes == CLASSES
     assert sum(result.tables["model"]["class_recall"].counts) == result.tables["model"]["accuracy"].counts[0]
-    assert report.main([run, "--split", "test", "--clips", "1"]) == 0
+    assert main(["report", run, "--split", "test", "--clips", "1"]) == 0
     page = (tmp_path / "run" / "report.html").read_text()
     kinds = {"prediction", "rollout", "true labels", "found labels", "labels carried over"}
     assert {kind for kind in kinds if kind in page} >= rows - {"frames"}

@@ -11,7 +11,7 @@ from data_shards.manifest import read_manifest
 from tests.clips import build_numbered
 from tests.launch import TINY
 from tests.model.test_contract import SMALL
-from trainer.commands.evaluate import main as evaluate
+from trainer.__main__ import main
 from trainer.config import DataConfig, RunConfig
 from trainer.loop import train
 from trainer.overrides import resolve
@@ -50,7 +50,7 @@ def test_the_least_budget_that_is_told_trains_and_can_be_scored(
     enough = least(run, data, 1)
     assert least(run, data, enough - 1) == enough
     assert train(resolve("demo", words(run, data, f"model.remat=bytes:{enough}"))).step == 1
-    assert evaluate([str(run), "--split", "train", "--batch", "8"]) == 0, (
+    assert main(["evaluate", str(run), "--split", "train", "--batch", "8"]) == 0, (
         "on more clips than trained on at once"
     )
 

@@ -1,1 +1,14 @@
-"""Measurements on the machine at hand, each next to its peer or its limit."""
+"""Measurements on the machine at hand, each next to its peer or its limit. BENCHES names them."""
+
+from data_shards.commands import Command
+
+BENCHES = {
+    "unroll": Command("Measure memory and time of the rematerialisation policies.", "trainer.bench.unroll"),
+    "loader": Command(
+        "Measure clips per second of the Loader next to plain webdataset.", "trainer.bench.loader"
+    ),
+    "step": Command("Measure what the machinery around a training step costs.", "trainer.bench.step"),
+    "step conv-lstm": Command(
+        "Measure the ConvLSTM next to a plain loop over time.", "trainer.bench.conv_lstm"
+    ),
+}

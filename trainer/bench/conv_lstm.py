@@ -4,15 +4,13 @@ A round is one forward and one backward pass of each, in turns, from the gradien
 input and weights; no loss, no optimiser. Seconds are of this process on a CPU, so that others do not count.
 """
 
-import argparse
 import json
 import statistics
-import time
-from collections.abc import Callable
+from argparse import ArgumentParser, Namespace
 from dataclasses import asdict, dataclass
+from functools import partial
 from itertools import product
 from pathlib import Path
-from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -22,6 +20,7 @@ from model.layers.conv_lstm import ConvLSTM, ConvLSTMState
 from model.remat import Remat
 from model.unroll import unroll
 from trainer.bench.live_bytes import LiveBytes
+from trainer.bench.stopwatch import clock_of, seconds
 from trainer.flops import peak_flops
 
 
@@ -131,23 +130,6 @@ class Ours(nn.Module):
         return hidden
 
 
-def _clock(device: torch.device) -> Callable[[], float]:
-    return time.perf_counter if device.type == "cuda" else time.process_time
-
-
-def seconds(work: Callable[[], Any], device: torch.device) -> float:
-    """Of this process on a CPU; of the wall on CUDA."""
-    cuda = device.type == "cuda"
-    clock = _clock(device)
-    if cuda:
-        torch.cuda.synchronize(device)
-    start = clock()
-    work()
-    if cuda:
-        torch.cuda.synchronize(device)
-    return clock() - start
-
-
 def step(module: nn.Module, x: Float[Tensor, "b t c h w"], precision: str) -> None:
     """Forward under the autocast of the engine, and backward."""
     with torch.autocast(x.device.type, torch.bfloat16, enabled=precision == "bf16"):
@@ -168,7 +150,7 @@ def compare(size: Size, rounds: int, device: torch.device, peaks: dict[str, floa
     for number in range(rounds + 1):
         for way, precision in kinds:
             module = ways[way].to(device)
-            taken = seconds(lambda m=module, p=precision: step(m, x, p), device)  # type: ignore[misc]
+            taken = seconds(partial(step, module, x, precision), device)
             if number:
                 times[way, precision].append(taken)
     rows = []
@@ -183,32 +165,35 @@ def compare(size: Size, rounds: int, device: torch.device, peaks: dict[str, floa
             for p in (precision, "fp32")
         )
         rate = size.flops / median
-        rows.append(
-            Row(
-                str(size),
-                way,
-                precision,
-                median,
-                faster,
-                faster_than_fp32,
-                rate,
-                rate / peaks[precision],
-                live.peak,
-            )
-        )
+        share = rate / peaks[precision]
+        rows.append(Row(str(size), way, precision, median, faster, faster_than_fp32, rate, share, live.peak))
     return rows
 
 
-def main(argv: list[str]) -> int:
-    """Print the table; with --json also write it."""
-    parser = argparse.ArgumentParser(prog="python -m trainer bench step conv-lstm", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=9)
+def options(parser: ArgumentParser) -> None:
+    """How long, on which sizes and where."""
     parser.add_argument(
-        "--sizes", type=int, nargs="*", help="rows of the table of sizes, from 0; default all"
+        "--rounds",
+        type=int,
+        default=9,
+        metavar="N",
+        help="measured rounds of each size; %(default)s by default",
     )
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--json", type=Path)
-    given = parser.parse_args(argv)
+    parser.add_argument(
+        "--sizes", type=int, nargs="*", metavar="N", help="rows of the table of sizes, from 0; all by default"
+    )
+    parser.add_argument(
+        "--device",
+        default="cuda" if torch.cuda.is_available() else "cpu",
+        help="in torch's words; %(default)s by default on this machine",
+    )
+    parser.add_argument(
+        "--json", type=Path, metavar="FILE", help="write settings and rows there too; not by default"
+    )
+
+
+def run(given: Namespace) -> int:
+    """Print the table; with --json also write it."""
     wanted = range(len(SIZES)) if given.sizes is None else given.sizes
     if given.rounds < 1 or not all(0 <= n < len(SIZES) for n in wanted):
         raise ValueError(
@@ -216,21 +201,15 @@ def main(argv: list[str]) -> int:
             f"needs at least 1 round and sizes from 0 to {len(SIZES) - 1}"
         )
     device = torch.device(given.device)
-    peaks = {name: peak_flops(device, dtype, _clock(device)) for name, dtype in PRECISIONS.items()}
+    peaks = {name: peak_flops(device, dtype, clock_of(device)) for name, dtype in PRECISIONS.items()}
     print("peak, GFLOP/s: " + ", ".join(f"{name} {value / 1e9:.0f}" for name, value in peaks.items()))
     rows = []
     for n in wanted:
         print(SIZES[n])
-        print(
-            f"  {'way':<5}{'':<5}{'ms':>10}{'faster':>8}{'vs fp32':>8}{'GFLOP/s':>9}{'of peak':>9}{'MiB':>8}"
-        )
+        print(HEADER)
         for row in compare(SIZES[n], given.rounds, device, peaks):
             rows.append(row)
-            print(
-                f"  {row.way:<5}{row.precision:<5}{row.seconds * 1e3:>10.2f}{row.faster:>8.2f}"
-                f"{row.faster_than_fp32:>8.2f}{row.flops / 1e9:>9.1f}{row.share:>9.1%}{row.peak_bytes / 2**20:>8.1f}",
-                flush=True,
-            )
+            print(_line(row), flush=True)
     print(
         "faster: than two convolutions a step in a plain loop, in the same precision; vs fp32: than that in fp32"
     )
@@ -239,3 +218,12 @@ def main(argv: list[str]) -> int:
         settings |= {"torch": torch.__version__, "peaks": peaks}
         given.json.write_text(json.dumps({"settings": settings, "rows": [asdict(r) for r in rows]}, indent=2))
     return 0
+
+
+HEADER = f"  {'way':<5}{'':<5}{'ms':>10}{'faster':>8}{'vs fp32':>8}{'GFLOP/s':>9}{'of peak':>9}{'MiB':>8}"
+
+
+def _line(row: Row) -> str:
+    times = f"{row.seconds * 1e3:>10.2f}{row.faster:>8.2f}{row.faster_than_fp32:>8.2f}"
+    work = f"{row.flops / 1e9:>9.1f}{row.share:>9.1%}{row.peak_bytes / 2**20:>8.1f}"
+    return f"  {row.way:<5}{row.precision:<5}{times}{work}"

@@ -1,16 +1,16 @@
-"""`python -m trainer bench loader`: clips per second of the Loader next to plain webdataset, on the same shards.
+"""python -m trainer bench loader: clips per second of the Loader next to plain webdataset, on the same shards.
 
 Both read with the same number of processes, decode the frames with the same decoder and stack batches into arrays.
 webdataset shuffles shards and a buffer; the Loader keeps its exact order. They take turns, so that a busy machine
 slows both.
 """
 
-import argparse
 import json
 import os
 import statistics
 import tempfile
 import time
+from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from functools import cache
@@ -45,26 +45,41 @@ class Row:
     worst_ratio: float
 
 
-def main(argv: list[str]) -> int:
-    """Print the table; --json writes it too."""
-    parser = argparse.ArgumentParser(
-        prog="python -m trainer bench loader", description=__doc__.splitlines()[0]
-    )
+def options(parser: ArgumentParser) -> None:
+    """Which stores, how many processes and how long."""
     parser.add_argument(
         "--data", metavar="URL", help="a set of files; by default the paper's sprites are built"
     )
     parser.add_argument(
-        "--s3", metavar="URL", help="measure here as well; built if there is none: s3://bucket/prefix"
+        "--s3",
+        metavar="URL",
+        help="measure here as well, s3://bucket/prefix; built if there is none; not by default",
     )
-    parser.add_argument("--clips", type=int, default=2000, help="clips of a set that is built (%(default)s)")
-    parser.add_argument("--batch", type=int, default=32)
-    parser.add_argument("--steps", type=int, default=100, help="batches of a round (%(default)s)")
-    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument(
-        "--workers", type=int, nargs="+", default=[0, 2], help="loader processes (%(default)s)"
+        "--clips", type=int, default=2000, metavar="N", help="of a set that is built; %(default)s by default"
     )
-    parser.add_argument("--json", type=Path, metavar="FILE")
-    given = parser.parse_args(argv)
+    parser.add_argument(
+        "--batch", type=int, default=32, metavar="N", help="clips a batch; %(default)s by default"
+    )
+    parser.add_argument(
+        "--steps", type=int, default=100, metavar="N", help="batches of a round; %(default)s by default"
+    )
+    parser.add_argument(
+        "--rounds", type=int, default=5, metavar="N", help="measured rounds; %(default)s by default"
+    )
+    parser.add_argument(
+        "--workers",
+        type=int,
+        nargs="+",
+        default=[0, 2],
+        metavar="N",
+        help="loader processes, one measurement each; %(default)s by default",
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows there too; not by default")
+
+
+def run(given: Namespace) -> int:
+    """Print the table; --json writes it too."""
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         urls = [given.data or folder, *([given.s3] if given.s3 else [])]
         rows = []
@@ -146,9 +161,8 @@ def _stack(samples: list[tuple[str, Any]]) -> tuple[list[str], np.ndarray[Any, n
 
 
 def _open_s3(url: str, mode: str = "rb", bufsize: int = 8192, **_: object) -> Any:
-    return _filesystem(os.getpid()).open(
-        url, mode, block_size=16 << 20
-    )  # the fastest of the block sizes tried
+    block = 16 << 20  # the fastest of the sizes tried
+    return _filesystem(os.getpid()).open(url, mode, block_size=block)
 
 
 @cache  # all are kept: a forked process that dropped its parent's would try to close it

@@ -2,11 +2,8 @@
 
 All three train the same recipe on the same clips in the same order with the same threads. Each is a process of its
 own; rounds interleave them, so that a machine whose speed drifts does not favour one.
-
-`bench step conv-lstm` is the step of that layer alone, next to a plain loop: conv_lstm.py.
 """
 
-import argparse
 import json
 import os
 import statistics
@@ -14,13 +11,13 @@ import subprocess
 import sys
 import tempfile
 import time
+from argparse import SUPPRESS, ArgumentParser, Namespace
 from pathlib import Path
 
 import torch
 
 from data_shards.loader import Loader
 from trainer.batch import to_video
-from trainer.bench import conv_lstm
 from trainer.config import RunConfig
 from trainer.flops import forward_flops, peak_flops
 from trainer.optim import build_optimizer, learning_rate
@@ -70,19 +67,35 @@ def through(package: str, words: list[str]) -> list[float]:
     return [line["step_s"] for line in lines if "step_s" in line][1:]
 
 
-def main(argv: list[str]) -> int:
+def options(parser: ArgumentParser) -> None:
+    """Which run, and how long."""
+    parser.add_argument(
+        "recipe",
+        nargs="?",
+        default="demo",
+        help="a name of `python -m trainer recipes`; %(default)s by default",
+    )
+    parser.add_argument(
+        "overrides",
+        nargs="*",
+        metavar="field.path=value",
+        help="what differs from the recipe; data.url=... is needed",
+    )
+    parser.add_argument(
+        "--steps", type=int, default=60, metavar="N", help="of a round; %(default)s by default"
+    )
+    parser.add_argument(
+        "--rounds", type=int, default=3, metavar="N", help="of each loop; %(default)s by default"
+    )
+    parser.add_argument(
+        "--no-ray", action="store_true", help="leave out the way through Ray, which is measured by default"
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows there too; not by default")
+    parser.add_argument("--bare", action="store_true", help=SUPPRESS)  # the process of the bare loop itself
+
+
+def run(given: Namespace) -> int:
     """Print medians over rounds and their ratio to the bare loop; `--json FILE` writes them."""
-    if argv[:1] == ["conv-lstm"]:
-        return conv_lstm.main(argv[1:])
-    parser = argparse.ArgumentParser(prog="python -m trainer bench step", description=__doc__)
-    parser.add_argument("recipe", nargs="?", default="demo")
-    parser.add_argument("overrides", nargs="*", metavar="field.path=value", help="data.url=... is needed")
-    parser.add_argument("--steps", type=int, default=60)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--no-ray", action="store_true")
-    parser.add_argument("--json")
-    parser.add_argument("--bare", action="store_true", help=argparse.SUPPRESS)
-    given = parser.parse_intermixed_args(argv)
     fixed = [
         f"steps={given.steps}",
         f"log_steps={INTERVAL}",
@@ -99,17 +112,7 @@ def main(argv: list[str]) -> int:
     for _ in range(given.rounds):
         for kind in kinds:
             readings[kind].append(_bare_process(words) if kind == "bare" else through(kind, words))
-    result = {
-        kind: {
-            "step_s": statistics.median(x for round_ in rounds for x in round_),
-            # Round by round, so that drift cancels.
-            "ratio": statistics.median(
-                statistics.median(mine) / statistics.median(base)
-                for mine, base in zip(rounds, readings["bare"], strict=True)
-            ),
-        }
-        for kind, rounds in readings.items()
-    }
+    result = {kind: _summary(rounds, readings["bare"]) for kind, rounds in readings.items()}
     flops, peak = _work(config)
     print(f"{'loop':10} {'ms/step':>9} {'x bare':>7} {'share of peak':>14}")
     for kind, row in result.items():
@@ -117,8 +120,19 @@ def main(argv: list[str]) -> int:
         print(f"{kind:10} {row['step_s'] * 1e3:9.1f} {row['ratio']:7.3f} {row['flops_share']:14.1%}")
     print(f"model: {flops / 1e9:.2f} GFLOP a step; measured peak of this device: {peak / 1e9:.1f} GFLOP/s")
     if given.json:
-        Path(given.json).write_text(json.dumps({"rows": result, "flops": flops, "peak": peak}, indent=2))
+        given.json.write_text(json.dumps({"rows": result, "flops": flops, "peak": peak}, indent=2))
     return 0
+
+
+def _summary(rounds: list[list[float]], bare: list[list[float]]) -> dict[str, float]:
+    """The median of all readings, and that of the ratio to the bare loop round by round, so that drift cancels."""
+    ratios = [
+        statistics.median(mine) / statistics.median(base) for mine, base in zip(rounds, bare, strict=True)
+    ]
+    return {
+        "step_s": statistics.median(x for readings in rounds for x in readings),
+        "ratio": statistics.median(ratios),
+    }
 
 
 def _bare_process(words: list[str]) -> list[float]:

@@ -1,11 +1,11 @@
-"""`python -m trainer bench unroll`: memory and time of the rematerialisation policies, next to the binomial optimum."""
+"""python -m trainer bench unroll: memory and time of the rematerialisation policies, next to the binomial optimum."""
 
-import argparse
 import json
 import statistics
-import time
+from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from model.layers.conv_lstm import ConvLSTM, ConvLSTMState
 from model.remat import Remat, binomial_optimum, most_waiting, peak_bytes, recomputed_steps
 from model.unroll import unroll
 from trainer.bench.live_bytes import LiveBytes
+from trainer.bench.stopwatch import seconds
 
 CHUNKS = ("every:4", "every:8", "every:16", "sqrt")
 SHARES = (0.05, 0.1, 0.15, 0.25, 0.5)  # byte budgets, of the peak without rematerialisation
@@ -33,9 +34,7 @@ class Row:
     seconds_share: float  # of none
     recomputed_steps: int  # counted in the run
     slots: int  # states that the plan holds at once
-    binomial_steps: (
-        int  # what Revolve recomputes within the plan's bytes, in blocks of the best single length
-    )
+    binomial_steps: int  # of Revolve within the plan's bytes, in blocks of the best single length
 
 
 class Scan(nn.Module):
@@ -50,9 +49,8 @@ class Scan(nn.Module):
         self.frames = torch.rand(batch, steps, channels, size, size, device=device)
         self.state = self.recurrent.zero_state(self.frames)
         self.calls = 0
-        self.gradients = [
-            torch.zeros_like(p) for p in self.parameters()
-        ]  # there before, so that they do not count
+        # There before, so that they do not count.
+        self.gradients = [torch.zeros_like(p) for p in self.parameters()]
         for parameter, gradient in zip(self.parameters(), self.gradients, strict=True):
             parameter.grad = gradient
 
@@ -76,10 +74,8 @@ class Scan(nn.Module):
         """What the planner reckons with."""
         return measure(self.cell(), self.recurrent.inputs, self.finish, self.state, self.frames)
 
-    def run(self, remat: Remat) -> float:
-        """Forward and backward; seconds of this process on a CPU (so that others do not count), of the wall on CUDA."""
-        clock = time.perf_counter if self.frames.is_cuda else time.process_time
-        start = clock()
+    def run(self, remat: Remat) -> None:
+        """Forward and backward."""
         _, losses = unroll(
             self.cell(),
             self.state,
@@ -89,9 +85,10 @@ class Scan(nn.Module):
             finish=self.finish,
         )
         losses.mean().backward()
-        if self.frames.is_cuda:
-            torch.cuda.synchronize()
-        return clock() - start
+
+    def seconds(self, remat: Remat) -> float:
+        """Of forward and backward."""
+        return seconds(partial(self.run, remat), self.frames.device)
 
     def peak(self, remat: Remat) -> int:
         """Live activation bytes at their peak."""
@@ -125,34 +122,56 @@ def compare(scan: Scan, repeat: int) -> list[Row]:
         scan.calls = 0
         peaks.append(scan.peak(policy))
         recomputed.append(scan.calls - steps - (2 if policy.kind == "bytes" else 0))  # two measured the cost
-    turns = [[scan.run(policy) for policy in policies] for _ in range(repeat)]
-    seconds = [statistics.median(turn) for turn in zip(*turns, strict=True)]
+    turns = [[scan.seconds(policy) for policy in policies] for _ in range(repeat)]
+    medians = [statistics.median(turn) for turn in zip(*turns, strict=True)]
     rows = []
-    for policy, peak, again, median in zip(policies, peaks, recomputed, seconds, strict=True):
+    for policy, peak, again, median in zip(policies, peaks, recomputed, medians, strict=True):
         plan = policy.plan(steps, cost)
         assert again == recomputed_steps(plan), (
             f"{policy}: {again} steps recomputed, planned {recomputed_steps(plan)}"
         )
         limit = revolve(steps, cost, peak_bytes(plan, cost))
         rows.append(
-            Row(str(policy), peak, peak / none, median, median / seconds[0], again, most_waiting(plan), limit)
+            Row(str(policy), peak, peak / none, median, median / medians[0], again, most_waiting(plan), limit)
         )
     return rows
 
 
-def main(argv: list[str]) -> int:
+def options(parser: ArgumentParser) -> None:
+    """How large the scan is, how long to measure and where."""
+    parser.add_argument("--steps", type=int, default=128, metavar="N", help="of time; %(default)s by default")
+    parser.add_argument("--batch", type=int, default=4, metavar="N", help="clips; %(default)s by default")
+    parser.add_argument(
+        "--channels",
+        type=int,
+        default=16,
+        metavar="N",
+        help="of the frames; the state has twice as many; %(default)s by default",
+    )
+    parser.add_argument(
+        "--size",
+        type=int,
+        default=32,
+        metavar="PIXELS",
+        help="side of the frames; %(default)s by default",
+    )
+    parser.add_argument(
+        "--repeat", type=int, default=3, metavar="N", help="times to measure; %(default)s by default"
+    )
+    parser.add_argument(
+        "--device",
+        default="cuda" if torch.cuda.is_available() else "cpu",
+        help="in torch's words; %(default)s by default on this machine",
+    )
+    parser.add_argument(
+        "--json", type=Path, metavar="FILE", help="write settings and rows there too; not by default"
+    )
+
+
+def run(given: Namespace) -> int:
     """Print the table; with --json also write it."""
-    parser = argparse.ArgumentParser(prog="trainer bench unroll", description=__doc__)
-    parser.add_argument("--steps", type=int, default=128)
-    parser.add_argument("--batch", type=int, default=4)
-    parser.add_argument("--channels", type=int, default=16, help="of the frames; the state has twice as many")
-    parser.add_argument("--size", type=int, default=32, help="side of the frames in pixels")
-    parser.add_argument("--repeat", type=int, default=3)
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--json", type=Path)
-    options = parser.parse_args(argv)
-    scan = Scan(options.steps, options.batch, options.channels, options.size, options.device)
-    rows = compare(scan, options.repeat)
+    scan = Scan(given.steps, given.batch, given.channels, given.size, given.device)
+    rows = compare(scan, given.repeat)
     heads = ("peak MiB", "of none", "seconds", "of none", "again", "slots", "Revolve")
     print(f"{'policy':<16}" + "".join(f"{head:>9}" for head in heads))
     for row in rows:
@@ -160,10 +179,8 @@ def main(argv: list[str]) -> int:
             f"{row.policy:<16}{row.peak_bytes / 2**20:>9.1f}{row.peak_share:>9.1%}{row.seconds:>9.2f}"
             f"{row.seconds_share:>9.1%}{row.recomputed_steps:>9}{row.slots:>9}{row.binomial_steps:>9}"
         )
-    if options.json:
-        settings: dict[str, Any] = {k: v for k, v in vars(options).items() if k != "json"}
+    if given.json:
+        settings: dict[str, Any] = {k: v for k, v in vars(given).items() if k != "json"}
         settings |= {"threads": torch.get_num_threads(), "torch": torch.__version__}
-        options.json.write_text(
-            json.dumps({"settings": settings, "rows": [asdict(r) for r in rows]}, indent=2)
-        )
+        given.json.write_text(json.dumps({"settings": settings, "rows": [asdict(r) for r in rows]}, indent=2))
     return 0

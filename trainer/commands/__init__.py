@@ -1,1 +1,1 @@
-"""The commands: argparse, and nothing else that argparse is needed for."""
+"""The commands: argparse, and nothing else."""

@@ -1,6 +1,9 @@
-"""python -m trainer compare RUN ... --out FOLDER_OR_FILE: the networks of runs on the same clips, as one page."""
+"""python -m trainer compare RUN ... --out FOLDER_OR_FILE: the networks of runs on the same clips, as one page.
 
-import argparse
+Table 1 and figure 5 of arXiv 1511.06309 for any runs of video autoencoders, the numbers as JSON too.
+"""
+
+from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -16,24 +19,40 @@ from trainer.compare.scoring import compare
 from trainer.evaluation.scoring import CLIPS_PER_BATCH, videos
 
 
-def main(argv: list[str]) -> int:
-    """Put runs of video autoencoders side by side: Table 1 and figure 5 of arXiv 1511.06309, numbers as JSON too."""
-    parser = argparse.ArgumentParser(prog="python -m trainer compare", description=main.__doc__)
-    parser.add_argument("runs", nargs="+", metavar="RUN_OR_CHECKPOINT", help="a path or s3://bucket/prefix")
+def options(parser: ArgumentParser) -> None:
+    """Which runs, on which clips, and where the page goes."""
+    parser.add_argument(
+        "runs", nargs="+", metavar="RUN_OR_CHECKPOINT", help="what to compare: a path or s3://bucket/prefix"
+    )
     parser.add_argument(
         "--out",
         required=True,
         metavar="FOLDER_OR_FILE",
-        help="compare.html and .json there, or FILE.html and .json",
+        help="where the page goes: compare.html and .json there, or FILE.html and .json",
     )
     parser.add_argument(
-        "--data", type=without_slash, metavar="URL", help="data set (default: the one of the runs)"
+        "--data", type=without_slash, metavar="URL", help="data set; by default the one that all runs share"
     )
-    parser.add_argument("--split", default="test", help="%(default)s by default")
-    parser.add_argument("--clips", type=int, default=5, metavar="N", help="clips to show, from best to worst")
-    parser.add_argument("--limit", type=int, metavar="N", help="score only the first N clips")
-    parser.add_argument("--batch", type=int, default=CLIPS_PER_BATCH, help="clips at once")
-    given = parser.parse_args(argv)
+    parser.add_argument("--split", default="test", help="of the data set; %(default)s by default")
+    parser.add_argument(
+        "--clips",
+        type=int,
+        default=5,
+        metavar="N",
+        help="clips to show, from best to worst; %(default)s by default",
+    )
+    parser.add_argument("--limit", type=int, metavar="N", help="score only the first N clips; all by default")
+    parser.add_argument(
+        "--batch",
+        type=int,
+        default=CLIPS_PER_BATCH,
+        metavar="N",
+        help="clips at once; %(default)s by default",
+    )
+
+
+def run(given: Namespace) -> int:
+    """Write the page and its numbers, and print the order of the networks beside the paper's."""
     require_positive(given, "clips", "limit", "batch")
     folder, name = folder_and_name(given.out)
     bucket, path = check_url(folder)

@@ -4,7 +4,7 @@ Prints each number beside copy-last, black and the oracle's ceiling; with severa
 K_m x K_d grid and draws its box plot (figure 3 of arXiv 2103.05669).
 """
 
-import argparse
+from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 import torch
@@ -19,25 +19,49 @@ from trainer.papers.object_discovery import Cell, box_plot, grid_text, objects_g
 from trainer.pictures.picture import png
 
 
-def main(argv: list[str]) -> int:
+def options(parser: ArgumentParser) -> None:
+    """Which checkpoints, on which clips, and where the numbers go."""
+    parser.add_argument(
+        "checkpoints",
+        nargs="+",
+        metavar="RUN_OR_CHECKPOINT",
+        help="what to score, a run by its newest checkpoint: a path or s3://bucket/prefix",
+    )
+    parser.add_argument(
+        "--data",
+        nargs="+",
+        type=without_slash,
+        metavar="URL",
+        help="data sets; by default the one of each run",
+    )
+    parser.add_argument("--split", default="val", help="of the data sets; %(default)s by default")
+    parser.add_argument(
+        "--limit", type=int, metavar="N", help="score only the first N clips of each set; all by default"
+    )
+    parser.add_argument(
+        "--batch",
+        type=int,
+        default=CLIPS_PER_BATCH,
+        metavar="N",
+        help="clips at once; %(default)s by default",
+    )
+    parser.add_argument(
+        "--json",
+        type=Path,
+        metavar="FILE",
+        help="write all evaluations there too, as a JSON list; not by default",
+    )
+    parser.add_argument(
+        "--plot",
+        type=Path,
+        default=Path("grid.png"),
+        metavar="FILE",
+        help="box plot of several checkpoints or data sets; %(default)s by default",
+    )
+
+
+def run(given: Namespace) -> int:
     """Score runs or checkpoints on data sets; prints the tables and writes them beside the run."""
-    parser = argparse.ArgumentParser(prog="python -m trainer evaluate", description=main.__doc__)
-    parser.add_argument(
-        "checkpoints", nargs="+", metavar="RUN_OR_CHECKPOINT", help="a path or s3://bucket/prefix"
-    )
-    parser.add_argument(
-        "--data", nargs="+", type=without_slash, metavar="URL", help="data sets (default: the one of the run)"
-    )
-    parser.add_argument("--split", default="val")
-    parser.add_argument("--limit", type=int, metavar="N", help="only the first N clips of each set")
-    parser.add_argument("--batch", type=int, default=CLIPS_PER_BATCH, help="clips at once")
-    parser.add_argument(
-        "--json", type=Path, metavar="FILE", help="write all evaluations there as a JSON list"
-    )
-    parser.add_argument(
-        "--plot", type=Path, default=Path("grid.png"), metavar="FILE", help="box plot of a grid"
-    )
-    given = parser.parse_args(argv)
     require_positive(given, "limit", "batch")
     is_grid = len(given.checkpoints) * len(given.data or [""]) > 1
     if given.json:

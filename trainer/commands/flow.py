@@ -1,8 +1,12 @@
-"""python -m trainer flow CHECKPOINT VIDEO --out FOLDER: what a model thinks moves where, in pictures and a film."""
+"""python -m trainer flow CHECKPOINT VIDEO --out FOLDER: what a model thinks moves where, in pictures and a film.
 
-import argparse
+For each scene: a sheet of frames and flow (png), a film of both side by side (mp4), and with --flo the numbers
+(.flo, pixels of forward motion on the grid of the frame it leads to). `wheel.png` says what the colours mean.
+"""
+
 import math
 import sys
+from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -44,31 +48,38 @@ class Scene:
     fps: float
 
 
-def main(argv: list[str]) -> int:
-    """Show the flow between the frames of a video, as a checkpoint's model sees it.
-
-    For each scene: a sheet of frames and flow (png), a film of both side by side (mp4), and with --flo the numbers
-    (.flo, pixels of forward motion on the grid of the frame it leads to). `wheel.png` says what the colours mean.
-    """
-    parser = argparse.ArgumentParser(prog="python -m trainer flow", description=main.__doc__)
-    parser.add_argument("checkpoint", metavar="CHECKPOINT", help="a run or a checkpoint: a path or URL")
+def options(parser: ArgumentParser) -> None:
+    """Which model, which video, and where the pictures go."""
+    parser.add_argument(
+        "checkpoint", metavar="CHECKPOINT", help="whose model: a run or a checkpoint, a path or URL"
+    )
     parser.add_argument(
         "video",
         metavar="VIDEO",
         help=f"a file ({', '.join(EXTENSIONS)}), a folder of such files or of numbered pictures, or a data set: a path "
         "or URL",
     )
-    parser.add_argument("--out", type=Path, required=True, metavar="FOLDER")
+    parser.add_argument(
+        "--out", type=Path, required=True, metavar="FOLDER", help="where the pictures and films go"
+    )
     parser.add_argument("--split", default="test", help="of a data set; %(default)s by default")
-    parser.add_argument("--scenes", type=int, default=6, metavar="N", help="at most; %(default)s by default")
+    parser.add_argument(
+        "--scenes", type=int, default=6, metavar="N", help="scenes to show, at most; %(default)s by default"
+    )
     parser.add_argument(
         "--frames", type=int, default=200, metavar="N", help="of a scene, at most; %(default)s by default"
     )
     parser.add_argument(
-        "--fastest", type=float, metavar="PIXELS", help="speed of full colour; default: the scene's largest"
+        "--fastest",
+        type=float,
+        metavar="PIXELS",
+        help="speed of full colour, pixels per frame; by default the largest of each scene",
     )
-    parser.add_argument("--flo", action="store_true", help="write the numbers too")
-    given = parser.parse_args(argv)
+    parser.add_argument("--flo", action="store_true", help="write the numbers too (.flo); not by default")
+
+
+def run(given: Namespace) -> int:
+    """Write pictures, films and numbers of each scene, and print its speeds."""
     if given.scenes < 1 or given.frames < 2:
         raise ValueError(f"--scenes {given.scenes} must be at least 1 and --frames {given.frames} at least 2")
     if given.fastest is not None and not 0 < given.fastest < math.inf:

@@ -1,6 +1,6 @@
 """python -m trainer report RUN: one page with what was run, how it learnt, what it is worth and what it sees."""
 
-import argparse
+from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 import torch
@@ -18,25 +18,42 @@ from trainer.report.facts import config_text, facts_of
 from trainer.report.page import build_page
 
 
-def main(argv: list[str]) -> int:
+def options(parser: ArgumentParser) -> None:
+    """Which run, on which clips, and where the page goes."""
+    parser.add_argument(
+        "run", metavar="RUN_OR_CHECKPOINT", help="what to report on: a path or s3://bucket/prefix"
+    )
+    parser.add_argument(
+        "--data", type=without_slash, metavar="URL", help="data set; by default the one of the run"
+    )
+    parser.add_argument("--split", default="val", help="of the data set; %(default)s by default")
+    parser.add_argument(
+        "--clips",
+        type=int,
+        default=6,
+        metavar="N",
+        help="clips to show: best, median and worst come first; %(default)s by default",
+    )
+    parser.add_argument(
+        "--limit",
+        type=int,
+        default=200,
+        metavar="N",
+        help="clips to score if no evaluation is stored; %(default)s by default",
+    )
+    parser.add_argument(
+        "--out", type=Path, metavar="FILE", help="a local file; by default report.html in the run's folder"
+    )
+    parser.add_argument(
+        "--pictures",
+        type=Path,
+        metavar="FOLDER",
+        help="write PNG and GIF files of the clips there too; not by default",
+    )
+
+
+def run(given: Namespace) -> int:
     """Make the page of a run (or of one checkpoint); writes <run>/report.html unless --out says otherwise."""
-    parser = argparse.ArgumentParser(prog="python -m trainer report", description=main.__doc__)
-    parser.add_argument("run", metavar="RUN_OR_CHECKPOINT", help="a path or s3://bucket/prefix")
-    parser.add_argument(
-        "--data", type=without_slash, metavar="URL", help="data set (default: the one of the run)"
-    )
-    parser.add_argument("--split", default="val")
-    parser.add_argument(
-        "--clips", type=int, default=6, help="clips to show: best, median and worst come first"
-    )
-    parser.add_argument(
-        "--limit", type=int, default=200, metavar="N", help="clips to score if no evaluation is stored"
-    )
-    parser.add_argument("--out", type=Path, metavar="FILE", help="a local file instead of the run's folder")
-    parser.add_argument(
-        "--pictures", type=Path, metavar="FOLDER", help="write PNG and GIF files of the clips there too"
-    )
-    given = parser.parse_args(argv)
     require_positive(given, "clips", "limit")
     if given.out:
         require_file("out", given.out)

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from trainer.__main__ import main
 from trainer.bench import conv_lstm
 from trainer.bench.conv_lstm import Ours, PlainConvLSTM, Size
-from trainer.bench.step import main
 
 TINY = Size("tiny", 2, 3, 2, 3, 3, 5)
 
@@ -37,7 +37,7 @@ def test_prints_a_table_and_writes_json(
 ) -> None:
     monkeypatch.setattr(conv_lstm, "SIZES", (TINY,))
     options = ["--rounds", "1", "--device", "cpu", "--json", str(tmp_path / "conv_lstm.json")]
-    assert main(["conv-lstm", *options]) == 0
+    assert main(["bench", "step", "conv-lstm", *options]) == 0
     table = [line.split() for line in capsys.readouterr().out.splitlines()]
     written = json.loads((tmp_path / "conv_lstm.json").read_text())
     ways = [[row["way"], row["precision"]] for row in written["rows"]]
@@ -53,4 +53,4 @@ def test_prints_a_table_and_writes_json(
 @pytest.mark.parametrize("options", [["--rounds", "0"], ["--sizes", "99"]])
 def test_refuses(options: list[str]) -> None:
     with pytest.raises(ValueError, match=r"needs at least 1 round and sizes from 0 to"):
-        main(["conv-lstm", *options])
+        main(["bench", "step", "conv-lstm", *options])

@@ -7,12 +7,15 @@ import pytest
 
 from model.cost import Cost
 from model.remat import fit, peak_bytes, recomputed_steps
-from trainer.bench.unroll import main, revolve
+from trainer.__main__ import main
+from trainer.bench.unroll import revolve
 
 
 def test_prints_a_table_and_writes_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     options = ["--steps", "20", "--batch", "1", "--channels", "2", "--size", "8", "--repeat", "1"]
-    assert main([*options, "--device", "cpu", "--json", str(tmp_path / "unroll.json")]) == 0
+    assert (
+        main(["bench", "unroll", *options, "--device", "cpu", "--json", str(tmp_path / "unroll.json")]) == 0
+    )
     table = capsys.readouterr().out.splitlines()
     written = json.loads((tmp_path / "unroll.json").read_text())
     assert written["settings"]["steps"] == 20

@@ -199,7 +199,7 @@ def test_mistakes_are_one_sentence(
 def test_a_place_that_cannot_be_written_is_refused_before_the_work(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ValueError, match=r"--out: .*/file is no folder"):
-        command.main(["run", str(tmp_path / "none.mp4"), "--out", str(tmp_path / "file" / "out")])
+        commands.main(["flow", "run", str(tmp_path / "none.mp4"), "--out", str(tmp_path / "file" / "out")])
 
 
 @dataclass(frozen=True)
@@ -230,7 +230,10 @@ def test_frames_need_not_be_square(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     write_video(tmp_path / "file.mkv", [image] * 5)
     place = {"set": "set", "file": "file.mkv", "pictures": "pictures"}[form]
     out = tmp_path / "out"
-    assert command.main(["run", str(tmp_path / place), "--out", str(out), "--fastest", "100", "--flo"]) == 0
+    assert (
+        commands.main(["flow", "run", str(tmp_path / place), "--out", str(out), "--fastest", "100", "--flo"])
+        == 0
+    )
     key, level, number = {
         "set": ("test-0", 50, 3),
         "file": ("file-00", 90, 4),
@@ -320,7 +323,7 @@ def test_a_browser_plays_the_film(tmp_path: Path) -> None:
 def test_a_model_without_flow_is_named(tmp_path: Path, tiny_set: str) -> None:
     run = save_run(tmp_path / "run", tiny_set)
     with pytest.raises(ValueError, match="has no flow; train one that has, such as ae-convlstm-flow"):
-        command.main([run, tiny_set, "--out", str(tmp_path / "out")])
+        commands.main(["flow", run, tiny_set, "--out", str(tmp_path / "out")])
     assert not (tmp_path / "out").exists()
 
 

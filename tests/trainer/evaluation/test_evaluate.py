@@ -16,8 +16,8 @@ from data_shards.sources.sprites import Sprites
 from data_shards.writer import build
 from model.interface import ModelOutput, Video, VideoModel, Views
 from tests.saved_run import save_run
+from trainer.__main__ import main
 from trainer.batch import some_clips, to_video
-from trainer.commands.evaluate import main
 from trainer.evaluation.references import copy_last, oracle, true_order
 from trainer.evaluation.result import Evaluation, aligned, count, number
 from trainer.evaluation.scoring import evaluate
@@ -263,7 +263,7 @@ def test_command_scores_the_newest_checkpoint_and_keeps_the_result(
     run: str, tiny_set: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     out = tmp_path / "new" / "out.json"
-    assert main([run, "--split", "val", "--batch", "4", "--json", str(out)]) == 0
+    assert main(["evaluate", run, "--split", "val", "--batch", "4", "--json", str(out)]) == 0
     stored = Evaluation.from_json((Path(run) / "evaluation" / "val.json").read_text())
     assert (stored.clips, stored.step, stored.data, stored.split) == (16, 7, tiny_set, "val")
     assert stored.checkpoint == f"{run}/checkpoints/step-00000007"
@@ -277,7 +277,7 @@ def test_command_scores_the_newest_checkpoint_and_keeps_the_result(
 
 
 def test_command_evaluates_the_checkpoint_it_is_given(run: str) -> None:
-    assert main([f"{run}/checkpoints/step-00000003", "--split", "test"]) == 0
+    assert main(["evaluate", f"{run}/checkpoints/step-00000003", "--split", "test"]) == 0
     stored = Evaluation.from_json((Path(run) / "evaluation" / "test.json").read_text())
     assert (stored.clips, stored.step) == (16, 3)
 
@@ -285,7 +285,7 @@ def test_command_evaluates_the_checkpoint_it_is_given(run: str) -> None:
 def test_a_limited_evaluation_leaves_the_full_one_alone(run: str) -> None:
     folder = Path(run) / "evaluation"
     for limit in ("16", "10"):
-        assert main([run, "--limit", limit]) == 0
+        assert main(["evaluate", run, "--limit", limit]) == 0
     assert (
         Evaluation.from_json((folder / "val.json").read_text()).clips == 16
     )  # there are no more: that is no limit
@@ -294,7 +294,7 @@ def test_a_limited_evaluation_leaves_the_full_one_alone(run: str) -> None:
 
 def test_runs_may_lie_below_a_folder_that_is_called_checkpoints(tmp_path: Path, tiny_set: str) -> None:
     run = save_run(tmp_path / "checkpoints" / "run", tiny_set)
-    assert main([run, "--limit", "1"]) == 0
+    assert main(["evaluate", run, "--limit", "1"]) == 0
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoints"]
     assert (Path(run) / "evaluation" / "val-first-1.json").exists()
 
@@ -304,7 +304,7 @@ def test_other_sets_of_one_last_folder_are_kept_apart(run: str, tmp_path: Path) 
     for place in ("a", "b"):
         other = str(tmp_path / place / "set")
         build("sprites", Sprites(size=16, frames=4, objects=1), other, {"val": 1}, seed=0)
-        assert main([run, "--data", other]) == 0
+        assert main(["evaluate", run, "--data", other]) == 0
         (found,) = (Path(run) / "evaluation").glob("set-*-val.json")
         assert Evaluation.from_json(found.read_text()).data == other
         names.add(found.name)
@@ -318,7 +318,7 @@ def test_runs_of_different_sets_have_a_grid_with_gaps(
     other = str(tmp_path / "three")
     build("sprites", Sprites(size=16, frames=5, objects=3), other, {"val": 2}, seed=0)
     second, plot = save_run(tmp_path / "second", other), tmp_path / "plots" / "grid.png"
-    assert main([run, second, "--limit", "2", "--plot", str(plot)]) == 0
+    assert main(["evaluate", run, second, "--limit", "2", "--plot", str(plot)]) == 0
     grid = capsys.readouterr().out.splitlines()
     start = next(n for n, line in enumerate(grid) if line.startswith("psnr  "))
     assert grid[start].split()[1:] == ["K_d=2", tiny_set, "K_d=3", other]
@@ -340,7 +340,9 @@ def test_command_prints_the_grid_of_checkpoints_and_sets(
     build("sprites", Sprites(size=16, frames=4, objects=3), other, {"val": 4}, seed=0)
     checkpoints = [f"{run}/checkpoints/step-{step:08d}" for step in (3, 7)]
     plot = tmp_path / "grid.png"
-    assert main([*checkpoints, "--data", tiny_set, other, "--limit", "4", "--plot", str(plot)]) == 0
+    assert (
+        main(["evaluate", *checkpoints, "--data", tiny_set, other, "--limit", "4", "--plot", str(plot)]) == 0
+    )
     printed = capsys.readouterr().out
     assert f"K_d=2 {tiny_set}" in printed
     assert f"K_d=3 {other}" in printed
@@ -361,7 +363,7 @@ def test_command_prints_the_grid_of_checkpoints_and_sets(
 )
 def test_mistakes_of_the_user_are_named(run: str, arguments: list[str], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        main([run, *arguments])
+        main(["evaluate", run, *arguments])
 
 
 def test_counts_and_columns() -> None:

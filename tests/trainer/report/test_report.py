@@ -18,8 +18,8 @@ from data_shards.storage.place import open_store
 from data_shards.writer import build
 from tests.conftest import require
 from tests.saved_run import save_run
+from trainer.__main__ import main
 from trainer.checkpoints.load import load_model
-from trainer.commands.report import main
 from trainer.evaluation.result import Curve, Evaluation
 from trainer.evaluation.stored import stored_evaluation
 from trainer.journal import stored_lines
@@ -98,7 +98,7 @@ def run(tmp_path_factory: pytest.TempPathFactory, tiny_set: str) -> str:
 @pytest.fixture(scope="module")
 def page_file(run: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("pictures")
-    assert main([run, "--clips", "3", "--limit", "8", "--pictures", str(folder)]) == 0
+    assert main(["report", run, "--clips", "3", "--limit", "8", "--pictures", str(folder)]) == 0
     assert len(list(folder.glob("*.gif"))) == 3
     return Path(run) / "report.html"
 
@@ -162,7 +162,7 @@ def test_report_reuses_the_evaluation_of_the_same_checkpoint_only(
         assert stored_evaluation(open_store(run), loaded, tiny_set, "val", 8) is None
     (folder / "val-first-8.json").write_text(marked.to_json())
     out = tmp_path / "new" / "page.html"
-    main([run, "--clips", "1", "--limit", "8", "--out", str(out)])
+    main(["report", run, "--clips", "1", "--limit", "8", "--out", str(out)])
     assert "of the marked split" in out.read_text()
 
 
@@ -174,7 +174,7 @@ def test_report_of_video_without_truth(tmp_path: Path, capsys: pytest.CaptureFix
     run = save_run(tmp_path / "run", data)
     (tmp_path / "run" / "metrics.jsonl").unlink()
     out = tmp_path / "page.html"
-    assert main([run, "--clips", "2", "--out", str(out)]) == 0
+    assert main(["report", run, "--clips", "2", "--out", str(out)]) == 0
     assert f"report: {out}" in capsys.readouterr().out
     page = check_page(out.read_text())
     words = " ".join(page.words)
@@ -191,7 +191,7 @@ def test_clips_of_two_frames_have_a_page_without_an_animation(tmp_path: Path) ->
     data = str(tmp_path / "set")
     build("sprites", Sprites(size=16, frames=2, objects=2), data, {"val": 2}, seed=0)
     run = save_run(tmp_path / "checkpoints" / "run", data, lines=40)
-    assert main([run, "--clips", "1", "--pictures", str(tmp_path / "pictures")]) == 0
+    assert main(["report", run, "--clips", "1", "--pictures", str(tmp_path / "pictures")]) == 0
     assert [path.suffix for path in (tmp_path / "pictures").iterdir()] == [".png"]
     page = check_page((tmp_path / "checkpoints" / "run" / "report.html").read_text())
     assert not any("image/gif" in str(a["src"]) for a in page.named("img"))
@@ -201,16 +201,16 @@ def test_clips_of_two_frames_have_a_page_without_an_animation(tmp_path: Path) ->
 
 def test_user_is_told_what_is_wrong(run: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="--clips: got 0, must be at least 1"):
-        main([run, "--clips", "0"])
+        main(["report", run, "--clips", "0"])
     with pytest.raises(ValueError, match="--limit: got 0, must be at least 1"):
-        main([run, "--limit", "0"])
+        main(["report", run, "--limit", "0"])
     for option in ("out", "pictures"):
         with pytest.raises(ValueError, match=f"--{option}: /dev/null is no folder"):
-            main([str(tmp_path / "nothing"), f"--{option}", "/dev/null/page.html"])
+            main(["report", str(tmp_path / "nothing"), f"--{option}", "/dev/null/page.html"])
     with pytest.raises(ValueError, match="split 'holdout' must be one of"):
-        main([run, "--split", "holdout"])
+        main(["report", run, "--split", "holdout"])
     with pytest.raises(ValueError, match="no complete checkpoint"):
-        main([str(tmp_path / "nothing")])
+        main(["report", str(tmp_path / "nothing")])
 
 
 def test_page_escapes_what_comes_from_outside() -> None:
