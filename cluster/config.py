@@ -11,13 +11,19 @@ class ScalingConfig(Frozen):
     """How many workers, and what each of them gets. `num_workers` = [min, max] lets the group shrink and grow."""
 
     num_workers: int | tuple[int, int] = 1
+    """Processes that train, each a rank: a number, or [min, max] where the group may shrink and grow."""
     use_gpu: bool = False
-    # Of a worker; None = its share of the cores of an embedded Ray, 1 on a cluster.
+    """One GPU for each worker."""
     cpus: int | None = Field(default=None, ge=1)
-    resources: dict[str, float] = Field(default_factory=dict)  # a worker, beyond CPU and GPU
+    """Cores of a worker; null = its share of those of an embedded Ray, 1 on a cluster."""
+    resources: dict[str, float] = Field(default_factory=dict)
+    """What Ray sets aside for a worker beyond CPU and GPU: {"name": amount}."""
     placement: Literal["PACK", "SPREAD", "STRICT_PACK", "STRICT_SPREAD"] = "PACK"
-    resize_s: float = Field(default=60, gt=0)  # an elastic group looks for more machines this often
-    max_failures: int = Field(default=3, ge=0)  # starts again from the newest checkpoint, this often
+    """Workers on few machines or on many; strict = or not at all."""
+    resize_s: float = Field(default=60, gt=0)
+    """Seconds between two looks of an elastic group for more machines."""
+    max_failures: int = Field(default=3, ge=0)
+    """Times that the run starts again from the newest checkpoint after a failure."""
 
     @property
     def least(self) -> int:
@@ -48,24 +54,27 @@ class ScalingConfig(Frozen):
 class RayConfig(Frozen):
     """Which Ray, and how it is started where it is embedded."""
 
-    address: str | None = None  # None = RAY_ADDRESS, or else a Ray of our own on this machine
-    # For all workers to be there, at first and after a failure.
+    address: str | None = None
+    """Of a Ray cluster, host:port or auto; null = RAY_ADDRESS, or else a Ray of our own on this machine."""
     start_timeout_s: float = Field(default=300, gt=0)
-    # Embedded only; the data does not pass through it.
+    """Seconds for all workers to be there, at first and after a failure."""
     object_store_bytes: int = Field(default=80 * 2**20, ge=80 * 2**20)
-    # Serve Prometheus the targets of all hosts at this port of the driver.
+    """Size of an embedded Ray's object store; the data does not pass through it."""
     discovery_port: int | None = Field(default=None, ge=0, le=65535)
-    # Address of the driver to serve them at, 0.0.0.0 = all of its addresses; None = monitoring.host, which on several
-    # hosts must be 0.0.0.0, for it is that of every worker.
+    """Port of the driver at which Prometheus is served the targets of all hosts; 0 = any free port, null = none."""
     discovery_host: str | None = None
-    verbose: bool = False  # show everything that Ray and the workers print
+    """Address of the driver to serve them at; 0.0.0.0 = all of its addresses, null = monitoring.host."""
+    verbose: bool = False
+    """Show everything that Ray and the workers print."""
 
 
 class ClusterConfig(RunConfig):
     """One training run on a Ray cluster."""
 
     scaling: ScalingConfig = ScalingConfig()
+    """How many workers, and what each of them gets."""
     ray: RayConfig = RayConfig()
+    """Which Ray, and how it is started where it is embedded."""
 
     def check(self) -> None:
         """Raises ValueError where the global batch cannot be shared out among every allowed number of workers."""

@@ -7,33 +7,37 @@ from data_shards.storage.place import check_url, without_slash
 
 @dataclass(frozen=True)
 class DataConfig:
-    """Where clips come from and how they are read. Only `streams` and `block` change the order.
-
-    Args:
-        url: of the data set.
-        workers: loader processes of each rank; 0 reads in the training process.
-        streams: places of the set that are read at the same time; None = the least multiple of the batch size from 64
-            on. With any other number, ranks share streams, and each of them reads the whole of what they share.
-        block: neighbouring samples that are shuffled among themselves; about streams * block samples mix, and all
-            ranks together hold about as many.
-        ahead: steps whose bytes are fetched ahead, and held.
-        threads: fetches at the same time, of each process.
-        extent_bytes: of one fetch, about.
-        deadline: seconds for which a store that does not answer is asked again.
-        damage: what to do about a damaged sample: "error", or "replace" by the next whole one of its shard (counted).
-        start_method: of loader processes. "fork" starts faster, but is unsafe beside the threads of Ray and CUDA.
-    """
+    """Where clips come from and how they are read. Only `streams` and `block` change the order."""
 
     url: str
+    """Of the data set: a folder or s3://bucket/prefix."""
     workers: int = 0
+    """Loader processes of each rank; 0 reads in the training process."""
     streams: int | None = None
+    """Places of the set that are read at the same time; null = the least multiple of the batch size from 64 on.
+
+    With any other number, ranks share streams, and each of them reads the whole of what they share.
+    """
     block: int = 16
+    """Neighbouring samples that are shuffled among themselves.
+
+    About streams * block samples mix, and all ranks together hold about as many.
+    """
     ahead: int = 8
+    """Steps whose bytes are fetched ahead, and held."""
     threads: int = 4
+    """Fetches at the same time, of each process."""
     extent_bytes: int = 1 << 20
+    """Bytes of one fetch, about."""
     deadline: float = 600.0
+    """Seconds for which a store that does not answer is asked again."""
     damage: str = "error"
+    """What to do about a damaged sample: error, or replace by the next whole one of its shard (counted)."""
     start_method: str = "forkserver"
+    """Of loader processes: forkserver, spawn or fork.
+
+    fork starts faster, but is unsafe beside the threads of Ray and CUDA.
+    """
 
     def __post_init__(self) -> None:
         check_url(self.url)

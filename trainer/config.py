@@ -60,62 +60,88 @@ class BatchConfig(Frozen):
     """
 
     size: int = Field(32, ge=1)
+    """Clips of a step, over all workers."""
     micro: int | None = Field(None, ge=1)
+    """Clips that a worker does at once; null = its whole share."""
 
 
 class OptimConfig(Frozen):
     """Optimiser and its schedule; `lr` is multiplied by warm-up and decay, both functions of the step."""
 
     name: Literal["rmsprop", "rmsprop-tf", "adam", "sgd"] = "rmsprop"
+    """The optimiser; rmsprop-tf has TensorFlow's semantics, rmsprop torch's."""
     lr: float = Field(1e-3, gt=0)
-    alpha: float = Field(0.99, ge=0, lt=1)  # decay of the squared gradient (RMSprop)
-    momentum: float = Field(0.0, ge=0, lt=1)  # RMSprop, SGD
-    betas: tuple[float, float] = (0.9, 0.999)  # Adam
+    """Learning rate."""
+    alpha: float = Field(0.99, ge=0, lt=1)
+    """RMSprop: decay of the mean squared gradient."""
+    momentum: float = Field(0.0, ge=0, lt=1)
+    """RMSprop, SGD: share of the last update that is kept."""
+    betas: tuple[float, float] = (0.9, 0.999)
+    """Adam: decay of the mean gradient and of its square."""
     eps: float = Field(1e-8, gt=0)
-    weight_decay: float = Field(
-        0.0, ge=0
-    )  # L2 added to the gradient: 2 * lambda of the papers' lambda * |w|^2
-    clip_norm: float = Field(0.0, ge=0)  # of the whole gradient; 0 = off
-    clip_value: float = Field(0.0, ge=0)  # of each element; 0 = off
+    """RMSprop, Adam: keeps the division by the root of the squared gradient finite."""
+    weight_decay: float = Field(0.0, ge=0)
+    """L2 added to the gradient: 2 * lambda of the papers' lambda * |w|^2."""
+    clip_norm: float = Field(0.0, ge=0)
+    """Greatest norm of the whole gradient; 0 = off."""
+    clip_value: float = Field(0.0, ge=0)
+    """Greatest absolute value of each element of the gradient; 0 = off."""
     warmup_steps: int = Field(0, ge=0)
+    """Optimiser steps in which the learning rate rises to lr."""
     decay: Literal["constant", "exponential", "cosine"] = "constant"
-    decay_factor: float = Field(0.9, gt=0, le=1)  # exponential: lr *= factor every decay_steps
+    """What becomes of the learning rate after the warm-up."""
+    decay_factor: float = Field(0.9, gt=0, le=1)
+    """Exponential decay: lr *= factor every decay_steps."""
     decay_steps: int = Field(1, ge=1)
-    final_fraction: float = Field(0.0, ge=0, le=1)  # cosine: where it ends, as a share of lr
+    """Exponential decay: optimiser steps between two factors."""
+    final_fraction: float = Field(0.0, ge=0, le=1)
+    """Cosine decay: where it ends, as a share of lr."""
 
 
 class EngineConfig(Frozen):
     """How a step is executed. `precision` bf16 is autocast: weights and optimiser stay fp32."""
 
     zero_stage: int = Field(0, ge=0, le=3)
+    """What DeepSpeed shards over workers: 0 nothing, 1 optimiser, 2 gradients too, 3 weights too."""
     precision: Literal["fp32", "bf16"] = "fp32"
-    threads: int | None = Field(None, ge=1)  # CPU threads a process; None = torch's choice
-    hash_steps: int = Field(100, ge=0)  # compare the weights of all ranks this often; 0 = never
+    """Numbers that convolutions and products are computed in."""
+    threads: int | None = Field(None, ge=1)
+    """CPU threads of a process; null = torch's choice."""
+    hash_steps: int = Field(100, ge=0)
+    """Optimiser steps between two comparisons of the weights of all ranks; 0 = never."""
 
 
 class CheckpointConfig(Frozen):
     """When to save and how many to keep. The last step is always saved."""
 
     steps: int = Field(500, ge=1)
+    """Optimiser steps between two checkpoints."""
     keep: int = Field(2, ge=1)
-    deadline_s: float = Field(600, gt=0)  # for the parts of all ranks to reach storage
+    """Newest checkpoints that stay."""
+    deadline_s: float = Field(600, gt=0)
+    """Seconds for the parts of all ranks to reach storage."""
 
 
 class EvaluationConfig(Frozen):
     """Scoring during training; `python -m trainer evaluate` scores any checkpoint afterwards."""
 
-    steps: int = Field(0, ge=0)  # 0 = never during training
+    steps: int = Field(0, ge=0)
+    """Optimiser steps between two evaluations; 0 = never during training."""
     split: str = "val"
-    clips: int | None = Field(200, ge=1)  # None = all
+    """Of the data set."""
+    clips: int | None = Field(200, ge=1)
+    """The first so many of the split; null = all."""
 
 
 class MonitoringConfig(Frozen):
-    """Prometheus. Rank r listens on port + r (0 = any free port, None = nothing is served)."""
+    """What Prometheus is served."""
 
     port: int | None = Field(0, ge=0, le=65000)
+    """Rank r listens on port + r; 0 = any free port, null = nothing is served."""
     host: str = "127.0.0.1"
-    # Folder for Prometheus' file discovery, or URL of a TargetServer; None = <output>/targets when local.
+    """Address that each worker listens at; on several hosts it must be 0.0.0.0."""
     targets: str | None = None
+    """Folder for Prometheus' file discovery, or URL of a TargetServer; null = targets/ in the run's local folder."""
 
     @field_validator("targets")
     @classmethod
@@ -129,18 +155,31 @@ class RunConfig(Frozen):
     """One training run."""
 
     recipe: str = ""
+    """The recipe that the run started from, for the record."""
     model: Annotated[SkipValidation[ModelConfig], BeforeValidator(model_from), PlainSerializer(model_to)]
+    """What is trained: a name, or a name with its fields."""
     data: DataConfig
+    """Where clips come from and how they are read."""
     batch: BatchConfig = BatchConfig()
+    """The global batch."""
     optim: OptimConfig = OptimConfig()
+    """Optimiser and its schedule."""
     engine: EngineConfig = EngineConfig()
+    """How a step is executed."""
     checkpoint: CheckpointConfig = CheckpointConfig()
+    """When to save and how many to keep."""
     evaluation: EvaluationConfig = EvaluationConfig()
+    """Scoring during training."""
     monitoring: MonitoringConfig = MonitoringConfig()
-    output: str = "runs/latest"  # the run's folder: a path or s3://bucket/prefix
-    steps: int = Field(10_000, ge=1)  # optimiser steps
+    """What Prometheus is served."""
+    output: str = "runs/latest"
+    """The run's folder: a path or s3://bucket/prefix."""
+    steps: int = Field(10_000, ge=1)
+    """Optimiser steps."""
     log_steps: int = Field(20, ge=1)
+    """Optimiser steps between two lines of metrics."""
     seed: int = Field(0, ge=0)
+    """Of weights, order of clips and random draws."""
 
     def digest(self) -> str:
         """Twelve hexadecimal digits over all fields: equal configs, equal digests."""
