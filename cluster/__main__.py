@@ -6,6 +6,7 @@ Exit codes: 0 done, 2 the user's mistake (one sentence on stderr), 1 anything el
 import argparse
 import sys
 from collections.abc import Callable
+from contextlib import closing
 
 from data_shards.exits import exit_code
 
@@ -24,7 +25,9 @@ def train(argv: list[str]) -> int:
     """Train on the workers of a Ray cluster."""
     parser = argparse.ArgumentParser(prog="python -m cluster train", description=train.__doc__)
     from cluster.config import ClusterConfig
-    from cluster.machines import connected, discovery, interruptible
+    from cluster.machines import connected, discovery
+    from cluster.progress import Progress
+    from cluster.stop import by_signals, interruptible
     from trainer import overrides
 
     overrides.add_arguments(parser)
@@ -36,12 +39,20 @@ def train(argv: list[str]) -> int:
     config = overrides.from_arguments(given, ClusterConfig, more)
     config.check()
     with interruptible(), discovery(config) as targets, connected(config) as embedded:
-        from cluster import training  # after Ray's settings, which `import ray` reads
+        from cluster import driver, training  # after Ray's settings, which `import ray` reads
         from monitoring.run_state import RunState
 
         try:
-            state = training.train(config, embedded=embedded, targets=targets)
-        except training.Refused as error:  # the worker's words; a trace of this process tells nothing
+            with closing(Progress(config.steps)) as progress, by_signals(progress.say) as stop:
+                state = training.train(
+                    config,
+                    embedded=embedded,
+                    targets=targets,
+                    report=progress.line,
+                    say=progress.say,
+                    stop=stop,
+                )
+        except driver.Refused as error:  # the worker's words; a trace of this process tells nothing
             print(f"error: {error}", file=sys.stderr)
             return 1
     return 130 if state is RunState.INTERRUPTED else 0

@@ -5,8 +5,6 @@ import signal
 import socket
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
-from types import FrameType
-from typing import NoReturn
 
 import psutil
 
@@ -56,8 +54,9 @@ def connected(config: ClusterConfig) -> Iterator[bool]:
     # More workers than cores are slow, but a laptop may rehearse them.
     cpus = max(cores(), scaling.most * worker_cpus(scaling, embedded=True))
     try:
+        heeding = signal.getsignal(signal.SIGTERM)
         ray.init(**ray_settings.init_arguments(config.ray, address, cpus))
-        signal.signal(signal.SIGTERM, _interrupt)  # Ray has put a handler of its own there
+        signal.signal(signal.SIGTERM, heeding)  # Ray has put a handler of its own there
         yield embedded
     except (ConnectionError, ray.exceptions.RayError) as error:
         if ray.is_initialized():
@@ -72,20 +71,6 @@ def connected(config: ClusterConfig) -> Iterator[bool]:
         for process in psutil.wait_procs(started, _GONE_S)[1]:
             with suppress(psutil.NoSuchProcess):
                 process.kill()
-
-
-@contextmanager
-def interruptible() -> Iterator[None]:
-    """Within the context, SIGTERM ends this process as Ctrl-C does, with what has to be tidied up."""
-    previous = signal.signal(signal.SIGTERM, _interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, previous)
-
-
-def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
-    raise KeyboardInterrupt
 
 
 @contextmanager

@@ -1,25 +1,12 @@
 import logging
 import time
-from typing import Any
 
 import pytest
 import ray
 from ray.train.v2._internal.exceptions import WorkerHealthCheckFailedError
 
 from cluster.board import Board, Losses, Message, Notices, Stopping, Throttle, cause
-
-
-class Remote:
-    """Calls a board in this process as Ray's handle would: `board.method.remote(...)`."""
-
-    def __init__(self, board: Board) -> None:
-        for name in ("tell", "take", "stop", "stopping"):
-            setattr(self, name, _Method(getattr(board, name)))
-
-
-class _Method:
-    def __init__(self, call: Any) -> None:
-        self.remote = call
+from tests.remote_board import Remote
 
 
 @pytest.fixture

@@ -1,0 +1,53 @@
+"""work(): trainer's loop on one worker of a Ray cluster, with a board to the driver."""
+
+import logging
+import os
+from dataclasses import dataclass
+from typing import Any
+
+import ray
+import ray.train
+
+from cluster.board import Message, Notices, Stopping, Throttle
+from data_shards.storage.store import StorageError
+from monitoring.run_state import RunState
+from trainer.config import RunConfig
+
+_OURS = ("cluster", "trainer", "data_shards", "monitoring")
+_MISTAKES = (ValueError, StorageError, FileExistsError)
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """What each worker is given. `folder` is where relative paths begin, None = where Ray put the worker."""
+
+    config: RunConfig
+    board: Any
+    folder: str | None
+
+
+def work(assignment: dict[str, Assignment]) -> RunState:
+    """One worker: trainer's loop. An error that another start would repeat is left on the board first."""
+    from trainer import loop  # here, because it imports DeepSpeed, which the driver has no use for
+
+    mine = assignment["assignment"]
+    rank = ray.train.get_context().get_world_rank()
+    if mine.folder is not None:
+        os.chdir(mine.folder)
+    notices = Notices(mine.board, rank)
+    for name in _OURS:
+        logging.getLogger(name).addHandler(notices)
+    mine.board.tell.remote(Message("started", {rank: os.getpid()}))
+    stopping = Stopping(mine.board) if rank == 0 else None
+    report = Throttle(mine.board)
+    try:
+        return loop.train(mine.config, report=report, stopping=stopping).state
+    except (*_MISTAKES, FloatingPointError) as error:
+        code = 2 if isinstance(error, _MISTAKES) else 1
+        # Wait: this process may be ended as soon as the error is raised.
+        ray.get(mine.board.tell.remote(Message("refused", (code, str(error)))), timeout=10)
+        raise
+    finally:
+        report.flush()
+        if stopping:
+            stopping.close()
