@@ -26,9 +26,9 @@ def train(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m cluster train", description=train.__doc__)
     from cluster.config import ClusterConfig
     from cluster.machines import connected, discovery
-    from cluster.progress import Progress
     from cluster.stop import by_signals, interruptible
     from trainer import overrides
+    from trainer.progress import Progress
 
     overrides.add_arguments(parser)
     parser.add_argument(

@@ -1,15 +1,13 @@
-"""The run's own record: metrics.jsonl, TensorBoard events, the progress shown to a person or a log."""
+"""The run's own record: metrics.jsonl and TensorBoard events."""
 
 import hashlib
 import json
 import logging
-import sys
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from tensorboardX import SummaryWriter
-from tqdm import tqdm
 
 from data_shards.storage.place import check_url, open_store
 from data_shards.storage.store import NotFound, Store
@@ -29,10 +27,9 @@ class Journal:
     Args:
         run: URL of the run.
         start: the step that training (re)starts from; later lines, from work that was lost, are dropped.
-        steps: the last step, for the progress bar.
     """
 
-    def __init__(self, run: str, start: int, steps: int) -> None:
+    def __init__(self, run: str, start: int) -> None:
         self._remote = bool(check_url(run)[0])
         self.folder = local_folder(run)
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -50,8 +47,6 @@ class Journal:
         self._thread = ThreadPoolExecutor(1, "journal")
         self._upload: Future[None] | None = None
         self._sizes: dict[str, int] = {}  # of what was uploaded; the files only grow
-        # A bar on a terminal; elsewhere (a log, Ray's streams) a bar is noise and one JSON line tells more.
-        self._bar = tqdm(total=steps, initial=start, unit="step") if sys.stdout.isatty() else None
 
     def write(self, line: dict[str, Any]) -> None:
         """Record one interval: `step`, `time`, `loss`, `terms` and more."""
@@ -62,11 +57,6 @@ class Journal:
         scalars |= {f"scores/{k}": v for k, v in line.get("scores", {}).items()}
         for name, value in scalars.items():
             self._events.add_scalar(name, value, line["step"])
-        if self._bar is None:
-            print(json.dumps(line), flush=True)
-        elif "loss" in line:
-            self._bar.update(line["step"] - self._bar.n)
-            self._bar.set_postfix(loss=f"{line['loss']:.4g}", refresh=False)
 
     def publish(self) -> None:
         """Upload what is new of a run that lies on object storage, beside the steps that follow."""
@@ -75,11 +65,9 @@ class Journal:
             self._upload = self._thread.submit(self._put)
 
     def close(self) -> None:
-        """Flush, publish, release the terminal. Waits for the uploads, which give up by themselves."""
+        """Flush and publish. Waits for the uploads, which give up by themselves."""
         try:
             self._events.close()
-            if self._bar is not None:
-                self._bar.close()
             self.publish()
             self._thread.shutdown()
         finally:

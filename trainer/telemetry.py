@@ -1,4 +1,4 @@
-"""What a run tells the world: Prometheus series, metrics.jsonl, the state it is in."""
+"""What a run tells the world: Prometheus series, metrics.jsonl, its progress, the state it is in."""
 
 import logging
 import resource
@@ -17,6 +17,7 @@ from monitoring.run_state import RunState, Timeline
 from trainer.config import RunConfig
 from trainer.journal import Journal, local_folder, run_name
 from trainer.process_group import ProcessGroup
+from trainer.progress import Progress
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +36,7 @@ SLOT_METRICS = {
 
 
 class Telemetry:
-    """One rank's exporter and, on rank 0, the journal; knows the state of the run and where its time went.
+    """One rank's exporter and, on rank 0, journal and progress; knows the state of the run and where its time went.
 
     Args:
         config: the run.
@@ -49,6 +50,7 @@ class Telemetry:
         self._config, self._group, self.timeline = config, group, timeline
         self._report = report
         self._journal: Journal | None = None
+        self._progress: Progress | None = None
         self._told = Counters()
         monitoring = config.monitoring
         port = monitoring.port + group.rank if monitoring.port else monitoring.port
@@ -65,7 +67,8 @@ class Telemetry:
             # A checkpoint cannot count: it knows nothing of starts that were killed before they saved.
             store.put(f"{STARTS}/{time.time_ns()}", str(start).encode())
             self.observe("commonfate_restarts", len(store.list(f"{STARTS}/")) - 1)
-            self._journal = Journal(self._config.output, start, self._config.steps)
+            self._journal = Journal(self._config.output, start)
+            self._progress = Progress(self._config.steps, start)
         self.enter(RunState.TRAINING)
 
     def enter(self, state: RunState) -> None:
@@ -135,7 +138,9 @@ class Telemetry:
             self.observe("commonfate_checkpoint_bytes", size)
 
     def close(self) -> None:
-        """Close the journal and stop serving. What fails here only warns: how the run ended is already known."""
+        """Stop showing, recording and serving. What fails here only warns: how the run ended is already known."""
+        if self._progress:
+            self._progress.close()
         try:
             if self._journal:
                 self._journal.close()
@@ -145,8 +150,9 @@ class Telemetry:
             self._exporter.close()
 
     def _write(self, line: dict[str, Any]) -> None:
-        if self._journal:
+        if self._journal and self._progress:
             self._journal.write(line)
+            self._progress.line(line)
             if self._report:
                 self._report(line)
 

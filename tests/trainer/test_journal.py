@@ -65,7 +65,7 @@ def test_no_step_waits_for_an_upload_and_one_is_pending_at_most(
     uploads: list[None] = []
     put = Journal._put
     monkeypatch.setattr(Journal, "_put", lambda self: (uploads.append(None), put(self)))
-    writing = Journal(RUN, 0, 9)
+    writing = Journal(RUN, 0)
     bucket.open.clear()
     writing.write(line(1))
     writing.publish()
@@ -82,7 +82,7 @@ def test_no_step_waits_for_an_upload_and_one_is_pending_at_most(
 
 
 def test_only_lines_and_events_are_uploaded_and_only_what_grew(bucket: Bucket) -> None:
-    writing = Journal(RUN, 0, 9)
+    writing = Journal(RUN, 0)
     (local_folder(RUN) / "targets").mkdir()
     (local_folder(RUN) / "targets" / "run-rank-0.json").write_text("[]")
     writing.write(line(1))
@@ -90,7 +90,7 @@ def test_only_lines_and_events_are_uploaded_and_only_what_grew(bucket: Bucket) -
     (events,) = (local_folder(RUN) / "events").iterdir()
     assert sorted(bucket.list()) == [f"events/{events.name}", "metrics.jsonl"]
     assert bucket.read(f"events/{events.name}") == events.read_bytes()
-    again = Journal(RUN, 1, 9)
+    again = Journal(RUN, 1)
     again.publish()
     wait(lambda: again._upload is not None and again._upload.done())
     bucket.uploads.clear()
@@ -105,7 +105,7 @@ def test_only_lines_and_events_are_uploaded_and_only_what_grew(bucket: Bucket) -
 def test_an_upload_that_fails_warns_and_is_tried_again(
     bucket: Bucket, caplog: pytest.LogCaptureFixture
 ) -> None:
-    writing = Journal(RUN, 0, 9)
+    writing = Journal(RUN, 0)
     writing.write(line(1))
     bucket.refusals = 1
     writing.publish()
@@ -120,29 +120,29 @@ def test_an_upload_that_fails_warns_and_is_tried_again(
     writing.close()  # for good: the run has ended as it has
     assert steps(bucket.read("metrics.jsonl")) == [1]
     assert len([record for record in caplog.records if record.levelname == "WARNING"]) == 2
-    again = Journal(RUN, 2, 9)  # which uploads what the store lacks
+    again = Journal(RUN, 2)  # which uploads what the store lacks
     bucket.refusals = 0
     again.close()
     assert steps(bucket.read("metrics.jsonl")) == [1, 2]
 
 
 def test_lines_of_the_store_win_over_those_of_a_machine_that_fell_behind(bucket: Bucket) -> None:
-    Journal(RUN, 0, 9).close()
+    Journal(RUN, 0).close()
     here = local_folder(RUN) / "metrics.jsonl"
     here.write_text('{"step": 1, "loss": 7.0}\n{"step": 2, "loss": 7.0}\n{"step": 3, "loss": 7.0}\n')
     bucket.put("metrics.jsonl", b'{"step": 1, "loss": 8.0}\n{"step": 2, "loss": 8.0}\n{"st')
-    Journal(RUN, 2, 9).close()
+    Journal(RUN, 2).close()
     assert here.read_text() == '{"step": 1, "loss": 8.0}\n{"step": 2, "loss": 8.0}\n'
 
 
 def test_events_of_lost_work_are_purged(tmp_path: Path) -> None:
-    writing = Journal(str(tmp_path), 0, 9)
+    writing = Journal(str(tmp_path), 0)
     writing.write(line(1))
     writing.close()
     (first,) = (tmp_path / "events").iterdir()
     assert purged(first) == []
     time.sleep(1.1)  # a file of events is named by its second
-    Journal(str(tmp_path), 4, 9).close()
+    Journal(str(tmp_path), 4).close()
     (second,) = set((tmp_path / "events").iterdir()) - {first}
     assert purged(second) == [5]
 
@@ -162,7 +162,7 @@ def purged(events: Path) -> list[int]:
 def test_a_start_that_is_killed_leaves_the_lines_as_they_were(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first = Journal(str(tmp_path), 0, 10)
+    first = Journal(str(tmp_path), 0)
     for number in range(1, 6):
         first.write(line(number))
     first.close()
@@ -175,7 +175,7 @@ def test_a_start_that_is_killed_leaves_the_lines_as_they_were(
     with monkeypatch.context() as patch:
         patch.setattr(Path, "write_text", killed)
         with pytest.raises(KeyboardInterrupt):
-            Journal(str(tmp_path), 3, 10)
+            Journal(str(tmp_path), 3)
     assert (tmp_path / "metrics.jsonl").read_bytes() == before
-    Journal(str(tmp_path), 3, 10).close()
+    Journal(str(tmp_path), 3).close()
     assert steps((tmp_path / "metrics.jsonl").read_bytes()) == [1, 2, 3]

@@ -117,13 +117,13 @@ def test_micro_batches_and_limits_keep_the_order() -> None:
 
 
 def test_the_journal_drops_lines_of_lost_work_and_half_lines(tmp_path: Path) -> None:
-    journal = Journal(str(tmp_path), 0, 10)
+    journal = Journal(str(tmp_path), 0)
     for step in (1, 2, 3):
         journal.write({"step": step, "loss": float(step), "terms": {"a": 0.5}})
     journal.close()
     with (tmp_path / "metrics.jsonl").open("a") as file:
         file.write('{"step": 4, "lo')
-    journal = Journal(str(tmp_path), 2, 10)
+    journal = Journal(str(tmp_path), 2)
     journal.write({"step": 3, "loss": 30.0, "terms": {}})
     journal.close()
     lines = [json.loads(text) for text in (tmp_path / "metrics.jsonl").read_text().splitlines()]
@@ -142,7 +142,7 @@ def test_a_file_url_is_one_folder_to_the_journal_and_to_the_store(tmp_path: Path
     for number, url in enumerate(
         (f"file://localhost{tmp_path}/a%20run", f"file://{tmp_path}/a%20run"), start=1
     ):
-        journal = Journal(url, 0, 10)
+        journal = Journal(url, 0)
         journal.write({"step": number, "loss": 1.0, "terms": {}})
         journal.close()
         assert json.loads(open_store(url).read("metrics.jsonl"))["step"] == number

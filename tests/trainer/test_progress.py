@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from cluster.progress import Progress
+from trainer.progress import Progress
 
 
 class Terminal(io.StringIO):
@@ -39,3 +39,15 @@ def test_a_terminal_gets_a_bar_that_also_goes_back(monkeypatch: pytest.MonkeyPat
     assert "loss=0.5" in err.getvalue()
     assert "worker lost" in err.getvalue()
     assert "{" not in out.getvalue()
+
+
+def test_a_start_that_is_known_is_shown_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    err = Terminal()
+    monkeypatch.setattr(sys, "stdout", Terminal())
+    monkeypatch.setattr(sys, "stderr", err)
+    progress = Progress(100, start=60)
+    assert "60/100" in err.getvalue()
+    progress.line({"step": 60, "scores": {"psnr": 20.0}})
+    progress.line({"step": 80, "loss": 0.5})
+    progress.close()
+    assert "80/100" in err.getvalue()
