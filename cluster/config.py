@@ -80,7 +80,7 @@ class ClusterConfig(RunConfig):
         """Raises ValueError where the global batch cannot be shared out among every allowed number of workers."""
         size, micro = self.batch.size, self.batch.micro or 1
         for workers in range(self.scaling.least, self.scaling.most + 1):
-            if size % (workers * micro):
+            if not self.batch.divides(workers):
                 raise ValueError(
                     f"field scaling.num_workers: batch.size {size} is no multiple of batch.micro x workers = "
                     f"{micro} x {workers}; change batch.size, batch.micro or scaling.num_workers"

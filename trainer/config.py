@@ -64,6 +64,24 @@ class BatchConfig(Frozen):
     micro: int | None = Field(None, ge=1)
     """Clips that a worker does at once; null = its whole share."""
 
+    def divides(self, workers: int) -> bool:
+        """Whether all of `workers` get equally many clips, in whole micro-batches."""
+        return self.size % (workers * (self.micro or 1)) == 0
+
+    def micro_of(self, workers: int) -> int:
+        """Clips per forward pass of each of `workers`.
+
+        Raises:
+            ValueError: the batch cannot be shared out among them evenly.
+        """
+        micro = self.micro or max(self.size // workers, 1)
+        if not self.divides(workers):
+            raise ValueError(
+                f"field batch.size: got {self.size}, needs a multiple of batch.micro x workers = {micro} x {workers}; "
+                f"set batch.size or batch.micro, or use another number of workers"
+            )
+        return micro
+
 
 class OptimConfig(Frozen):
     """Optimiser and its schedule; `lr` is multiplied by warm-up and decay, both functions of the step."""

@@ -42,18 +42,6 @@ def start_processes() -> ProcessGroup:
     return ProcessGroup(rank, world, local_rank, device)
 
 
-def micro_batch(config: RunConfig, world: int) -> int:
-    """Clips per forward pass. ValueError where the global batch cannot be shared out evenly."""
-    size = config.batch.size
-    micro = config.batch.micro or size // world
-    if micro == 0 or size % (micro * world):
-        raise ValueError(
-            f"field batch.size: got {size}, needs a multiple of batch.micro x workers = {max(micro, 1)} x {world}; "
-            f"set batch.size or batch.micro, or use another number of workers"
-        )
-    return micro
-
-
 def deepspeed_config(config: RunConfig, world: int, universal: bool = False) -> dict[str, Any]:
     """DeepSpeed's JSON of a run.
 
@@ -62,7 +50,7 @@ def deepspeed_config(config: RunConfig, world: int, universal: bool = False) -> 
         world: number of ranks.
         universal: load a Universal Checkpoint (written by another number of ranks).
     """
-    micro = micro_batch(config, world)
+    micro = config.batch.micro_of(world)
     return {
         "train_batch_size": config.batch.size,
         "train_micro_batch_size_per_gpu": micro,

@@ -27,7 +27,7 @@ from trainer.checkpoints.restore import changes, restore
 from trainer.checkpoints.saver import Saver
 from trainer.clock import Clock, Pace
 from trainer.config import RunConfig
-from trainer.engine import Engine, micro_batch, private_extensions, start_processes
+from trainer.engine import Engine, private_extensions, start_processes
 from trainer.evaluation.scoring import evaluate
 from trainer.flops import forward_flops, peak_flops
 from trainer.interruption import Interruption, at_once
@@ -89,7 +89,7 @@ def train(
         group = start_processes()
     with Interruption(stopping) as interruption:
         # First, for it refuses a batch that cannot be shared out before anything is built.
-        micro = micro_batch(config, group.world)
+        micro = config.batch.micro_of(group.world)
         found = newest(open_store(config.output))
         seed_draws(config.seed)
         model = config.model.build().to(group.device)
@@ -137,7 +137,7 @@ class Run:
         self.loader = Loader(
             config.data, "train", config.batch.size, slots, self.start, seed=config.seed, fields=fields
         )
-        self.micro = micro_batch(config, group.world)
+        self.micro = config.batch.micro_of(group.world)
         self.flops = self.peak = 0.0
         # Last: a start that is refused, or has nothing to do, leaves the config of the run that was there.
         if group.rank == 0 and self.start < config.steps:

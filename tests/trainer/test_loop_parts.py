@@ -19,7 +19,7 @@ from data_shards.storage.store import StorageError
 from model import MODELS
 from model.interface import Truth, Video
 from trainer.batch import limited, split_video, to_video
-from trainer.engine import deepspeed_config, micro_batch
+from trainer.engine import deepspeed_config
 from trainer.flops import forward_flops, peak_flops
 from trainer.interruption import Interruption, at_once
 from trainer.journal import Journal, local_folder, run_name
@@ -193,15 +193,15 @@ def test_exit_codes(error: BaseException, code: int, capsys: pytest.CaptureFixtu
 
 def test_the_batch_is_shared_out_or_refused() -> None:
     config = resolve("demo", ["batch.size=12", "batch.micro=2", "optim.clip_norm=0"])
-    assert micro_batch(config, 3) == 2
+    assert config.batch.micro_of(3) == 2
     tree = deepspeed_config(config, 3)
     assert (tree["gradient_accumulation_steps"], tree["train_micro_batch_size_per_gpu"]) == (2, 2)
     assert tree["gradient_clipping"] == 0.0  # DeepSpeed's default would be 1.0
     with pytest.raises(ValueError, match=r"field batch\.size: got 12, needs a multiple of"):
-        micro_batch(config, 4)
-    assert micro_batch(resolve("demo", ["batch.size=12"]), 4) == 3
+        config.batch.micro_of(4)
+    assert resolve("demo", ["batch.size=12"]).batch.micro_of(4) == 3
     with pytest.raises(ValueError, match=r"batch\.size"):
-        micro_batch(resolve("demo", ["batch.size=2"]), 4)
+        resolve("demo", ["batch.size=2"]).batch.micro_of(4)
 
 
 def test_flops_are_those_of_the_convolutions_and_leave_the_draws_alone() -> None:
