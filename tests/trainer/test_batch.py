@@ -9,7 +9,7 @@ import torch
 
 from data_shards.clip import BATCH_FIELDS, UNLABELLED, Batch
 from model.interface import Truth, Video
-from trainer.batch import first_frames, split_video, to_video
+from trainer.batch import first_frames, limited, split_video, to_video
 
 CPU = torch.device("cpu")
 SIZES = {"t": 5, "h": 4, "w": 6, "c": 3, "n": 2}
@@ -84,3 +84,37 @@ def test_there_are_no_more_frames_than_the_clips_have(count: int) -> None:
 def test_micro_batches_of_first_frames_keep_their_labels() -> None:
     parts = split_video(first_frames(to_video(full_batch(), CPU), 3), 1)
     assert [part.labels.shape for part in parts if part.labels is not None] == [(1, 3, 4, 6)] * 2
+
+
+def a_batch(clips: int) -> Batch:
+    rng = np.random.default_rng(0)
+    return Batch(
+        [str(i) for i in range(clips)],
+        rng.integers(0, 256, (clips, 2, 4, 5, 3), np.uint8),
+        amodal_masks=rng.integers(0, 256, (clips, 2, 1, 4, 5), np.uint8),
+        present=np.ones((clips, 1), np.int32),
+    )
+
+
+def test_video_has_the_frames_of_the_batch_between_0_and_1() -> None:
+    batch = a_batch(3)
+    video = to_video(batch, CPU)
+    assert video.frames.shape == (3, 2, 3, 4, 5)
+    assert video.frames[1, 1, 2, 3, 4].item() == pytest.approx(batch.frames[1, 1, 3, 4, 2] / 255)
+    assert video.truth is not None
+    assert video.truth.amodal_masks is not None
+    assert float(video.truth.amodal_masks.max()) <= 1
+    assert video.truth.visible_ids is None
+    assert to_video(Batch(["0"], batch.frames[:1]), CPU).truth is None
+
+
+def test_micro_batches_and_limits_keep_the_order() -> None:
+    video = to_video(a_batch(5), CPU)
+    assert [p.frames.shape[0] for p in split_video(video, 2)] == [2, 2, 1]
+    assert torch.equal(torch.cat([p.frames for p in split_video(video, 2)]), video.frames)
+    some = list(limited(iter([video, video, video]), 7))
+    assert [v.frames.shape[0] for v in some] == [5, 2]
+    assert some[1].truth is not None
+    assert some[1].truth.present is not None
+    assert some[1].truth.present.shape[0] == 2
+    assert [v.frames.shape[0] for v in limited(iter([video]), None)] == [5]

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from model.interface import ModelOutput, Video, VideoModel, Views
-from trainer.engine import Engine
+from trainer.engine import Engine, deepspeed_config
 from trainer.overrides import resolve
 from trainer.process_group import ProcessGroup
 
@@ -138,3 +138,16 @@ def test_the_precision_is_that_of_the_config(
     assert weights.dtype == torch.float32
     torch.testing.assert_close(weights, torch.full((2, 2), 1.0 - 0.25 * 2))
     engine.close()
+
+
+def test_the_batch_is_shared_out_or_refused() -> None:
+    config = resolve("demo", ["batch.size=12", "batch.micro=2", "optim.clip_norm=0"])
+    assert config.batch.micro_of(3) == 2
+    tree = deepspeed_config(config, 3)
+    assert (tree["gradient_accumulation_steps"], tree["train_micro_batch_size_per_gpu"]) == (2, 2)
+    assert tree["gradient_clipping"] == 0.0  # DeepSpeed's default would be 1.0
+    with pytest.raises(ValueError, match=r"field batch\.size: got 12, needs a multiple of"):
+        config.batch.micro_of(4)
+    assert resolve("demo", ["batch.size=12"]).batch.micro_of(4) == 3
+    with pytest.raises(ValueError, match=r"batch\.size"):
+        resolve("demo", ["batch.size=2"]).batch.micro_of(4)

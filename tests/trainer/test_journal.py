@@ -1,5 +1,6 @@
-"""The journal of a run in a bucket: uploads that no step waits for, that are tried again, and that end no run."""
+"""The journal: lines that outlast a kill, and uploads that no step waits for, that are tried again, and end no run."""
 
+import json
 import struct
 import threading
 import time
@@ -10,9 +11,10 @@ import pytest
 from tensorboardX.proto.event_pb2 import Event, SessionLog
 
 from data_shards.storage.folder import FolderStore
+from data_shards.storage.place import open_store
 from data_shards.storage.store import StorageError
 from trainer import journal
-from trainer.journal import Journal, local_folder
+from trainer.journal import Journal, local_folder, run_name
 
 RUN = "s3://bucket/run"
 
@@ -114,7 +116,10 @@ def test_an_upload_that_fails_warns_and_is_tried_again(
     assert str(local_folder(RUN)) in caplog.text
     assert not bucket.list()
     writing.publish()
-    wait(lambda: bool(bucket.list("metrics.jsonl")))
+    wait(
+        lambda: writing._upload is not None and writing._upload.done()
+    )  # the events too, not the lines alone
+    assert bucket.list("metrics.jsonl")
     writing.write(line(2))
     bucket.refusals = 100
     writing.close()  # for good: the run has ended as it has
@@ -179,3 +184,38 @@ def test_a_start_that_is_killed_leaves_the_lines_as_they_were(
     assert (tmp_path / "metrics.jsonl").read_bytes() == before
     Journal(str(tmp_path), 3).close()
     assert steps((tmp_path / "metrics.jsonl").read_bytes()) == [1, 2, 3]
+
+
+def test_the_journal_drops_lines_of_lost_work_and_half_lines(tmp_path: Path) -> None:
+    journal = Journal(str(tmp_path), 0)
+    for step in (1, 2, 3):
+        journal.write({"step": step, "loss": float(step), "terms": {"a": 0.5}})
+    journal.close()
+    with (tmp_path / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 4, "lo')
+    journal = Journal(str(tmp_path), 2)
+    journal.write({"step": 3, "loss": 30.0, "terms": {}})
+    journal.close()
+    lines = [json.loads(text) for text in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [(line["step"], line["loss"]) for line in lines] == [(1, 1.0), (2, 2.0), (3, 30.0)]
+    assert list((tmp_path / "events").iterdir())
+
+
+def test_a_run_on_a_bucket_writes_below_runs() -> None:
+    assert local_folder("s3://bucket/some/run") == Path("runs", run_name("s3://bucket/some/run"))
+    assert len({local_folder(f"s3://bucket/{path}") for path in ("a_b", "a/b", "c/b")}) == 3
+    assert local_folder("/a/run") == local_folder("file:///a/run") == Path("/a/run")
+
+
+def test_a_file_url_is_one_folder_to_the_journal_and_to_the_store(tmp_path: Path) -> None:
+    folder = tmp_path / "a run"
+    for number, url in enumerate(
+        (f"file://localhost{tmp_path}/a%20run", f"file://{tmp_path}/a%20run"), start=1
+    ):
+        journal = Journal(url, 0)
+        journal.write({"step": number, "loss": 1.0, "terms": {}})
+        journal.close()
+        assert json.loads(open_store(url).read("metrics.jsonl"))["step"] == number
+    assert [path.name for path in tmp_path.iterdir()] == [folder.name]
+    with pytest.raises(ValueError, match="must be a plain path"):
+        local_folder("http://host/run")
