@@ -25,6 +25,8 @@ FOLDER = "checkpoints"
 
 MANIFEST = "checkpoint.json"
 
+SCHEMA = 1  # of the manifest; 0 = written before it had a number, and no different otherwise
+
 CONFIG = "config.json"  # of a run: what its latest start was given
 
 _STEP = re.compile(rf"{FOLDER}/step-(\d{{8}}|[1-9]\d{{8,}})/")
@@ -44,6 +46,7 @@ class Checkpoint:
     progress: dict[str, Any]  # what the run's clock carries over: Timeline.saved()
     data: str = ""  # the clips trained on: Manifest.digest("train"); "" = saved before the order of today
     files: dict[str, tuple[int, str]] = field(default_factory=dict)
+    schema: int = SCHEMA
 
     @property
     def folder(self) -> str:
@@ -73,15 +76,21 @@ def read_checkpoint(store: Store, step: int) -> Checkpoint:
 
     Raises:
         StorageError: it is absent or damaged.
+        ValueError: a later version of this code wrote it, in a schema that this one does not know.
     """
     folder = f"{FOLDER}/step-{step:08d}"
     data = store.read(f"{folder}/{MANIFEST}")
     try:
-        tree = json.loads(data)
-        files = {name: (size, sha) for name, (size, sha) in tree["files"].items()}
-        return Checkpoint(**tree | {"files": files})
+        tree = {"schema": 0} | json.loads(data)
+        if tree["schema"] <= SCHEMA:
+            files = {name: (size, sha) for name, (size, sha) in tree["files"].items()}
+            return Checkpoint(**tree | {"files": files})
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise _damaged(store, folder, MANIFEST, "is no manifest of a checkpoint") from error
+    raise ValueError(
+        f"{store.address(f'{folder}/{MANIFEST}')}: is of schema {tree['schema']}, saved by a later version (revision "
+        f"{tree.get('revision')}), and this one reads up to {SCHEMA}; use that version, or start in another output"
+    )
 
 
 def newest(store: Store) -> Checkpoint | None:

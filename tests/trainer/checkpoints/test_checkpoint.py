@@ -1,6 +1,8 @@
 """A checkpoint is complete or absent, the newest complete one is found, damage is noticed."""
 
+import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -19,7 +21,7 @@ from data_shards.storage.folder import FolderStore
 from data_shards.storage.place import open_store
 from data_shards.storage.store import StorageError, Store
 from trainer.checkpoints import checkpoint, load
-from trainer.checkpoints.checkpoint import CONFIG, FOLDER, MANIFEST, newest, read_checkpoint, steps_on
+from trainer.checkpoints.checkpoint import CONFIG, FOLDER, MANIFEST, SCHEMA, newest, read_checkpoint, steps_on
 from trainer.checkpoints.load import load_model
 from trainer.checkpoints.saver import Saver
 from trainer.checkpoints.scratch import scratch_name, scratch_path, sweep
@@ -121,6 +123,44 @@ def test_absent_checkpoints_are_named(config, tmp_path: Path) -> None:
     for tail in ("00000011", "last"):
         with pytest.raises(ValueError, match=r"have steps \[10\]"):
             load_model(f"{tmp_path}/{FOLDER}/step-{tail}")
+
+
+def renumber(path: Path, schema: object) -> None:
+    """Give a manifest another schema, None = one of before there were numbers."""
+    tree = json.loads(path.read_text()) | {"schema": schema}
+    if schema is None:
+        del tree["schema"]
+    path.write_text(json.dumps(tree))
+
+
+def test_a_manifest_says_its_schema_and_one_without_is_read(config, tmp_path: Path) -> None:
+    store = open_store(str(tmp_path))
+    save(store, config, 10)
+    path = tmp_path / FOLDER / "step-00000010" / MANIFEST
+    assert json.loads(path.read_text())["schema"] == SCHEMA
+    now = read_checkpoint(store, 10)
+    renumber(path, None)
+    before = read_checkpoint(store, 10)
+    assert before.schema == 0
+    assert vars(before) | {"schema": SCHEMA} == vars(now)
+    assert load_model(str(tmp_path)).step == 10
+
+
+def test_a_schema_of_a_later_version_is_refused_in_a_sentence(config, tmp_path: Path) -> None:
+    save(open_store(str(tmp_path)), config, 10)
+    path = tmp_path / FOLDER / "step-00000010" / MANIFEST
+    renumber(path, SCHEMA + 1)
+    path.write_text(path.read_text().replace('"zero_stage"', '"zero"'))  # whatever else it has changed
+    told = (
+        f"{path}: is of schema {SCHEMA + 1}, saved by a later version (revision revision), and this one reads up to "
+        f"{SCHEMA}; use that version, or start in another output"
+    )
+    for read in (lambda: load_model(str(tmp_path)), lambda: newest(open_store(str(tmp_path)))):
+        with pytest.raises(ValueError, match=f"^{re.escape(told)}$"):
+            read()
+    renumber(path, "two")
+    with pytest.raises(StorageError, match="is no manifest of a checkpoint"):
+        newest(open_store(str(tmp_path)))
 
 
 def flip(path: Path) -> None:
