@@ -1,8 +1,10 @@
 import re
+from itertools import groupby
+from typing import get_args
 
 import pytest
 
-from monitoring.catalogue import BASE_LABELS, METRICS, Metric
+from monitoring.catalogue import BASE_LABELS, METRICS, Group, Metric
 
 
 @pytest.mark.parametrize("row", METRICS.values(), ids=METRICS)
@@ -13,6 +15,12 @@ def test_names_follow_prometheus_rules(row: Metric) -> None:
     assert not row.name.endswith(("_bucket", "_count", "_sum", "_created"))
     assert all(re.fullmatch(r"[a-z]+", label) for label in row.labels)
     assert list(row.buckets) == sorted(set(row.buckets))
+
+
+def test_every_row_is_in_a_group_and_no_group_is_empty() -> None:
+    assert {row.group for row in METRICS.values()} == set(get_args(Group))
+    groups = [group for group, _ in groupby(row.group for row in METRICS.values())]
+    assert groups == list(get_args(Group)), "the rows of a group stand together, in the groups' order"
 
 
 def test_names_and_keys_agree() -> None:
@@ -47,4 +55,4 @@ def test_unit_is_the_suffix(name: str, unit: str) -> None:
 )
 def test_a_row_that_breaks_the_rules_is_refused(arguments: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        Metric(**({"kind": "gauge", "emitter": "loop", "help": "x"} | arguments))  # type: ignore[arg-type]
+        Metric(**({"kind": "gauge", "group": "speed", "help": "x"} | arguments))  # type: ignore[arg-type]
