@@ -12,6 +12,11 @@ from model.interface import ModelConfig, ModelOutput, Video, VideoModel, Views, 
 class Config(ModelConfig):
     """Copy-last has nothing to choose."""
 
+    @classmethod
+    def small(cls) -> "Config":
+        """See ModelConfig."""
+        return cls()
+
     def build(self) -> "CopyLast":
         """The model; it has no parameters."""
         return CopyLast()

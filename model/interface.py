@@ -6,18 +6,23 @@ Axis letters, everywhere in the project: `b t k c h w` = batch, time, slot, chan
 Time alignment of outputs. `Views.prediction` holds predictions of the *last* p frames of the clip
 (`prediction[:, -i]` predicts `frames[:, -i]`). Every per-slot field holds the *first* s frames
 (`amodal_masks[:, i]` belongs to `frames[:, i]`): the last frame is often predicted but never decomposed.
+Each field of Views says which it is in its metadata: LAST, FIRST or SLOTS.
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
-from typing import NamedTuple
+from dataclasses import dataclass, field, fields, replace
+from typing import ClassVar, NamedTuple
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from model.remat import Remat
+
+LAST = {"frames": "last"}  # axis 1 is the clip's last frames
+FIRST = {"frames": "first"}  # axis 1 is its first frames
+SLOTS = {"frames": "first", "slots": True}  # and axis 2 the slots
 
 
 @dataclass(frozen=True)
@@ -65,19 +70,27 @@ class Views:
     Sintel) give the motion on the grid of the frame it starts from.
     """
 
-    prediction: Float[Tensor, "b p c h w"] | None = None
-    amodal_masks: Float[Tensor, "b s k h w"] | None = None  # identity order, occluded parts included
-    visible_masks: Float[Tensor, "b s k h w"] | None = None  # identity order, sum over k <= 1
-    slot_frames: Float[Tensor, "b s k c h w"] | None = None  # colour memory, not multiplied by masks
-    background: Float[Tensor, "b s c h w"] | None = None
-    depth_order: Float[Tensor, "b s k k"] | None = None  # row = slot, column = rank, rank 0 nearest
-    motion: Float[Tensor, "b s k 3 3"] | None = None
-    boxes: Float[Tensor, "b s k 4"] | None = None  # x0 y0 x1 y1 in pixels
-    presence: Float[Tensor, "b s k"] | None = None
-    flow: Float[Tensor, "b f 2 h w"] | None = None  # pixels; f = pairs, last aligned like prediction
+    prediction: Float[Tensor, "b p c h w"] | None = field(default=None, metadata=LAST)
+    # identity order, occluded parts included
+    amodal_masks: Float[Tensor, "b s k h w"] | None = field(default=None, metadata=SLOTS)
+    # identity order, sum over k <= 1
+    visible_masks: Float[Tensor, "b s k h w"] | None = field(default=None, metadata=SLOTS)
+    # colour memory, not multiplied by masks
+    slot_frames: Float[Tensor, "b s k c h w"] | None = field(default=None, metadata=SLOTS)
+    background: Float[Tensor, "b s c h w"] | None = field(default=None, metadata=FIRST)
+    # row = slot, column = rank, rank 0 nearest
+    depth_order: Float[Tensor, "b s k k"] | None = field(default=None, metadata=SLOTS)
+    motion: Float[Tensor, "b s k 3 3"] | None = field(default=None, metadata=SLOTS)
+    # x0 y0 x1 y1 in pixels
+    boxes: Float[Tensor, "b s k 4"] | None = field(default=None, metadata=SLOTS)
+    presence: Float[Tensor, "b s k"] | None = field(default=None, metadata=SLOTS)
+    # pixels; f = pairs, last aligned like prediction
+    flow: Float[Tensor, "b f 2 h w"] | None = field(default=None, metadata=LAST)
     log_weights: Float[Tensor, "b p"] | None = None  # per particle
-    labels: Float[Tensor, "b t classes h w"] | None = None  # probabilities
-    carried_labels: Float[Tensor, "b t classes h w"] | None = None  # of the frame before, moved by the flow
+    # probabilities
+    labels: Float[Tensor, "b t classes h w"] | None = field(default=None, metadata=FIRST)
+    # of the frame before, moved by the flow
+    carried_labels: Float[Tensor, "b t classes h w"] | None = field(default=None, metadata=FIRST)
 
     def map(self, f: Callable[[Tensor], Tensor]) -> "Views":
         """The views with `f` applied to every tensor that is there."""
@@ -122,8 +135,12 @@ class VideoModel(nn.Module, ABC):
 class ModelConfig(ABC):
     """What can be chosen of a model; it lies beside its network, and its defaults are the paper's.
 
-    Fields are checked when it is made: a bad one raises ValueError.
+    Fields are checked when it is made: a bad one raises ValueError. What has to be known of a model before it is built
+    is declared here; whoever differs says so, by a field or property of the same name.
     """
+
+    predicts: ClassVar[bool] = True
+    """Whether it predicts frames: it has `Views.prediction`, and `predict` gives more of them."""
 
     remat: str = "none"
     """What a recurrence keeps for its backward pass: none (keep all), every:N, sqrt or bytes:N, see remat.py. Models
@@ -131,6 +148,25 @@ class ModelConfig(ABC):
 
     def __post_init__(self) -> None:
         Remat.parse(self.remat)
+
+    @property
+    def classes(self) -> int:
+        """How many classes of pixels it learns to tell apart from `Video.labels`; 0 = it learns without labels."""
+        return 0
+
+    @property
+    def binary(self) -> bool:
+        """Whether its predictions are probabilities of lit pixels, and not shades."""
+        return False
+
+    @classmethod
+    @abstractmethod
+    def small(cls) -> "ModelConfig":
+        """A config that is built and trained in milliseconds, for tests of what every model promises.
+
+        It takes clips of seven frames (or fewer, down to the model's least), 16x16 pixels, three channels and three
+        classes, and has something in every part.
+        """
 
     @abstractmethod
     def build(self) -> VideoModel:

@@ -20,10 +20,10 @@ def require_data(config: RunConfig, manifest: Manifest) -> None:
             f"field evaluation.split: got {config.evaluation.split}, but {url} has only {have}; set evaluation.split "
             f"to one of these, or evaluation.steps=0 to train without scores"
         )
-    if getattr(config.model, "supervised", False):
+    if classes := config.model.classes:
         if "labels" not in manifest.fields:
             raise ValueError(f"{url}: has no labels, which the model learns from")
-        classes, known = getattr(config.model, "classes", 0), len(manifest.statistics.get("classes", ()))
+        known = len(manifest.statistics.get("classes", ()))
         if known > classes:
             raise ValueError(f"field model.classes: got {classes}, but {url} has {known} classes")
 
@@ -47,7 +47,7 @@ def require_fit(
     except ValueError as error:
         raise ValueError(f"{config.data.url}: {error}") from error
     model.train()
-    if not getattr(config.model, "remat", "").startswith("bytes"):
+    if not config.model.remat.startswith("bytes"):
         return
     bf16 = torch.autocast(device.type, torch.bfloat16, enabled=config.engine.precision == "bf16")
     with torch.random.fork_rng([device] if device.type == "cuda" else []), bf16:

@@ -27,12 +27,22 @@ from model.object_discovery.slots import Slots, State
 from model.ops.composition import compose
 from model.ops.sinkhorn import gumbel_noise
 from model.remat import Remat
+from model.schedule import Ramp
 from model.unroll import unroll
 
 
 @dataclass(frozen=True)
 class Config(Objective, Decomposition):
     """The settings of all parts; see the package's docstring."""
+
+    @classmethod
+    def small(cls) -> "Config":
+        """See ModelConfig."""
+        return cls(
+            size=16, slots=3, width=4, hidden=4, kernel=3, blocks=1, stem_stride=2, frame_difference=True,
+            tracking=True, reader_width=4, reader_hidden=8, background_width=4,
+            sparsity=Ramp(0.1, 0.1), compactness=Ramp(0.1, 0.1),
+        )  # fmt: skip
 
     def build(self) -> "ObjectDiscovery":
         """The model, randomly initialised from torch's default generator."""

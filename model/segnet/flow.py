@@ -50,6 +50,11 @@ class SegNetFlow(Supervised, WithFlow):
                 f"supervision: got {self.supervision!r}, needs 'each': labels are carried by the flow to every frame"
             )
 
+    @classmethod
+    def small(cls) -> "SegNetFlow":
+        """See ModelConfig."""
+        return cls(kernel=3, filters=4, hidden=6, classes=3, class_weights=(1.0, 2.0, 0.5), width=4)
+
     def build(self) -> "FlowSegmenter":
         """The model, randomly initialised from torch's default generator."""
         return FlowSegmenter(self)

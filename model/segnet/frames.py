@@ -1,6 +1,7 @@
 """SegNet basic as a model of video: each frame alone."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from jaxtyping import Float
 from torch import Tensor
@@ -18,6 +19,8 @@ class SegNet(Supervised):
     It has 1,416,587 parameters with 11 classes, 1,416,652 with 12, batch normalisation's factors included.
     """
 
+    predicts: ClassVar[bool] = False
+
     channels: int = 3
     """Channels of the frames: 1 (grey) or 3."""
     width: int = 64
@@ -29,6 +32,11 @@ class SegNet(Supervised):
         super().__post_init__()
         require_at_least(self, 1, "channels", "width")
         require_odd(self, "kernel")
+
+    @classmethod
+    def small(cls) -> "SegNet":
+        """See ModelConfig."""
+        return cls(classes=3, class_weights=(1.0, 2.0, 0.5), width=4, kernel=3)
 
     def build(self) -> "FrameSegmenter":
         """The model, randomly initialised from torch's default generator."""

@@ -2,7 +2,6 @@
 
 from abc import ABC
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -22,8 +21,6 @@ CAMVID_WEIGHTS = (
 @dataclass(frozen=True)
 class Supervised(ModelConfig, ABC):
     """Settings of models that learn from labels."""
-
-    supervised: ClassVar[bool] = True
 
     classes: int = 11
     """Classes of pixels, numbered from 0; void is none of them."""

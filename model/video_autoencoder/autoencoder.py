@@ -61,6 +61,11 @@ class Autoencoder(ModelConfig, ABC):
         if self.error == "gradients" and self.data != "real":
             raise ValueError(f"error: got 'gradients' with data {self.data!r}, needs data 'real'")
 
+    @property
+    def binary(self) -> bool:
+        """Whether frames are probabilities of lit pixels."""
+        return self.data == "binary"
+
 
 class VideoAutoencoder(VideoModel):
     """Predicts the next frame from those before it."""
@@ -137,7 +142,7 @@ class VideoAutoencoder(VideoModel):
 
     def _shown(self, output: Float[Tensor, "b p c h w"]) -> Float[Tensor, "b p c h w"]:
         """Frames in [0, 1]: the probability that a pixel is lit, or its value cut to what a frame can show."""
-        return output.sigmoid() if self.config.data == "binary" else output.clamp(0, 1)
+        return output.sigmoid() if self.config.binary else output.clamp(0, 1)
 
     def _motion(self, decoded: Decoded) -> Float[Tensor, "b p 2 h w"] | None:
         """Views.flow: sampling looks back, so motion is minus T; nearest, as the decoder enlarges features."""
@@ -163,7 +168,7 @@ def reconstruction_error(
     output: Float[Tensor, "*b c h w"], target: Float[Tensor, "*b c h w"], config: Autoencoder
 ) -> tuple[str, Float[Tensor, ""]]:
     """The data term as configured, a mean over pixels and channels, and its name; cross-entropy in nats."""
-    if config.data == "binary":
+    if config.binary:
         return "cross_entropy", F.binary_cross_entropy_with_logits(output, target)
     if config.error == "gradients":
         pairs = zip(_image_gradients(output), _image_gradients(target), strict=True)

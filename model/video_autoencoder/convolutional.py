@@ -25,6 +25,11 @@ class AEConv(Autoencoder):
         super().__post_init__()
         require_at_least(self, 1, "inputs", "hidden")
 
+    @classmethod
+    def small(cls) -> "AEConv":
+        """See ModelConfig."""
+        return cls(channels=3, kernel=3, filters=4, inputs=4, hidden=6)
+
     def build(self) -> "ConvAutoencoder":
         """The model, randomly initialised from torch's default generator."""
         return ConvAutoencoder(self)

@@ -57,6 +57,11 @@ class WithFlow(Recurrent, ABC):
 class AEConvLSTMFlow(WithFlow):
     """ConvLSTM as temporal encoder; optical flow and a sampler as temporal decoder."""
 
+    @classmethod
+    def small(cls) -> "AEConvLSTMFlow":
+        """See ModelConfig."""
+        return cls(channels=3, kernel=3, filters=4, hidden=6, head="released")
+
     def build(self) -> "FlowAutoencoder":
         """The model, randomly initialised from torch's default generator."""
         return FlowAutoencoder(self)

@@ -156,6 +156,11 @@ class RecurrentAutoencoder(VideoAutoencoder):
 class AEConvLSTM(Recurrent):
     """ConvLSTMs as temporal encoder and decoder."""
 
+    @classmethod
+    def small(cls) -> "AEConvLSTM":
+        """See ModelConfig."""
+        return cls(channels=3, kernel=3, filters=4, hidden=6)
+
     def build(self) -> "ConvLSTMAutoencoder":
         """The model, randomly initialised from torch's default generator."""
         return ConvLSTMAutoencoder(self)
@@ -195,6 +200,11 @@ class AEFcLSTM(Recurrent):
         require_at_least(self, 1, "size", "deep_filters")
         if self.size % 4:
             raise ValueError(f"size: got {self.size}, needs a multiple of 4: frames are pooled twice")
+
+    @classmethod
+    def small(cls) -> "AEFcLSTM":
+        """See ModelConfig."""
+        return cls(channels=3, kernel=3, filters=4, size=16, deep_filters=4, hidden=8)
 
     def build(self) -> "FcLSTMAutoencoder":
         """The model, randomly initialised from torch's default generator."""

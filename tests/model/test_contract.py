@@ -8,41 +8,10 @@ import torch
 from torch import Tensor
 
 from model import MODELS
-from model.interface import ModelConfig, ModelOutput, Video, VideoModel, Views
-from model.schedule import Ramp
+from model.interface import ModelOutput, Video, VideoModel, Views
 
 FRAMES = 7
 
-# A small config per model. A new model adds a line here; the tests below need no change.
-SMALL: dict[str, ModelConfig] = {
-    "object-discovery": MODELS["object-discovery"](  # type: ignore[call-arg]
-        size=16, slots=3, width=4, hidden=4, kernel=3, blocks=1, stem_stride=2, frame_difference=True,
-        tracking=True, reader_width=4, reader_hidden=8, background_width=4,
-        sparsity=Ramp(0.1, 0.1), compactness=Ramp(0.1, 0.1),
-    ),
-    "ae-conv": MODELS["ae-conv"](channels=3, kernel=3, filters=4, inputs=4, hidden=6),  # type: ignore[call-arg]
-    "ae-fclstm": MODELS["ae-fclstm"](  # type: ignore[call-arg]
-        channels=3, kernel=3, filters=4, size=16, deep_filters=4, hidden=8,
-    ),
-    "ae-convlstm": MODELS["ae-convlstm"](channels=3, kernel=3, filters=4, hidden=6),  # type: ignore[call-arg]
-    "ae-convlstm-flow": MODELS["ae-convlstm-flow"](  # type: ignore[call-arg]
-        channels=3, kernel=3, filters=4, hidden=6, head="released",
-    ),
-    "segnet": MODELS["segnet"](classes=3, class_weights=(1.0, 2.0, 0.5), width=4, kernel=3),  # type: ignore[call-arg]
-    "segnet-flow": MODELS["segnet-flow"](  # type: ignore[call-arg]
-        kernel=3, filters=4, hidden=6, classes=3, class_weights=(1.0, 2.0, 0.5), width=4,
-    ),
-    "copy-last": MODELS["copy-last"](),
-}  # fmt: skip
-
-# Fields of Views with a time axis -> what its end is aligned with.
-LAST = ("prediction", "flow")
-FIRST = (
-    "amodal_masks", "visible_masks", "slot_frames", "background", "depth_order", "motion", "boxes", "presence",
-    "labels", "carried_labels",
-)  # fmt: skip
-NOT_OF_SLOTS = ("background", "labels", "carried_labels")
-PREDICTS_NOTHING = ("segnet",)
 # What batch normalisation may change in a forward pass.
 RUNNING = ("running_mean", "running_var", "num_batches_tracked")
 
@@ -53,7 +22,7 @@ def clip(batch: int = 2, frames: int = FRAMES) -> Video:
 
 def awake(name: str, **changes: object) -> VideoModel:
     """The small model with every weight moved, so that layers that start at zero pass gradients on."""
-    model = replace(SMALL[name], **changes).build()  # type: ignore[type-var]
+    model = replace(MODELS[name].small(), **changes).build()
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))
@@ -74,10 +43,6 @@ def name(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-def test_every_model_has_a_small_config_here() -> None:
-    assert sorted(SMALL) == sorted(MODELS)
-
-
 def test_defaults_build(name: str) -> None:
     assert isinstance(MODELS[name]().build(), VideoModel)
 
@@ -88,17 +53,19 @@ def test_views_are_aligned_detached_and_in_range(name: str) -> None:
     present = {f.name: getattr(out.views, f.name) for f in fields(Views)}
     present = {key: value for key, value in present.items() if value is not None}
     assert present, "a model shows something"
+    declared = {f.name: f.metadata for f in fields(Views)}
     for field, value in present.items():
         assert not value.requires_grad, field
         assert value.isfinite().all(), field
-        if field in LAST + FIRST:
+        if "frames" in declared[field]:
             assert 1 <= value.shape[1] <= FRAMES, field
+    assert ("prediction" in present) == MODELS[name].predicts
     if (masks := present.get("visible_masks")) is not None:
         assert masks.min() >= 0
         assert masks.sum(2).max() <= 1 + 1e-4
     if (masks := present.get("amodal_masks")) is not None:
         assert 0 <= masks.min() <= masks.max() <= 1
-    per_slot = {present[f].shape[1:3] for f in FIRST if f in present and f not in NOT_OF_SLOTS}
+    per_slot = {value.shape[1:3] for f, value in present.items() if declared[f].get("slots")}
     assert len(per_slot) <= 1, "slot views agree on frames and slots"
 
 
@@ -188,13 +155,13 @@ def test_labels_are_for_training_alone(name: str) -> None:
         mine, theirs = getattr(told.views, field.name), getattr(untold.views, field.name)
         assert (mine is None) == (theirs is None)
         assert mine is None or torch.equal(mine, theirs), field.name
-    assert torch.equal(told.loss, untold.loss) != getattr(SMALL[name], "supervised", False)
+    assert torch.equal(told.loss, untold.loss) != (MODELS[name].small().classes > 0)
 
 
 @pytest.mark.parametrize("policy", ["every:2", "every:4", "sqrt"])
 def test_rematerialisation_changes_neither_loss_nor_gradients(name: str, policy: str) -> None:
     model, video = awake(name), clip()
-    recomputing = replace(SMALL[name], remat=policy).build()  # type: ignore[type-var]
+    recomputing = replace(MODELS[name].small(), remat=policy).build()
     recomputing.load_state_dict(model.state_dict())
     expected, gradients = backward(model, video)
     actual, recomputed = backward(recomputing, video)
@@ -207,14 +174,12 @@ def test_rematerialisation_changes_neither_loss_nor_gradients(name: str, policy:
 
 def test_a_budget_too_small_to_train_with_changes_no_evaluation(name: str) -> None:
     """Scores are taken on other batches than those trained on."""
-    if name == "copy-last":
-        pytest.skip("trains nothing")
     model, video = awake(name).eval(), clip(batch=4)
-    tight = replace(SMALL[name], remat="bytes:1").build().eval()  # type: ignore[type-var]
+    tight = replace(MODELS[name].small(), remat="bytes:1").build().eval()
     tight.load_state_dict(model.state_dict())
     with torch.no_grad():
         torch.testing.assert_close(tight(video, 5).loss, model(video, 5).loss)
-    if name not in PREDICTS_NOTHING:
+    if MODELS[name].predicts:
         torch.testing.assert_close(tight.predict(video, 2), model.predict(video, 2))
 
 
@@ -226,7 +191,7 @@ def test_training_draws_only_from_torchs_generators(name: str) -> None:
 
 def test_weights_survive_the_round_trip(name: str) -> None:
     model, video = awake(name).eval(), clip()
-    fresh = SMALL[name].build()
+    fresh = MODELS[name].small().build()
     fresh.load_state_dict(copy.deepcopy(model.state_dict()))
     assert torch.equal(fresh.eval()(video, 5).loss, model(video, 5).loss)
 
@@ -234,7 +199,7 @@ def test_weights_survive_the_round_trip(name: str) -> None:
 @pytest.mark.parametrize("horizon", [1, 3])
 def test_a_roll_out_has_the_asked_length_and_starts_with_the_prediction(name: str, horizon: int) -> None:
     model, video = awake(name).eval(), clip()
-    if name in PREDICTS_NOTHING:
+    if not MODELS[name].predicts:
         assert model(video, 5).views.prediction is None
         with pytest.raises(ValueError, match="predicts no frames"):
             model.predict(Video(video.frames[:, :-1]), horizon)
@@ -251,7 +216,7 @@ def test_refuses_a_horizon_of_nothing_and_a_clip_with_nothing_to_predict(name: s
     model, video = awake(name).eval(), clip()
     with pytest.raises(ValueError, match=r"horizon|predicts no frames"):
         model.predict(video, 0)
-    if name in PREDICTS_NOTHING:  # a class for each pixel of one frame is what it is for
+    if not MODELS[name].predicts:  # a class for each pixel of one frame is what it is for
         return
     with pytest.raises(ValueError, match=r"frame|1x3x16x16"):
         model(Video(video.frames[:, :1]), 0)

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from data_shards.manifest import read_manifest
+from model import MODELS
 from tests.clips import build_numbered
 from tests.launch import TINY
-from tests.model.test_contract import SMALL
 from trainer.__main__ import main
 from trainer.config import DataConfig, RunConfig
 from trainer.loop import train
@@ -65,7 +65,7 @@ def test_the_budget_is_checked_in_the_precision_of_training(
 
 @pytest.mark.parametrize("name", ["object-discovery", "segnet-flow"])
 def test_the_check_leaves_model_and_draws_as_they_were(data: str, name: str) -> None:
-    config = RunConfig(model=replace(SMALL[name], remat="bytes:1G"), data=DataConfig(data))  # type: ignore[type-var]
+    config = RunConfig(model=replace(MODELS[name].small(), remat="bytes:1G"), data=DataConfig(data))
     model = config.model.build()
     state = {key: value.clone() for key, value in model.state_dict().items()}
     draws = torch.get_rng_state()

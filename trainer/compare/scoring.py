@@ -78,7 +78,7 @@ def compare(
             rows = [reference(n, last_frame(result, n, manifest)) for n in references]
             clips = result.clips
     grey = manifest.shape[3] == 1
-    binary = all(getattr(loaded.config.model, "data", "") == "binary" for loaded in runs)
+    binary = all(loaded.config.model.binary for loaded in runs)
     return Comparison(
         data=data,
         split=split,
