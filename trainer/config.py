@@ -8,6 +8,7 @@ command line.
 import dataclasses
 import hashlib
 import json
+from functools import reduce
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -169,6 +170,10 @@ class MonitoringConfig(Frozen):
         return value
 
 
+# Fields that came after the first checkpoints, and what they are where they are not used.
+YOUNGER: dict[str, Any] = {"start": None}
+
+
 class RunConfig(Frozen):
     """One training run."""
 
@@ -192,6 +197,8 @@ class RunConfig(Frozen):
     """What Prometheus is served."""
     output: str = "runs/latest"
     """The run's folder: a path or s3://bucket/prefix."""
+    start: str | None = None
+    """URL of a run, or of a checkpoint, whose weights a new run begins from; a run that goes on ignores it."""
     steps: int = Field(10_000, ge=1)
     """Optimiser steps."""
     log_steps: int = Field(20, ge=1)
@@ -200,6 +207,15 @@ class RunConfig(Frozen):
     """Of weights, order of clips and random draws."""
 
     def digest(self) -> str:
-        """Twelve hexadecimal digits over all fields: equal configs, equal digests."""
-        text = json.dumps(self.model_dump(mode="json"), sort_keys=True)
+        """Twelve hexadecimal digits over all fields: equal configs, equal digests.
+
+        A field of YOUNGER counts where it is used, so that a config keeps the digest it had before there was one.
+        """
+        tree = self.model_dump(mode="json")
+        for path, unused in YOUNGER.items():
+            *groups, name = path.split(".")
+            node = reduce(dict.__getitem__, groups, tree)
+            if node[name] == unused:
+                del node[name]
+        text = json.dumps(tree, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]

@@ -25,6 +25,7 @@ from trainer.batch import split_video, to_video
 from trainer.checkpoints.checkpoint import CONFIG, Checkpoint, newest
 from trainer.checkpoints.restore import changes, restore
 from trainer.checkpoints.saver import Saver
+from trainer.checkpoints.weights import start_from
 from trainer.clock import Clock, Pace
 from trainer.config import RunConfig
 from trainer.engine import Engine, private_extensions, start_processes
@@ -67,6 +68,8 @@ def train(
 ) -> Result:
     """Train to `config.steps`, resuming from the newest complete checkpoint in `config.output`.
 
+    Where there is none, a run begins from the weights at `config.start`, if any, with a new optimiser.
+
     Args:
         config: the run.
         report: called on rank 0 with every line of metrics.jsonl.
@@ -93,6 +96,8 @@ def train(
         found = newest(open_store(config.output))
         seed_draws(config.seed)
         model = config.model.build().to(group.device)
+        if config.start and not found:
+            start_from(config.start, model, config, group)
         require_fit(model, config, manifest, group.device, micro)
         timeline = Timeline.resumed(found.progress) if found else Timeline.begin()
         telemetry = Telemetry(config, group, timeline, report)

@@ -5,6 +5,7 @@ import hashlib
 import os
 import socket
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NoReturn
 
@@ -47,6 +48,12 @@ class ProcessGroup:
         box = [text]
         dist.broadcast_object_list(box, src=source, device=self.device)
         return box[0]
+
+    def share(self, values: Iterable[Tensor]) -> None:
+        """Give these tensors, on the device, the content that rank 0's have."""
+        if self.world > 1:
+            for value in values:
+                dist.broadcast(value, src=0)
 
     def barrier(self) -> None:
         """Wait for all ranks."""

@@ -1,8 +1,10 @@
 """The model of a run or a checkpoint, for those who score it or show it."""
 
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 
@@ -20,6 +22,8 @@ from trainer.checkpoints.checkpoint import (
 )
 from trainer.config import RunConfig
 from trainer.overrides import validated
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,21 @@ def load_model(url: str) -> LoadedModel:
         ValueError: there is no complete checkpoint at `url`, or not any more, or the code's model has changed since.
         StorageError: the checkpoint is damaged.
     """
+    return _of_checkpoint(url, _load)
+
+
+def read_weights(url: str) -> tuple[Checkpoint, str, dict[str, torch.Tensor]]:
+    """The checkpoint that `load_model` would take, its URL, and its weights by name, on CPU.
+
+    Raises:
+        ValueError: there is no complete checkpoint at `url`, or not any more.
+        StorageError: the checkpoint is damaged.
+    """
+    return _of_checkpoint(url, _read)
+
+
+def _of_checkpoint(url: str, read: Callable[[Store, int], T]) -> T:
+    """What `read` makes of the store of a run and the step that `url` names; again where that was deleted meanwhile."""
     run = run_of(url)
     tail = url.rstrip("/")[len(run) :].removeprefix(f"/{FOLDER}/step-")
     store = open_store(run)
@@ -53,7 +72,7 @@ def load_model(url: str) -> LoadedModel:
             raise ValueError(f"{url}: no complete checkpoint there; have steps {steps or 'none'}")
         step = int(tail) if tail else steps[-1]
         try:
-            return _load(store, step)
+            return read(store, step)
         except StorageError as error:
             left = steps_on(store)
             if step in left:
@@ -63,18 +82,21 @@ def load_model(url: str) -> LoadedModel:
                 raise ValueError(f"{url}: {reason}; have steps {left or 'none'}") from error
 
 
-def _load(store: Store, step: int) -> LoadedModel:
+def _read(store: Store, step: int) -> tuple[Checkpoint, str, dict[str, torch.Tensor]]:
     checkpoint = read_checkpoint(store, step)
+    with tempfile.TemporaryDirectory() as folder:
+        path = download(store, checkpoint, weights_name(checkpoint), Path(folder))
+        weights = torch.load(path, map_location="cpu", weights_only=True)
+    return checkpoint, store.address(checkpoint.folder), weights
+
+
+def _load(store: Store, step: int) -> LoadedModel:
+    checkpoint, url, weights = _read(store, step)
     config = validated({k: v for k, v in checkpoint.config.items() if k in RunConfig.model_fields}, RunConfig)
     model = config.model.build()
-    url = store.address(checkpoint.folder)
-    with tempfile.TemporaryDirectory() as folder:
-        weights = download(store, checkpoint, weights_name(checkpoint), Path(folder))
-        try:
-            model.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
-        except RuntimeError as error:
-            reason = (
-                f"its weights were saved by revision {checkpoint.revision} and do not fit this code's model"
-            )
-            raise ValueError(f"{url}: {reason}") from error
+    try:
+        model.load_state_dict(weights)
+    except RuntimeError as error:
+        reason = f"its weights were saved by revision {checkpoint.revision} and do not fit this code's model"
+        raise ValueError(f"{url}: {reason}") from error
     return LoadedModel(config, model.eval(), checkpoint, url)

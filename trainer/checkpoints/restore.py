@@ -1,19 +1,17 @@
 """restore(): an engine that goes on where a checkpoint left off, also on another number of ranks."""
 
-import json
 import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import torch
-from torch import Tensor
 
 from data_shards.storage.store import StorageError, Store
 from model.interface import VideoModel
 from trainer.checkpoints.checkpoint import Checkpoint, download, weights_name
 from trainer.checkpoints.scratch import scratch_name, scratch_path, sweep
+from trainer.checkpoints.weights import differences, raise_everywhere, require_same_weights, shapes
 from trainer.config import RunConfig
 from trainer.engine import TAG, Engine
 from trainer.journal import run_name
@@ -59,15 +57,15 @@ def restore(
                 _download_state(store, checkpoint, root)
             except StorageError as error:
                 refusal = error
-        _raise_everywhere(refusal, group)
+        raise_everywhere(refusal, group)
         if universal and group.local_rank == 0:
             _convert_to_universal(root)
         group.barrier()
         # Mapped: names and shapes are at the end of the file, the weights themselves need not be read.
         path = root / weights_name(checkpoint)
-        shapes = _shapes(torch.load(path, map_location="cpu", weights_only=True, mmap=True))
+        saved = shapes(torch.load(path, map_location="cpu", weights_only=True, mmap=True))
         group.barrier()  # a refusal deletes what others may not have read yet
-        _require_same_weights(shapes, model, checkpoint, config, url)
+        require_same_weights(saved, model, checkpoint, config, url)
         engine = Engine(model, config, group, universal)
         engine.load(root, tag=f"{TAG}_universal" if universal else TAG)
         group.barrier()
@@ -82,61 +80,14 @@ def changes(checkpoint: Checkpoint, config: RunConfig, data: str) -> list[str]:
     saved, given = checkpoint.config, config.model_dump(mode="json")
     # A cosine ends at the last step, so another number of steps is another rate at each.
     names = (*CURVE, "steps") if config.optim.decay == "cosine" else CURVE
-    found = [words for name in names for words in _differences(saved[name], given[name], name)]
+    found = [words for name in names for words in differences(saved[name], given[name], name)]
     for group, name in (("engine", "precision"), ("data", "streams"), ("data", "block")):
-        found += _differences(saved[group].get(name), given[group][name], f"{group}.{name}")
+        found += differences(saved[group].get(name), given[group][name], f"{group}.{name}")
     if not checkpoint.data:
         found.append("clips come in another order than in the version that saved it")
     elif checkpoint.data != data:
         found.append(f"field data.url: {config.data.url} holds other clips than those trained on so far")
     return found
-
-
-def _raise_everywhere(refusal: StorageError | None, group: ProcessGroup) -> None:
-    """Raise this rank's refusal, and rank 0's on all ranks: the others would wait for it, and say something else."""
-    told = group.same("" if refusal is None else json.dumps([refusal.url, refusal.reason]))
-    if refusal is not None:
-        raise refusal
-    if told:
-        raise StorageError(*json.loads(told))
-
-
-def _require_same_weights(
-    saved: dict[str, list[int]], model: VideoModel, checkpoint: Checkpoint, config: RunConfig, url: str
-) -> None:
-    """ValueError unless the saved weights have the names and shapes of the model's.
-
-    The configs may differ in what makes no weights, such as rematerialisation or the weights of losses.
-    """
-    wanted = _shapes(model.state_dict())
-    if saved == wanted:
-        return
-    name = next(n for n in (*wanted, *saved) if saved.get(n) != wanted.get(n))
-    weight = f"{name}: {saved.get(name, 'absent')} there, {wanted.get(name, 'absent')} here"
-    fields = _differences(checkpoint.config["model"], config.model_dump(mode="json")["model"], "model")
-    if not fields:
-        raise ValueError(
-            f"{url} was saved by revision {checkpoint.revision} and does not fit this code's model ({weight}); resume "
-            f"with that revision or start in another output"
-        )
-    raise ValueError(
-        f"{'; '.join(fields)}: the weights of {url} do not fit ({weight}); resume with what was saved or start in "
-        f"another output"
-    )
-
-
-def _shapes(weights: dict[str, Tensor]) -> dict[str, list[int]]:
-    return {name: list(value.shape) for name, value in weights.items()}
-
-
-def _differences(saved: Any, given: Any, path: str) -> list[str]:
-    """Words about every field of two trees that differs; of two kinds of models about their names only."""
-    if not isinstance(saved, dict) or not isinstance(given, dict):
-        return [] if saved == given else [f"field {path}: got {given}, saved with {saved}"]
-    if saved.get("name") != given.get("name"):
-        return _differences(saved.get("name"), given.get("name"), f"{path}.name")
-    names = dict.fromkeys((*given, *saved))
-    return [words for n in names for words in _differences(saved.get(n), given.get(n), f"{path}.{n}")]
 
 
 def _download_state(store: Store, checkpoint: Checkpoint, root: Path) -> None:
