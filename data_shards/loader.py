@@ -89,7 +89,8 @@ class Loader:
     def _in_processes(self, workers: int) -> Generator[Batch, None, None]:
         if self._share.config.start_method == "forkserver":
             # The server imports once what every process needs.
-            torch.multiprocessing.get_context("forkserver").set_forkserver_preload([__name__])
+            needed = [__name__, *(["data_shards.h264"] if self.manifest.video_encoding == "h264" else [])]
+            torch.multiprocessing.get_context("forkserver").set_forkserver_preload(needed)
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "This DataLoader will create")  # the user chose the number
             answers: Any = iter(
