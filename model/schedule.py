@@ -11,9 +11,13 @@ class Ramp:
     """
 
     start: float
+    """The value before."""
     end: float
+    """The value afterwards."""
     steps: int = 0
+    """Optimiser steps that the way takes; 0 = a jump."""
     begin: int = 0
+    """Optimiser steps done when it begins."""
 
     def __post_init__(self) -> None:
         if self.steps < 0 or self.begin < 0:

@@ -11,7 +11,8 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 from pydantic_core import PydanticUndefined
 
-from trainer.config import RunConfig
+from model import MODELS
+from trainer.config import RunConfig, model_to
 from trainer.recipes import RECIPES
 
 C = TypeVar("C", bound=RunConfig)
@@ -131,8 +132,8 @@ def _assign(tree: dict[str, Any], word: str) -> None:
         raise ValueError(f"field model.name: write model={text}; another model starts from its own defaults")
     if isinstance(old, str) and isinstance(value, bool | int | float):
         value = text  # a folder may be called 2024
-    if path == "model" and isinstance(value, str):
-        value = {"name": value}  # another model starts from its own defaults
+    if path == "model" and isinstance(value, str) and value in MODELS:
+        value = model_to(MODELS[value]())  # another model starts from its own defaults
     node[parts[-1]] = value
 
 

@@ -1,16 +1,31 @@
-"""python -m trainer recipes: the named runs."""
+"""python -m trainer recipes [RECIPE [field.path=value ...]]: the named runs, or every field of one.
+
+Each word of the second kind of list can be given back: python -m trainer train RECIPE field.path=value.
+"""
 
 from argparse import ArgumentParser, Namespace
 
+from trainer.config import RunConfig
+from trainer.fields import listed_fields, listing
+from trainer.overrides import add_arguments, from_arguments
 from trainer.recipes import RECIPES
 
 
 def options(parser: ArgumentParser) -> None:
-    """None yet."""
+    """As of a command that trains; without any, the list of recipes."""
+    add_arguments(parser)
 
 
 def run(given: Namespace) -> int:
-    """Print one line for each recipe."""
+    """Print one line for each recipe, or for each field of one."""
+    return show(given, RunConfig)
+
+
+def show(given: Namespace, cls: type[RunConfig]) -> int:
+    """As `run`, with the fields of `cls`."""
+    if given.recipe or given.config:
+        print(listing(listed_fields(from_arguments(given, cls))))
+        return 0
     for name, recipe in RECIPES.items():
         print(f"{name:24} {(recipe.__doc__ or '').strip().splitlines()[0]}")
     return 0
