@@ -14,7 +14,7 @@ COMMANDS = {
     "compare": Command("Put video autoencoders side by side, on one page.", "trainer.commands.compare"),
     "report": Command("Make a page of pictures, curves and scores of a run.", "trainer.commands.report"),
     "flow": Command("Show what a model thinks moves where in a video.", "trainer.commands.flow"),
-    "recipes": Command("List the recipes.", "trainer.commands.recipes"),
+    "recipes": Command("List the recipes, or every field of one.", "trainer.commands.recipes"),
     **{f"bench {name}": bench for name, bench in BENCHES.items()},
 }
 

@@ -59,8 +59,13 @@ def resolve(
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The words of every command that starts a run: RECIPE [field.path=value ...] or --config FILE."""
-    parser.add_argument("recipe", nargs="?", metavar="RECIPE", help="a name of `python -m trainer recipes`")
-    parser.add_argument("overrides", nargs="*", metavar="field.path=value", help="such as optim.lr=3e-4")
+    parser.add_argument("recipe", nargs="?", metavar="RECIPE", help="a name that `recipes` lists")
+    parser.add_argument(
+        "overrides",
+        nargs="*",
+        metavar="field.path=value",
+        help="what differs, such as optim.lr=3e-4; `recipes RECIPE` lists every field",
+    )
     parser.add_argument(
         "--config", metavar="FILE", help="a saved config instead of a recipe; none by default"
     )

@@ -73,7 +73,7 @@ def options(parser: ArgumentParser) -> None:
         "recipe",
         nargs="?",
         default="demo",
-        help="a name of `python -m trainer recipes`; %(default)s by default",
+        help="a name that `recipes` lists; %(default)s by default",
     )
     parser.add_argument(
         "overrides",

@@ -1,6 +1,6 @@
 """python -m trainer recipes [RECIPE [field.path=value ...]]: the named runs, or every field of one.
 
-Each word of the second kind of list can be given back: python -m trainer train RECIPE field.path=value.
+Each field can be given back in the words it is listed in: python -m trainer train RECIPE field.path=value.
 """
 
 from argparse import ArgumentParser, Namespace

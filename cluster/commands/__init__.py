@@ -1,0 +1,1 @@
+"""The commands: argparse, and nothing else."""

@@ -1,0 +1,46 @@
+"""python -m cluster train RECIPE [field.path=value ...]: the main job, on an embedded Ray or a given one."""
+
+import sys
+from argparse import ArgumentParser, Namespace
+from contextlib import closing
+
+from cluster.config import ClusterConfig
+from cluster.machines import connected, discovery
+from cluster.stop import by_signals, interruptible
+from monitoring.run_state import RunState
+from trainer.overrides import add_arguments, from_arguments
+from trainer.progress import Progress
+
+
+def options(parser: ArgumentParser) -> None:
+    """What to train, and on which Ray."""
+    add_arguments(parser)
+    parser.add_argument(
+        "--address",
+        metavar="HOST:PORT",
+        help="of a Ray cluster, or auto; RAY_ADDRESS by default, or else an embedded Ray",
+    )
+
+
+def run(given: Namespace) -> int:
+    """Train; 130 if interrupted, 1 if a worker refused."""
+    more = [f"ray.address={given.address}"] if given.address else []
+    config = from_arguments(given, ClusterConfig, more)
+    config.check()
+    with interruptible(), discovery(config) as targets, connected(config) as embedded:
+        from cluster import driver, training  # after Ray's settings, which `import ray` reads
+
+        try:
+            with closing(Progress(config.steps)) as progress, by_signals(progress.say) as stop:
+                state = training.train(
+                    config,
+                    embedded=embedded,
+                    targets=targets,
+                    report=progress.line,
+                    say=progress.say,
+                    stop=stop,
+                )
+        except driver.Refused as error:  # the worker's words; a trace of this process tells nothing
+            print(f"error: {error}", file=sys.stderr)
+            return 1
+    return 130 if state is RunState.INTERRUPTED else 0
