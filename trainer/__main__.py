@@ -11,7 +11,9 @@ from trainer.bench import BENCHES
 COMMANDS = {
     "train": Command("Train in this process (or under torchrun), without Ray.", "trainer.commands.train"),
     "evaluate": Command("Score runs or checkpoints: the papers' tables.", "trainer.commands.evaluate"),
-    "compare": Command("Put video autoencoders side by side, on one page.", "trainer.commands.compare"),
+    "compare": Command(
+        "Put runs side by side in the table of their paper, on one page.", "trainer.commands.compare"
+    ),
     "report": Command("Make a page of pictures, curves and scores of a run.", "trainer.commands.report"),
     "flow": Command("Show what a model thinks moves where in a video.", "trainer.commands.flow"),
     "recipes": Command("List the recipes, or every field of one.", "trainer.commands.recipes"),

@@ -1,6 +1,6 @@
 """python -m trainer compare RUN ... --out FOLDER_OR_FILE: the networks of runs on the same clips, as one page.
 
-Table 1 and figure 5 of arXiv 1511.06309 for any runs of video autoencoders, the numbers as JSON too.
+The table and the figure of a paper for any runs (Table 1 and figure 5 of arXiv 1511.06309), the numbers as JSON too.
 """
 
 from argparse import ArgumentParser, Namespace
@@ -15,8 +15,11 @@ from trainer.arguments import require_file, require_positive
 from trainer.checkpoints.load import LoadedModel, load_model
 from trainer.compare.figure import shown_clips
 from trainer.compare.page import build_page
-from trainer.compare.scoring import compare
+from trainer.compare.scoring import score_runs
+from trainer.config import model_to
 from trainer.evaluation.scoring import CLIPS_PER_BATCH, videos
+from trainer.papers import PAPERS, ordered_papers
+from trainer.papers.paper import Table
 
 
 def options(parser: ArgumentParser) -> None:
@@ -34,6 +37,11 @@ def options(parser: ArgumentParser) -> None:
         "--data", type=without_slash, metavar="URL", help="data set; by default the one that all runs share"
     )
     parser.add_argument("--split", default="test", help="of the data set; %(default)s by default")
+    parser.add_argument(
+        "--paper",
+        metavar="NAME",
+        help=f"whose table and figure, of {', '.join(tables())}; by default the one of the runs' models",
+    )
     parser.add_argument(
         "--clips",
         type=int,
@@ -64,18 +72,37 @@ def run(given: Namespace) -> int:
             require_file("out", Path(path, f"{name}.{ending}"))
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     runs = [load_model(url) for url in given.runs]
-    data = data_of(runs, given.data)
+    table, data = table_of(runs, given.paper), data_of(runs, given.data)
     scan = partial(videos, data=data, split=given.split, device=device, limit=given.limit, batch=given.batch)
-    comparison = compare(runs, data, given.split, scan, device)
+    comparison = score_runs(runs, table, data, given.split, scan, device)
     by_checkpoint = {loaded.url: loaded for loaded in runs}
     ordered = {row.name: by_checkpoint[row.checkpoint] for row in comparison.networks}
-    clips = shown_clips(ordered, scan(runs[0]), comparison.measure, given.clips)
+    clips = shown_clips(ordered, scan(runs[0]), comparison.measure, table.figure, given.clips)
     page = build_page(comparison, clips)
     store.put(f"{name}.json", comparison.to_json().encode())
     store.put(f"{name}.html", page.encode())
     print(comparison.found_order(), comparison.paper_order())
     print(f"comparison: {store.address(f'{name}.html')} ({len(page) / 1e3:.0f} kB), {name}.json")
     return 0
+
+
+def table_of(runs: Sequence[LoadedModel], paper: str | None) -> Table:
+    """The table of the named paper, or of the first that one of the runs' models belongs to; else the first of all.
+
+    Raises:
+        ValueError: there is no such paper, or it has no table.
+    """
+    if paper is None:
+        kinds = [model_to(loaded.config.model)["name"] for loaded in runs]
+        return next(found.table for found in ordered_papers(kinds) if found.table)
+    if paper not in tables():
+        raise ValueError(f"--paper: got {paper!r}, must be one of {', '.join(tables())}")
+    return tables()[paper]
+
+
+def tables() -> dict[str, Table]:
+    """The tables of papers that have one, by the name in PAPERS."""
+    return {name: paper.table for name, paper in PAPERS.items() if paper.table}
 
 
 def data_of(runs: Sequence[LoadedModel], given: str | None) -> str:

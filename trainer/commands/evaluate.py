@@ -1,7 +1,7 @@
 """python -m trainer evaluate: the papers' tables for any checkpoint.
 
 Prints each number beside copy-last, black and the oracle's ceiling; with several checkpoints or data sets it prints the
-K_m x K_d grid and draws its box plot (figure 3 of arXiv 2103.05669).
+grid of the models' paper and draws its pictures (figures 3 and 5 of arXiv 2103.05669).
 """
 
 from argparse import ArgumentParser, Namespace
@@ -13,10 +13,11 @@ from data_shards.storage.place import without_slash
 from model.interface import Video
 from trainer.arguments import require_file, require_positive, write_file
 from trainer.checkpoints.load import load_model
+from trainer.config import model_to
 from trainer.evaluation.scoring import CLIPS_PER_BATCH, evaluate_on, videos
 from trainer.evaluation.stored import store_beside_run
-from trainer.papers.object_discovery import Cell, box_plot, grid_text, objects_grid
-from trainer.pictures.picture import png
+from trainer.papers import ordered_papers
+from trainer.papers.paper import Cell, Grid
 
 
 def options(parser: ArgumentParser) -> None:
@@ -69,25 +70,33 @@ def run(given: Namespace) -> int:
     if is_grid:
         require_file("plot", given.plot)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    results, cells = [], []
+    cells: list[Cell] = []
+    kinds = []
     for url in given.checkpoints:
         loaded = load_model(url)
         loaded.model.to(device)
+        kinds.append(model_to(loaded.config.model)["name"])
         for data in given.data or [loaded.config.data.url]:
             result = evaluate_on(loaded, data, given.split, device, given.limit, given.batch)
             store_beside_run(result, own_data=data == loaded.config.data.url, limit=given.limit)
             print(result.text(), end="\n\n")
-            results.append(result)
             with torch.no_grad():
                 clip = next(videos(loaded, data, given.split, device, 1, 1))
                 cells.append(Cell(result, loaded.model(Video(clip.frames), loaded.step).views, clip))
     if is_grid:
-        print(grid_text(results))
-        write_file(given.plot, box_plot(results))
-        objects = given.plot.with_stem(f"{given.plot.stem}-objects")
-        write_file(objects, png(objects_grid(cells)))
-        print(f"\nbox plot: {given.plot}, found objects: {objects}")
+        write_grid(next(paper.grid for paper in ordered_papers(kinds) if paper.grid)(cells), given.plot)
     if given.json:
-        text = "[" + ",\n".join(result.to_json() for result in results) + "]\n"
+        text = "[" + ",\n".join(cell.result.to_json() for cell in cells) + "]\n"
         write_file(given.json, text.encode())
     return 0
+
+
+def write_grid(grid: Grid, plot: Path) -> None:
+    """Print the numbers; write the pictures to `plot` and beside it."""
+    print(grid.text)
+    told = []
+    for what, ending, picture in grid.pictures:
+        file = plot.with_stem(f"{plot.stem}{ending}")
+        write_file(file, picture)
+        told.append(f"{what}: {file}")
+    print(f"\n{', '.join(told)}")

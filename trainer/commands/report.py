@@ -86,6 +86,6 @@ def write_pictures(shown: list[Shown], folder: Path) -> None:
         (folder / f"{clip.key}.png").write_bytes(png(sheet(clip.rows, clip.columns)))
         if moments := clip.film():
             (folder / f"{clip.key}.gif").write_bytes(gif(moments))
-        if clip.cycle:
-            columns = max(len(row.pictures) for row in clip.cycle)
-            (folder / f"{clip.key}-cycle.png").write_bytes(png(sheet(clip.cycle, columns, titles=False)))
+        for extra, rows in clip.extras:
+            columns = max(len(row.pictures) for row in rows)
+            (folder / f"{clip.key}-{extra.name}.png").write_bytes(png(sheet(rows, columns, titles=False)))

@@ -1,54 +1,35 @@
-"""The page of a comparison: Table 1, what it says, figure 5. Data in, HTML out."""
+"""The page of a comparison: the paper's table, what it says, the paper's figure. Data in, HTML out."""
 
-import math
 from collections.abc import Callable, Sequence
 
 from trainer.compare.figure import ShownClip
-from trainer.compare.table import MEASURES, Comparison, Network, Row
+from trainer.compare.table import Comparison, Network, Row
+from trainer.evaluation.result import CONSTANT
+from trainer.papers.paper import Column
 from trainer.pictures import wheel
-from trainer.pictures.picture import Strip
 from trainer.report import markup
 from trainer.report.page import WHEEL
-from trainer.scores.prediction import CERTAIN
 
-Column = tuple[str, Callable[[Row], str]]  # heading, cell
-
-READING = (
-    "Every number is of the last frame of a clip, predicted from the frames before it, as a mean over the clips; PSNR "
-    "is in dB. Green: better than the constant, which is the best that can be said without looking."
-)
-CROSS_ENTROPY = (
-    "Cross-entropy is in nats a pixel (and, for a frame, summed over its pixels); where a prediction is certain and "
-    f"wrong, as copying and black are, a pixel costs {-math.log(CERTAIN):.1f}."
-)
-FIGURE = (
-    "Clips from the best to the worst predicted, evenly spread, by the mean of all networks. First the frames seen; "
-    "then the frame that follows, and what each network expects, with its {measure} on the clip."
-)
+Cells = tuple[str, Callable[[Row], str]]  # heading of a column, and what it says of a row
 
 
 def build_page(comparison: Comparison, clips: Sequence[ShownClip]) -> str:
     """The whole page as HTML text."""
     frames, height, width, _ = comparison.shape
-    title = f"Frame {frames} from the {frames - 1} before it"
+    paper = comparison.table
+    title = paper.title.format(frames=frames, seen=frames - 1)
+    reading = [paper.reading, *[column.note for column in comparison.columns if column.note]]
     body = [
         markup.text("h1", title),
         *[markup.text("p", text) for text in (comparison.found_order(), comparison.paper_order()) if text],
-        markup.text("h2", "Table 1"),
+        markup.text("h2", paper.heading),
         table(comparison),
-        markup.text("p", f"{READING} {CROSS_ENTROPY}" if comparison.measure == "bce" else READING),
+        markup.text("p", " ".join(reading)),
         markup.text("h2", "Training"),
         training(comparison),
         *[markup.text("p", text) for text in [scale(comparison)] if text],
-        markup.text("h2", "Figure 5"),
-        markup.text("p", FIGURE.format(measure=MEASURES[comparison.measure])),
+        *figure(comparison, clips),
     ]
-    if any(clip.flow for clip in clips):
-        body.append(
-            markup.wheel(wheel.legend(), f"{WHEEL} It is the way that what a pixel shows has just come.")
-        )
-    for clip in clips:
-        body += figure(clip)
     size = f"{comparison.clips:,} clips of {frames} frames of {height} x {width} pixels"
     facts = {"data": f"{comparison.data}, {comparison.split}: {size}"}
     facts |= {row.name: row.checkpoint for row in comparison.networks}
@@ -57,30 +38,32 @@ def build_page(comparison: Comparison, clips: Sequence[ShownClip]) -> str:
 
 
 def table(comparison: Comparison) -> str:
-    """Table 1: the networks, then what knows nothing or does not move."""
+    """The networks, then what they are compared with."""
     rows: tuple[Row, ...] = (*comparison.networks, *comparison.references)
-    floor = comparison.floor()
-    better = [floor is not None and row.scores[comparison.measure] < floor for row in rows]
+    floor, measure = comparison.floor(), comparison.measure
+    values = [row.scores.get(measure.score) for row in rows]
+    better = [v is not None and floor is not None and measure.better(v, floor) for v in values]
     shown = columns(comparison)
     return markup.table(
         [head for head, _ in shown], [[cell(row) for _, cell in shown] for row in rows], better
     )
 
 
-def columns(comparison: Comparison) -> list[Column]:
-    """What the table tells of each row; the second column is what rows are ordered by."""
-    errors: list[Column] = [("MSE ↓", _score("mse")), ("L1 ↓", _score("l1"))]
-    if comparison.measure == "bce":
-        errors = [
-            ("cross-entropy ↓", _score("bce")),
-            ("paper", lambda row: _published(row, comparison)),
-            ("a frame ↓", _score("bce", 1, comparison.pixels)),
-            *errors,
-        ]
+def columns(comparison: Comparison) -> list[Cells]:
+    """What the table tells of each row; the second column is what rows are ordered by.
+
+    The paper's own number stands beside what it publishes.
+    """
+    told = {score for row in comparison.networks if row.published for score in row.published.scores}
+    numbers: list[Cells] = []
+    for column in comparison.columns:
+        if column.heading:
+            numbers.append((column.heading, _score(column, comparison.pixels)))
+        if column.heading and column.score in told and not column.whole:
+            numbers.append(("paper", _published(column, comparison)))
     return [
         ("network", _name(comparison)),
-        *errors,
-        ("PSNR ↑", _score("psnr", 2)),
+        *numbers,
         ("parameters", lambda row: f"{row.parameters:,}" if isinstance(row, Network) else "-"),
         ("", lambda row: row.note),
     ]
@@ -102,22 +85,33 @@ def training(comparison: Comparison) -> str:
 
 def scale(comparison: Comparison) -> str:
     """Whether the paper's numbers may be read beside these; empty where there are none."""
-    if comparison.measure != "bce" or not any(row.published for row in comparison.networks):
+    measure = comparison.measure.score
+    if not any(row.published and measure in row.published.scores for row in comparison.networks):
         return ""
     common = comparison.common_differences()
     words = "The paper's numbers stand in brackets beside networks whose scale is not the paper's."
     return f"{words} What all of them differ in: {'; '.join(common)}." if common else words
 
 
-def figure(clip: ShownClip) -> list[str]:
-    """One clip of figure 5."""
+def figure(comparison: Comparison, clips: Sequence[ShownClip]) -> list[str]:
+    """The paper's figure; nothing where it has none."""
+    drawn = comparison.table.figure
+    if drawn is None:
+        return []
     parts = [
-        markup.text("h3", f"{clip.rank} (clip {clip.place} of the split)"),
-        markup.strips([Strip("seen", "the frames that the networks are shown", clip.seen)], len(clip.seen)),
-        markup.gallery([*clip.predicted, *clip.flow]),
+        markup.text("h2", drawn.heading),
+        markup.text("p", drawn.about.format(measure=comparison.measure.words)),
     ]
-    if clip.flow:
-        parts.append(markup.text("p", f"Full colour of flow is {clip.fastest:.2g} pixels a frame.", "faint"))
+    if any(clip.drawing.flow for clip in clips):
+        caption = f"{WHEEL} It is the way that what a pixel shows has just come."
+        parts.append(markup.wheel(wheel.legend(), caption))
+    for clip in clips:
+        rows, pictures, remark = clip.drawing.rows, clip.drawing.pictures, clip.drawing.remark
+        columns = max((row.first - 1 + len(row.pictures) for row in rows), default=0)
+        parts.append(markup.text("h3", f"{clip.rank} (clip {clip.place} of the split)"))
+        parts += [markup.strips(rows, columns)] if rows else []
+        parts += [markup.gallery(pictures)] if pictures else []
+        parts += [markup.text("p", remark, "faint")] if remark else []
     return parts
 
 
@@ -130,17 +124,23 @@ def duration(seconds: float | None) -> str:
     return f"{seconds / 60:.1f} min" if seconds < 3600 else f"{seconds / 3600:.1f} h"
 
 
-def _score(name: str, decimals: int = 4, times: int = 1) -> Callable[[Row], str]:
-    return lambda row: f"{row.scores[name] * times:.{decimals}f}" if name in row.scores else "-"
+def _score(column: Column, pixels: int) -> Callable[[Row], str]:
+    name, times = column.score, pixels if column.whole else 1
+    return lambda row: f"{row.scores[name] * times:.{column.decimals}f}" if name in row.scores else "-"
 
 
 def _name(comparison: Comparison) -> Callable[[Row], str]:
     level = ", ".join(f"{value:.4f}" for value in comparison.constant or ())
-    return lambda row: f"constant {level}" if row.name == "constant" else row.name
+    return lambda row: f"{CONSTANT} {level}" if row.name == CONSTANT else row.name
 
 
-def _published(row: Row, comparison: Comparison) -> str:
-    if not isinstance(row, Network) or row.published is None:
-        return "-"
-    value = f"{row.published.bce:.4f}"
-    return f"({value})" if row.differences or comparison.differences else value
+def _published(column: Column, comparison: Comparison) -> Callable[[Row], str]:
+    """The paper's number, in brackets where the scale is not the paper's."""
+
+    def cell(row: Row) -> str:
+        if not isinstance(row, Network) or row.published is None or column.score not in row.published.scores:
+            return "-"
+        value = f"{row.published.scores[column.score]:.{column.decimals}f}"
+        return f"({value})" if row.differences or comparison.differences else value
+
+    return cell

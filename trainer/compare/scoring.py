@@ -1,6 +1,6 @@
 """Scores of runs, and of what knows less than they do, on the same clips."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -8,118 +8,122 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from data_shards.manifest import Manifest, read_manifest, split_shards
+from data_shards.manifest import read_manifest, split_shards
 from data_shards.storage.place import open_store
-from model.interface import Video, Views
+from model.interface import Video
 from trainer.checkpoints.checkpoint import run_of
 from trainer.checkpoints.load import LoadedModel
 from trainer.compare.table import Comparison, Network, Row, Training, distinct_names, in_papers_order
 from trainer.config import model_to
-from trainer.evaluation.references import black, copy_last
-from trainer.evaluation.result import MODEL, Evaluation
+from trainer.evaluation.references import REFERENCES, Reference, constant
+from trainer.evaluation.result import CONSTANT, MODEL, Evaluation
 from trainer.evaluation.scoring import CLIPS_PER_BATCH, evaluate, videos
 from trainer.journal import stored_lines
-from trainer.papers.video_autoencoder import TABLE_1, run_differences, set_differences
-
-REFERENCES = {
-    "constant": "the mean of the training clips, everywhere",
-    "copy-last": "the newest frame again",
-    "black": "its L1 is the mean brightness: of binary frames, the share of lit pixels",
-}
-
-LAST: tuple[str, ...] = ("bce", "mse", "l1")  # scores that are of the last frame
-EACH: tuple[str, ...] = ("psnr", "ssim", "flow_error")  # scores that each frame has
+from trainer.papers.paper import Column, Published, Table
 
 
-def compare(
+def score_runs(
     runs: Sequence[LoadedModel],
+    table: Table,
     data: str,
     split: str,
     scan: Callable[[LoadedModel], Iterator[Video]],
     device: torch.device,
 ) -> Comparison:
-    """Score all runs and the references on the same clips.
+    """Score all runs and the table's references on the same clips.
 
     Args:
         runs: at least one.
+        table: the paper's, with at least one column that fits them.
         data: URL of the set.
         split: of the set, with clips.
         scan: the clips of the split for a run, as batches on `device`.
         device: where it happens.
 
     Raises:
-        ValueError: a run that cannot predict these frames, by its URL.
+        ValueError: a run without what networks are ordered by on these clips, by its URL.
     """
     manifest = read_manifest(data)
     split_shards(manifest, split, data)
-    kinds = [model_to(loaded.config.model)["name"] for loaded in runs]
-    names = distinct_names(kinds, [loaded.url for loaded in runs])
-    mean = training_mean(runs, data, device)
-    references: dict[str, Callable[[Video], Views | None]] = {"copy-last": still, "black": black}
-    if mean is not None:
-        references = {"constant": partial(constant, level=mean)} | references
+    models, published = [loaded.config.model for loaded in runs], table.published(manifest)
+    columns = tuple(column for column in table.columns if column.fits(manifest, models))
+    kinds = [model_to(model)["name"] for model in models]
+    names = distinct_names(kinds, [loaded.url for loaded in runs], published)
+    mean = training_mean(runs, data, device) if CONSTANT in table.references else None
+    scores = list(dict.fromkeys(column.score for column in table.columns))
     networks: list[Network] = []
     rows: list[Row] = []
     clips = 0
     for loaded, kind, name in zip(runs, kinds, names, strict=True):
+        contenders = {} if networks else references(table, mean)
         loaded.model.to(device)
         try:
-            result = evaluate(
-                loaded.model, scan(loaded), loaded.step, device, references={} if rows else references
-            )
+            result = evaluate(loaded.model, scan(loaded), loaded.step, device, None, contenders, scores)
         except ValueError as error:
             raise ValueError(f"{loaded.url} on {data}: {error}") from error
-        if "mse" not in result.scores:
-            raise ValueError(
-                f"{loaded.url}: its model, {kind}, predicts no frames; compare runs of models that do"
-            )
-        networks.append(network(loaded, kind, name, result, manifest))
-        if not rows:
-            rows = [reference(n, last_frame(result, n, manifest)) for n in references]
-            clips = result.clips
-    grey = manifest.shape[3] == 1
-    binary = all(loaded.config.model.binary for loaded in runs)
+        if columns[0].score not in result.scores:
+            raise ValueError(f"{loaded.url}: its model, {kind}, {lack(result, columns[0])}")
+        networks.append(network(loaded, kind, name, result, table, published.get(kind)))
+        rows += [
+            reference(contender, result, table) for contender in contenders if contender in result.tables
+        ]
+        clips = result.clips
     return Comparison(
+        table=table,
+        columns=columns,
         data=data,
         split=split,
         clips=clips,
         shape=manifest.shape,
-        measure="bce" if grey and binary else "mse",
-        networks=in_papers_order(networks),
+        networks=in_papers_order(networks, list(published)),
         references=tuple(rows),
         constant=None if mean is None else tuple(mean.tolist()),
-        differences=tuple(set_differences(manifest, clips)),
+        differences=tuple(table.set_differences(manifest, clips)),
     )
 
 
-def network(loaded: LoadedModel, kind: str, name: str, result: Evaluation, manifest: Manifest) -> Network:
+def references(table: Table, mean: Float[Tensor, "c"] | None) -> dict[str, Reference]:
+    """What the table compares with, the constant only where there are clips that it is the mean of."""
+    known = REFERENCES if mean is None else REFERENCES | {CONSTANT: partial(constant, level=mean)}
+    return {name: known[name] for name in table.references if name in known}
+
+
+def network(
+    loaded: LoadedModel, kind: str, name: str, result: Evaluation, table: Table, published: Published | None
+) -> Network:
     """A run's row."""
     training = training_of(loaded, stored_lines(open_store(run_of(loaded.url))))
     parameters = sum(p.numel() for p in loaded.model.parameters())
-    scores = last_frame(result, MODEL, manifest)
-    known = kind in TABLE_1
-    differences = run_differences(kind, parameters, training.clips, training.epochs) if known else []
-    return Network(
-        name, scores, flow_note(scores), kind, loaded.url, parameters, training, tuple(differences)
+    scores = numbers(result, MODEL, table)
+    differences: tuple[str, ...] = ()
+    if published is not None:
+        differences = tuple(table.run_differences(published, parameters, training.clips, training.epochs))
+    note = table.remark(scores)
+    return Network(name, scores, note, kind, loaded.url, parameters, training, differences, published)
+
+
+def reference(name: str, result: Evaluation, table: Table) -> Row:
+    """The row of what knows less than a network."""
+    scores = numbers(result, name, table)
+    return Row(
+        name, scores, "; ".join(text for text in (table.references[name], table.remark(scores)) if text)
     )
 
 
-def reference(name: str, scores: dict[str, float]) -> Row:
-    """The row of what knows less than a network."""
-    return Row(name, scores, "; ".join(text for text in (REFERENCES[name], flow_note(scores)) if text))
-
-
-def flow_note(scores: Mapping[str, float]) -> str:
-    """How far off the flow is, where objects are seen; empty where there is none or its truth is not known."""
-    return f"flow off by {scores['flow_error']:.2f} pixels" if "flow_error" in scores else ""
-
-
-def last_frame(result: Evaluation, contender: str, manifest: Manifest) -> dict[str, float]:
-    """Scores of the last frame, the only one that all networks predict; those that the contender has."""
-    table, last = result.tables[contender], manifest.shape[0]
-    found = {name: table[name].mean for name in LAST if name in table}
-    found |= {name: table[name].at(last) for name in EACH if name in table}
+def numbers(result: Evaluation, contender: str, table: Table) -> dict[str, float]:
+    """The scores of the table's columns; those that the contender has."""
+    curves = result.tables[contender]
+    found = {
+        column.score: column.of(curves[column.score]) for column in table.columns if column.score in curves
+    }
     return {name: value for name, value in found.items() if value is not None}
+
+
+def lack(result: Evaluation, column: Column) -> str:
+    """What a model has not that a column needs."""
+    missing = result.skipped.get(column.score, f"value of {column.score}")
+    what = "predicts no frames" if missing == "views.prediction" else f"has no {missing}"
+    return f"{what}; compare runs of models that do"
 
 
 def training_of(loaded: LoadedModel, lines: Sequence[dict[str, Any]]) -> Training:
@@ -151,15 +155,3 @@ def training_mean(runs: Sequence[LoadedModel], data: str, device: torch.device) 
     for video in videos(runs[0], url, "train", device, None, CLIPS_PER_BATCH):
         total += video.frames[:, -1].double().mean(dim=(2, 3)).sum(0)
     return total / manifest.samples("train")
-
-
-def still(video: Video) -> Views:
-    """Copy-last without its layers: nobody asks for their scores here, and they would take most of the time."""
-    views = copy_last(video)
-    return Views(prediction=views.prediction, flow=views.flow)
-
-
-def constant(video: Video, level: Float[Tensor, "c"]) -> Views:
-    """The same level everywhere as prediction of the last frame."""
-    frame = torch.zeros_like(video.frames[:, -1:]) + level[:, None, None].to(video.frames)
-    return Views(prediction=frame)

@@ -1,15 +1,14 @@
-"""The comparison as data: rows of Table 1, the order they are in, and JSON."""
+"""The comparison as data: rows of a paper's table, the order they are in, and JSON."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import combinations, pairwise
 from typing import Any
 
 from trainer.checkpoints.checkpoint import run_of
-from trainer.papers.video_autoencoder import TABLE_1, Published
-
-MEASURES = {"bce": "cross-entropy", "mse": "squared error"}
+from trainer.evaluation.result import CONSTANT
+from trainer.papers.paper import Column, Published, Table
 
 
 @dataclass(frozen=True)
@@ -28,7 +27,7 @@ class Training:
 
 @dataclass(frozen=True)
 class Row:
-    """One contender: scores of the last frame, lower is better but for PSNR; "bce" is missing for frames in colour."""
+    """One contender: its scores by the columns of the table; what it has not is missing."""
 
     name: str
     scores: dict[str, float]
@@ -37,18 +36,18 @@ class Row:
 
 @dataclass(frozen=True)
 class Network(Row):
-    """A row of a run. `kind` is its model's name in MODELS; `differences` are its own from the paper's scale."""
+    """A row of a run.
+
+    `kind` is its model's name in MODELS; `published` the paper's row, None for a network that it has not;
+    `differences` are its own from the paper's scale.
+    """
 
     kind: str = ""
     checkpoint: str = ""
     parameters: int = 0
     training: Training = Training(0, 0, None, None, None)
     differences: tuple[str, ...] = ()
-
-    @property
-    def published(self) -> Published | None:
-        """The paper's row; None for a network that it has not."""
-        return TABLE_1.get(self.kind)
+    published: Published | None = None
 
 
 @dataclass(frozen=True)
@@ -56,21 +55,28 @@ class Comparison:
     """Runs on the same clips of one data set.
 
     Args:
+        table: of the paper.
+        columns: those of its columns that say something of these runs on this set; networks are ordered by the first.
         shape: t h w c of the clips.
-        measure: what networks are ordered by: "bce", or "mse" where not all were trained on cross-entropy.
-        constant: the mean of the training clips' last frames, by channel; None without training clips.
+        constant: the mean of the training clips' last frames, by channel; None where it is not compared with.
         differences: where data and test are not the paper's.
     """
 
+    table: Table
+    columns: tuple[Column, ...]
     data: str
     split: str
     clips: int
     shape: tuple[int, int, int, int]
-    measure: str
     networks: tuple[Network, ...]
     references: tuple[Row, ...]
     constant: tuple[float, ...] | None
     differences: tuple[str, ...]
+
+    @property
+    def measure(self) -> Column:
+        """What networks are ordered by."""
+        return self.columns[0]
 
     @property
     def pixels(self) -> int:
@@ -79,31 +85,43 @@ class Comparison:
 
     def floor(self) -> float | None:
         """What a prediction that knows nothing of the clip scores: the constant's."""
-        return next((row.scores[self.measure] for row in self.references if row.name == "constant"), None)
+        return next(
+            (row.scores.get(self.measure.score) for row in self.references if row.name == CONSTANT), None
+        )
+
+    def value(self, row: Network) -> float:
+        """What a network is ordered by; each has it."""
+        return row.scores[self.measure.score]
 
     def found_order(self) -> str:
         """One or two sentences: the networks from best to worst, and who does not beat the constant."""
-        ranked = sorted(self.networks, key=lambda row: row.scores[self.measure])
-        listed = ", ".join(f"{row.name} {row.scores[self.measure]:.4f}" for row in ranked)
-        sentence = f"By {MEASURES[self.measure]} of the last frame, best first: {listed}."
+        ranked = sorted(self.networks, key=self.value, reverse=self.measure.better(1, 0))
+        listed = ", ".join(f"{row.name} {self.value(row):.4f}" for row in ranked)
+        of = " of the last frame" if self.measure.last else ""
+        sentence = f"By {self.measure.words}{of}, best first: {listed}."
         floor = self.floor()
         if floor is not None:
-            above = [row.name for row in ranked if row.scores[self.measure] >= floor]
+            above = [row.name for row in ranked if not self.measure.better(self.value(row), floor)]
             who = f"{joined(above)} {'are' if len(above) > 1 else 'is'} no" if above else "All are"
             sentence += f" {who} better than predicting the training mean ({floor:.4f})."
         return sentence
 
     def paper_order(self) -> str:
         """How that compares with the paper, pair by pair; empty where there is nothing to compare."""
-        if self.measure != "bce":
-            return ""
-        known = [(row, row.published.bce) for row in self.networks if row.published is not None]
-        pairs = [(a, b) for (a, x), (b, y) in combinations(sorted(known, key=lambda e: e[1]), 2) if x < y]
+        score, better = self.measure.score, self.measure.better
+        known = [
+            (row, row.published) for row in self.networks if row.published and score in row.published.scores
+        ]
+        known.sort(key=lambda entry: entry[1].scores[score], reverse=better(1, 0))
+        pairs = [
+            (a, b)
+            for (a, ours), (b, theirs) in combinations(known, 2)
+            if better(ours.scores[score], theirs.scores[score])
+        ]
         if not pairs:
             return ""
-        kinds = sorted({row.kind for row, _ in known}, key=lambda kind: TABLE_1[kind].bce)
-        order = ", ".join(TABLE_1[kind].title for kind in kinds)
-        wrong = [(a, b) for a, b in pairs if a.scores["bce"] >= b.scores["bce"]]
+        order = ", ".join(dict.fromkeys(published.title for _, published in known))
+        wrong = [(a, b) for a, b in pairs if not better(self.value(a), self.value(b))]
         if not wrong:
             return f"That is the paper's order: {order}."
         reversed_pairs = joined([f"{b.name} before {a.name}" for a, b in wrong])
@@ -120,28 +138,43 @@ class Comparison:
 
     def to_json(self) -> str:
         """All numbers."""
-        tree: dict[str, Any] = asdict(self)
-        for row, entry in zip(self.networks, tree["networks"], strict=True):
-            entry["published"] = None if row.published is None else asdict(row.published)
-            entry["at_the_papers_scale"] = row.published is not None and not (
-                row.differences or self.differences
-            )
-        for entry in (*tree["networks"], *tree["references"]):
-            if "bce" in entry["scores"]:
-                entry["scores"]["bce_frame"] = entry["scores"]["bce"] * self.pixels
-        tree |= {"found_order": self.found_order(), "paper_order": self.paper_order()}
+        tree: dict[str, Any] = {
+            "data": self.data,
+            "split": self.split,
+            "clips": self.clips,
+            "shape": self.shape,
+            "measure": self.measure.score,
+            "networks": [self._tree(row) for row in self.networks],
+            "references": [self._tree(row) for row in self.references],
+            "constant": self.constant,
+            "differences": self.differences,
+            "found_order": self.found_order(),
+            "paper_order": self.paper_order(),
+        }
         return json.dumps(tree, indent=1, allow_nan=False) + "\n"
 
+    def _tree(self, row: Row) -> dict[str, Any]:
+        tree = asdict(row)
+        for column in self.table.columns:
+            if column.whole and column.score in row.scores:
+                tree["scores"][f"{column.score}_frame"] = row.scores[column.score] * self.pixels
+        if isinstance(row, Network):
+            known = row.published
+            if known is not None:
+                tree["published"] = {"title": known.title, "parameters": known.parameters, **known.scores}
+            tree["at_the_papers_scale"] = known is not None and not (row.differences or self.differences)
+        return tree
 
-def in_papers_order(networks: Iterable[Network]) -> tuple[Network, ...]:
-    """Sorted as Table 1 is; networks that it does not have come last, all else as given."""
-    places = list(TABLE_1)
-    return tuple(
-        sorted(networks, key=lambda row: places.index(row.kind) if row.kind in places else len(places))
-    )
+
+def in_papers_order(networks: Iterable[Network], kinds: Sequence[str]) -> tuple[Network, ...]:
+    """Sorted as the paper has them, by `kind`; networks that it does not have come last, all else as given."""
+    places = {kind: place for place, kind in enumerate(kinds)}
+    return tuple(sorted(networks, key=lambda row: places.get(row.kind, len(places))))
 
 
-def distinct_names(kinds: Sequence[str], checkpoints: Sequence[str]) -> list[str]:
+def distinct_names(
+    kinds: Sequence[str], checkpoints: Sequence[str], published: Mapping[str, Published]
+) -> list[str]:
     """A name for each: the network's, with the run's folder or the whole URL where that is needed to tell them apart.
 
     Raises:
@@ -149,7 +182,7 @@ def distinct_names(kinds: Sequence[str], checkpoints: Sequence[str]) -> list[str
     """
     if twice := [b for a, b in pairwise(sorted(checkpoints)) if a == b]:
         raise ValueError(f"{twice[0]} is given twice; name each run once")
-    titles = [TABLE_1[kind].title if kind in TABLE_1 else kind for kind in kinds]
+    titles = [published[kind].title if kind in published else kind for kind in kinds]
     folders = [run_of(url).rsplit("/", 1)[-1] for url in checkpoints]
     for told in ([""] * len(titles), folders, checkpoints):
         names = [f"{title} ({text})" if text else title for title, text in zip(titles, told, strict=True)]

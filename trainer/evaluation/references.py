@@ -14,7 +14,10 @@ from torch import Tensor
 from model.interface import Truth, Video, Views
 from model.ops.composition import compose, to_identities, to_ranks, visible
 from model.ops.spatial_transformer import inverse, translation, warp
+from trainer.evaluation.result import BLACK, CEILING, COPY_LAST, MAJORITY
 from trainer.scores.flow import true_flow
+
+Reference = Callable[[Video], Views | None]  # None where the truth has not what it needs
 
 
 def copy_last(video: Video) -> Views:
@@ -37,6 +40,12 @@ def copy_last(video: Video) -> Views:
 def black(video: Video) -> Views:
     """Black frames."""
     return Views(prediction=torch.zeros_like(video.frames[:, 1:]))
+
+
+def constant(video: Video, level: Float[Tensor, "c"]) -> Views:
+    """The same level everywhere as prediction of the last frame."""
+    frame = torch.zeros_like(video.frames[:, -1:]) + level[:, None, None].to(video.frames)
+    return Views(prediction=frame)
 
 
 def oracle(video: Video) -> Views | None:
@@ -71,14 +80,14 @@ def oracle(video: Video) -> Views | None:
     )
 
 
-REFERENCES: dict[str, Callable[[Video], Views | None]] = {
-    "copy-last": copy_last,
-    "black": black,
-    "oracle ceiling": oracle,
+REFERENCES: dict[str, Reference] = {
+    COPY_LAST: copy_last,
+    BLACK: black,
+    CEILING: oracle,
 }
 
 
-def label_references(statistics: Mapping[str, Any]) -> dict[str, Callable[[Video], Views | None]]:
+def label_references(statistics: Mapping[str, Any]) -> dict[str, Reference]:
     """For sets with classes of pixels: the class that most pixels of the training split have, everywhere.
 
     Args:
@@ -95,7 +104,7 @@ def label_references(statistics: Mapping[str, Any]) -> dict[str, Callable[[Video
         labels[:, :, pixels.index(max(pixels))] = 1
         return Views(labels=labels)
 
-    return {"majority class": majority}
+    return {MAJORITY: majority}
 
 
 def true_order(truth: Truth) -> Int[Tensor, "b n n"]:

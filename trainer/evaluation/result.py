@@ -7,7 +7,13 @@ from typing import Any
 
 from trainer.scores import SCORES
 
-MODEL = "model"  # its column among the references'
+# Contenders: the model, and what it is read against (references.py).
+MODEL = "model"
+COPY_LAST = "copy-last"
+BLACK = "black"
+CEILING = "oracle ceiling"
+MAJORITY = "majority class"
+CONSTANT = "constant"
 
 
 @dataclass(frozen=True)
@@ -29,12 +35,17 @@ class Curve:
         index = place - self.first
         return self.means[index] if 0 <= index < len(self.means) else None
 
+    @property
+    def last(self) -> float | None:
+        """The mean of the last entry: of the clip's last frame, for scores of predicted frames and of whole clips."""
+        return self.means[-1]
+
 
 @dataclass(frozen=True)
 class Evaluation:
     """What `evaluate` found.
 
-    `tables[contender][score]`: contender is "model", "copy-last", "black", "oracle ceiling" or "majority class".
+    `tables[contender][score]`: contender is one of the names above.
     `skipped` maps each score that the model could not be given to what was missing. `slots` is K_m (0 = none),
     `objects` the mean number of objects in a clip, K_d (None = no truth). `classes` are the names of the data set's
     classes of pixels. `weights` and `shards` tell by hash what was scored and on what: at `checkpoint` and `data` there

@@ -4,7 +4,7 @@
 gives.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import fields, replace
 
@@ -17,9 +17,10 @@ from data_shards.manifest import read_manifest
 from model.interface import Video, VideoModel, Views
 from trainer.batch import to_video
 from trainer.checkpoints.load import LoadedModel
-from trainer.evaluation.references import REFERENCES, label_references
+from trainer.evaluation.references import REFERENCES, Reference, label_references
 from trainer.evaluation.result import MODEL, Curve, Evaluation
 from trainer.scores import SCORES
+from trainer.scores.kinds import KINDS
 from trainer.scores.matching import exists
 
 CLIPS_PER_BATCH = 16
@@ -28,17 +29,18 @@ CLIPS_PER_BATCH = 16
 class Tally:
     """Sums and counts of one contender's scores, in float64; `total[score]` has shape (2, steps)."""
 
-    def __init__(self) -> None:
+    def __init__(self, scores: Collection[str]) -> None:
+        self.scores = scores
         self.total: dict[str, Float[Tensor, "2 steps"]] = {}
         self.missing: dict[str, str] = {}
 
     def add(self, views: Views, video: Video) -> None:
         """Count a batch; a score whose fields are missing is noted instead."""
-        for name, score in SCORES.items():
-            if lacking := score.missing(views, video):
+        for name in self.scores:
+            if lacking := SCORES[name].missing(views, video):
                 self.missing[name] = " and no ".join(lacking)
                 continue
-            values = score.measure(views, video).double()
+            values = SCORES[name].measure(views, video).double()
             values = values.reshape(*values.shape[:2], -1)
             batch = torch.stack([values.nansum(dim=(0, 2)), (~values.isnan()).sum(dim=(0, 2)).double()])
             self.total[name] = self.total[name] + batch if name in self.total else batch
@@ -51,7 +53,8 @@ def evaluate(
     step: int,
     device: torch.device,
     reduce: Callable[[Tensor], Tensor] | None = None,
-    references: Mapping[str, Callable[[Video], Views | None]] = REFERENCES,
+    references: Mapping[str, Reference] = REFERENCES,
+    scores: Collection[str] = tuple(SCORES),
 ) -> Evaluation:
     """Score `model` at optimiser step `step`, and the references, on all of `batches`.
 
@@ -66,13 +69,14 @@ def evaluate(
         device: where the model is.
         reduce: sums a float64 vector (CPU) over the ranks; None = one rank.
         references: name -> views, by default copy-last, black and the oracle. {} saves their time.
+        scores: names in SCORES, by default all.
 
     Raises:
         FloatingPointError: the model's views are not finite.
         ValueError: there is no clip at all.
     """
     total = reduce or (lambda vector: vector)
-    tallies = {MODEL: Tally(), **{name: Tally() for name in references}}
+    tallies = {name: Tally(scores) for name in (MODEL, *references)}
     facts = torch.zeros(6, dtype=torch.float64)  # as `_facts` gives them
     training = model.training
     model.eval()
@@ -132,9 +136,16 @@ def videos(
     loaded: LoadedModel, data: str, split: str, device: torch.device, limit: int | None, batch: int
 ) -> Iterator[Video]:
     """The first `limit` clips of a split, in the set's order, in batches of at most `batch`."""
+    return (video for _, video in keyed_videos(loaded, data, split, device, limit, batch))
+
+
+def keyed_videos(
+    loaded: LoadedModel, data: str, split: str, device: torch.device, limit: int | None, batch: int
+) -> Iterator[tuple[list[str], Video]]:
+    """The same with the keys of each batch's clips."""
     config = replace(loaded.config.data, url=data)
     with closing(scan(config, split, batch, limit=limit)) as batches:  # type: ignore[type-var]
-        yield from (to_video(clips, device) for clips in batches)
+        yield from ((clips.keys, to_video(clips, device)) for clips in batches)
 
 
 def _require_finite(views: Views, step: int) -> None:
@@ -164,7 +175,7 @@ def _tables(
     tallies: dict[str, Tally], total: Callable[[Tensor], Tensor], ranks: int, frames: int
 ) -> dict[str, dict[str, Curve]]:
     """All ranks' means. Two sums over ranks: first the lengths, which a rank without clips cannot know."""
-    cells = [(contender, name) for contender in tallies for name in SCORES]
+    cells = [(contender, name) for contender in tallies for name in tallies[contender].scores]
     mine = [tallies[c].total.get(n) for c, n in cells]
     lengths = total(torch.tensor([0 if m is None else m.shape[1] for m in mine], dtype=torch.float64)) / ranks
     steps = [round(length) for length in lengths.tolist()]
@@ -179,12 +190,6 @@ def _tables(
             continue
         sums, counts = part.view(2, length)
         means = tuple(float(s / c) if c else None for s, c in zip(sums, counts, strict=True))
-        steps_of = SCORES[name].steps
-        if steps_of == "class":
-            found = [m for m in means if m is not None]
-            mean = sum(found) / len(found) if found else None
-        else:
-            mean = float(sums.sum() / counts.sum()) if counts.sum() else None
-        start = {"predicted": frames - length + 1, "decomposed": 1, "clip": 0, "gap": 2, "class": 0}[steps_of]
-        tables[contender][name] = Curve(start, mean, means, tuple(int(c) for c in counts.tolist()))
+        kind, each = KINDS[SCORES[name].steps], tuple(int(c) for c in counts.tolist())
+        tables[contender][name] = Curve(kind.start(length, frames), kind.mean(sums, counts), means, each)
     return {contender: rows for contender, rows in tables.items() if rows or contender == MODEL}

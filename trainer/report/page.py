@@ -1,8 +1,10 @@
 """The report's page: what the numbers say, what the model sees, how it learnt, what was run. Data in, HTML out."""
 
+from collections.abc import Collection, Mapping
 from typing import Any
 
-from trainer.evaluation.result import MODEL, Evaluation, label, number
+from trainer.evaluation.result import BLACK, CEILING, COPY_LAST, MODEL, Evaluation, label, number
+from trainer.papers import headline_of
 from trainer.pictures import wheel
 from trainer.pictures.picture import Strip, gif
 from trainer.pictures.plots import line_chart
@@ -11,17 +13,7 @@ from trainer.report.clips import Shown
 from trainer.scores import SCORES
 from trainer.strips.flow import FLOW
 
-HEADLINE = {
-    "psnr": "PSNR",
-    "ssim": "SSIM",
-    "fg_ari_video": "FG-ARI",
-    "amodal_iou": "amodal IoU",
-    "motion_error": "motion error",
-    "flow_error": "flow error",
-    "accuracy": "global accuracy",
-    "class_recall": "class average",
-    "class_iou": "mIoU",
-}
+OVER_TIME = ("psnr", "ssim", "fg_ari_frame", "amodal_iou")  # scores with a curve over the frames of a clip
 
 
 def build_page(
@@ -32,15 +24,17 @@ def build_page(
     Args:
         result: the scores.
         shown: clips, the best first.
-        facts: what was run, name -> value.
+        facts: what was run, name -> value; "model" is its name in MODELS.
         lines: of metrics.jsonl; may be empty.
         config: the resolved config as text.
     """
+    model = facts.get("model", "model")
+    headline = headline_of(model)
     body = [
-        markup.text("h1", f"{facts.get('model', 'model')} at step {result.step:,}"),
+        markup.text("h1", f"{model} at step {result.step:,}"),
         markup.text("p", summary(result)),
+        markup.tiles(tiles(result, headline)),
     ]
-    body.append(markup.tiles(headline(result)))
     if shown and (moments := shown[0].film()):
         names = [row.label for row in shown[0].at("film")]
         caption = f"Clip {shown[0].key}, left to right: {', '.join(names)}."
@@ -49,28 +43,25 @@ def build_page(
         markup.text("h2", "What it sees"),
         markup.text("p", READING),
         markup.legend(max((s.slots for s in shown), default=0)),
-        *[
-            markup.wheel(wheel.legend(), WHEEL)
-            for clip in shown[:1]
-            if FLOW in [row.kind for row in clip.rows]
-        ],
-        *[markup.details("What each row shows", markup.facts(row_meanings(clip.rows))) for clip in shown[:1]],
     ]
+    for clip in shown[:1]:
+        body += [markup.wheel(wheel.legend(), WHEEL)] if FLOW in [row.kind for row in clip.rows] else []
+        body.append(markup.details("What each row shows", markup.facts(row_meanings(clip.rows))))
     for clip in shown:
         body += clip_section(clip)
     body += [markup.text("h2", "Scores"), markup.text("p", SCORING), score_table(result), per_frame(result)]
     if result.skipped:
         reasons = markup.facts({name: f"no {why}" for name, why in result.skipped.items()})
-        body.append(
-            markup.details(f"Not scored: {len(result.skipped)} more, for want of what they need", reasons)
-        )
-    body += [markup.text("h2", "Training"), training(lines)]
+        summary_of = f"Not scored: {len(result.skipped)} more, for want of what they need"
+        body.append(markup.details(summary_of, reasons))
     body += [
+        markup.text("h2", "Training"),
+        training(lines, headline),
         markup.text("h2", "What was run"),
         markup.facts(facts),
         markup.details("Full config", markup.text("pre", config)),
     ]
-    return markup.document(f"{facts.get('model', 'model')} at step {result.step}", body)
+    return markup.document(f"{model} at step {result.step}", body)
 
 
 def clip_section(clip: Shown) -> list[str]:
@@ -84,11 +75,11 @@ def clip_section(clip: Shown) -> list[str]:
     if parts:
         summary = ", ".join(dict.fromkeys(row.kind for row in parts)).capitalize()
         section.append(markup.details(summary, markup.strips(parts, clip.columns), opened=clip.opened))
-    if clip.cycle:
-        columns = max(len(row.pictures) for row in clip.cycle)
-        about = "; ".join(f"{row.label} shows {row.about}" for row in clip.cycle)
-        content = markup.text("p", f"{about}.") + markup.strips(clip.cycle, columns)
-        section.append(markup.details("Far frames made from one another", content))
+    for extra, rows in clip.extras:
+        columns = max(len(row.pictures) for row in rows)
+        about = "; ".join(f"{row.label} shows {row.about}" for row in rows)
+        content = markup.text("p", f"{about}.") + markup.strips(rows, columns)
+        section.append(markup.details(extra.title, content))
     return section
 
 
@@ -121,8 +112,8 @@ SCORING = (
 
 def summary(result: Evaluation) -> str:
     """What the scores say, in a sentence or two."""
-    ours, still = result.mean(MODEL, "psnr"), result.mean("copy-last", "psnr")
-    ceiling, grouping = result.mean("oracle ceiling", "psnr"), result.mean(MODEL, "fg_ari_video")
+    ours, still = result.mean(MODEL, "psnr"), result.mean(COPY_LAST, "psnr")
+    ceiling, grouping = result.mean(CEILING, "psnr"), result.mean(MODEL, "fg_ari_video")
     parts = []
     if ours is not None and still is not None:
         side = "above" if ours >= still else "below"
@@ -139,16 +130,16 @@ def summary(result: Evaluation) -> str:
     return " ".join(parts)
 
 
-def headline(result: Evaluation) -> list[tuple[str, str, list[str]]]:
-    """The tiles: value, name, comparison."""
-    tiles = []
-    for name, title in HEADLINE.items():
+def tiles(result: Evaluation, headline: Mapping[str, str]) -> list[tuple[str, str, list[str]]]:
+    """Value, name and comparison of each score of the headline."""
+    entries = []
+    for name, title in headline.items():
         if (value := result.mean(MODEL, name)) is None:
             continue
-        others = {"copying": result.mean("copy-last", name), "ceiling": result.mean("oracle ceiling", name)}
+        others = {"copying": result.mean(COPY_LAST, name), "ceiling": result.mean(CEILING, name)}
         beside = [f"{who} {number(v)}" for who, v in others.items() if v is not None]
-        tiles.append((f"{number(value)} {SCORES[name].unit}".strip(), title, beside))
-    return tiles
+        entries.append((f"{number(value)} {SCORES[name].unit}".strip(), title, beside))
+    return entries
 
 
 def score_table(result: Evaluation) -> str:
@@ -165,9 +156,9 @@ def score_table(result: Evaluation) -> str:
 def per_frame(result: Evaluation) -> str:
     """Scores over the frames of the clip, beside copying and the ceiling."""
     drawings = []
-    for name in ("psnr", "ssim", "fg_ari_frame", "amodal_iou"):
+    for name in OVER_TIME:
         lines = {}
-        for contender in (c for c in result.tables if c != "black" and name in result.tables[c]):
+        for contender in (c for c in result.tables if c != BLACK and name in result.tables[c]):
             curve = result.tables[contender][name]
             points = [
                 (float(curve.first + i), mean) for i, mean in enumerate(curve.means) if mean is not None
@@ -179,12 +170,12 @@ def per_frame(result: Evaluation) -> str:
     return markup.charts(drawings)
 
 
-def training(lines: list[dict[str, Any]]) -> str:
-    """Curves of metrics.jsonl: the loss, its terms, the health of the slots, the main scores along the way."""
+def training(lines: list[dict[str, Any]], headline: Collection[str]) -> str:
+    """Curves of metrics.jsonl: the loss, its terms, the health of the slots, the scores of the headline on the way."""
     curves: dict[str, tuple[list[float], list[float]]] = {}
     for line in lines:
         values = {"loss": line.get("loss")} | line.get("terms", {})
-        values |= {f"{line.get('split')} {k}": v for k, v in line.get("scores", {}).items() if k in HEADLINE}
+        values |= {f"{line.get('split')} {k}": v for k, v in line.get("scores", {}).items() if k in headline}
         for name, value in values.items():
             if isinstance(value, int | float):
                 steps, points = curves.setdefault(name, ([], []))
@@ -201,7 +192,7 @@ def training(lines: list[dict[str, Any]]) -> str:
 
 
 def _beats_copying(result: Evaluation, name: str) -> bool:
-    ours, still = result.mean(MODEL, name), result.mean("copy-last", name)
+    ours, still = result.mean(MODEL, name), result.mean(COPY_LAST, name)
     if ours is None or still is None or ours == still:
         return False
     return (ours > still) == SCORES[name].higher_is_better

@@ -6,21 +6,21 @@ What a row does not find (a field of the views, a label of the truth) makes the 
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
 
+import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from model.interface import Video, Views
 from trainer.scores.consistency import backward_psnr, forward_psnr
 from trainer.scores.flow import flow_error, warp_error
+from trainer.scores.kinds import Steps
 from trainer.scores.labels import accuracy, class_iou, class_recall
 from trainer.scores.memory import memory_psnr
 from trainer.scores.motion import motion_deformation, motion_error
 from trainer.scores.objects import amodal_iou, depth_order_accuracy, occluded_iou, unmatched_area
 from trainer.scores.prediction import bce, l1, mse, psnr, ssim
 from trainer.scores.segmentation import rand_score
-
-Steps = Literal["predicted", "decomposed", "clip", "gap", "class"]
 
 LAYERS = ("amodal_masks", "slot_frames", "background", "depth_order", "motion")
 
@@ -29,10 +29,8 @@ LAYERS = ("amodal_masks", "slot_frames", "background", "depth_order", "motion")
 class Score:
     """One row of SCORES.
 
-    `measure` gives values of shape (b, steps, *items), NaN where the question does not arise. `steps` says
-    what axis 1 is: the last frames (predicted), the first frames (decomposed), one entry for the clip, or the
-    distance in time (gap), from 2 on, or classes of pixels (class), from 0 on. The mean of a score is over all
-    its values; for classes, over the means of those that occur, so that each counts alike.
+    `measure` gives values of shape (b, steps, *items), NaN where the question does not arise; `steps` says what
+    axis 1 is, by its name in KINDS.
     """
 
     measure: Callable[[Views, Video], Tensor]
@@ -51,6 +49,19 @@ class Score:
         found = {name: getattr(views, name) for name in self.views}
         lacking = [f"views.{name}" for name, value in found.items() if value is None or not value.shape[1]]
         return lacking + [f"truth.{name}" for name in self.truth if getattr(video.truth, name, None) is None]
+
+    def of_clips(self, views: Views, video: Video, *, last: bool = False) -> Float[Tensor, "b"] | None:
+        """One value for each clip, the mean over its own; NaN where it has none, None where something is missing.
+
+        Args:
+            views: of the clips.
+            video: the clips.
+            last: of the last entry alone, which is the last frame for scores of predicted frames.
+        """
+        if self.missing(views, video):
+            return None
+        values = self.measure(views, video)
+        return torch.nanmean((values[:, -1:] if last else values).flatten(1), dim=1)
 
 
 SCORES: dict[str, Score] = {

@@ -1,7 +1,6 @@
 """The pictures of figure 5, of networks whose every prediction is known."""
 
 import numpy as np
-import pytest
 import torch
 
 from data_shards.loader import DataConfig
@@ -11,7 +10,10 @@ from trainer.checkpoints.checkpoint import Checkpoint
 from trainer.checkpoints.load import LoadedModel
 from trainer.compare.figure import shown_clips
 from trainer.config import RunConfig
+from trainer.papers.video_autoencoder import VIDEO_AUTOENCODER
 
+FIGURE = VIDEO_AUTOENCODER.table.figure
+SQUARED = next(column for column in VIDEO_AUTOENCODER.table.columns if column.score == "mse")
 RED, VIOLET, WHITE = [255, 0, 0], [88, 0, 255], [255, 255, 255]
 
 
@@ -57,12 +59,14 @@ def clips(count: int) -> Video:
 
 def test_every_picture_is_of_the_last_frame() -> None:
     runs = {"half": loaded(Known(0.5, speed=4.0)), "right": loaded(Known(1.0))}
-    (best, worst) = shown_clips(runs, iter([clips(3)]), "mse", 3)[::2]
+    (best, worst) = shown_clips(runs, iter([clips(3)]), SQUARED, FIGURE, 3)[::2]
     assert (best.place, best.rank) == (0, "Best of 3")
     assert (worst.place, worst.rank) == (2, "Worst of 3")
-    assert worst.fastest == 4.0
-    assert [len(picture) for picture in worst.seen] == [6] * 3
-    captions, pictures = zip(*worst.predicted, strict=True)
+    assert worst.drawing.flow
+    assert worst.drawing.remark == "Full colour of flow is 4 pixels a frame."
+    (seen,) = worst.drawing.rows
+    assert [len(picture) for picture in seen.pictures] == [6] * 3
+    captions, pictures = zip(*worst.drawing.pictures[:3], strict=True)
     # Three pixels of 48 are wrong by a half.
     assert captions == ("true frame", f"half {3 / 48 / 4:.4f}", "right 0.0000")
     assert [picture[0, :4, 0].tolist() for picture in pictures] == [
@@ -70,27 +74,19 @@ def test_every_picture_is_of_the_last_frame() -> None:
         [128, 128, 128, 0],
         [255, 255, 255, 0],
     ]
-    captions, pictures = zip(*worst.flow, strict=True)
+    captions, pictures = zip(*worst.drawing.pictures[3:], strict=True)
     assert captions == ("flow of half", "true flow")
     assert (pictures[0] == np.array(RED)).all()
     assert pictures[1][0, :4].tolist() == [VIOLET, VIOLET, VIOLET, WHITE]
 
 
 def test_no_flow_no_pictures_of_it() -> None:
-    (clip,) = shown_clips({"a": loaded(Known(1.0))}, iter([clips(1)]), "mse", 5)
-    assert (clip.flow, clip.fastest) == ([], 0.0)
+    (clip,) = shown_clips({"a": loaded(Known(1.0))}, iter([clips(1)]), SQUARED, FIGURE, 5)
+    assert [caption for caption, _ in clip.drawing.pictures] == ["true frame", "a 0.0000"]
+    assert (clip.drawing.flow, clip.drawing.remark) == (False, "")
 
 
-def test_clips_are_of_the_first_64_in_the_order_of_the_split() -> None:
-    video = clips(8)
-    batches = iter([video] * 9)
-    shown = shown_clips({"a": loaded(Known(0.5))}, batches, "mse", 2)
-    assert [(clip.place, clip.rank) for clip in shown] == [(0, "Best of 64"), (4, "Median of 64")]
-    assert next(batches) is video  # the ninth batch is not asked for
-
-
-@pytest.mark.parametrize("wanted", [1, 2, 5, 100])
-def test_there_are_as_many_as_wanted_where_there_are(wanted: int) -> None:
-    shown = shown_clips({"a": loaded(Known(0.5))}, iter([clips(4), clips(3)]), "bce", wanted)
-    assert len(shown) == min(wanted, 7)
-    assert len({clip.place for clip in shown}) == len(shown)
+def test_a_paper_without_a_figure_shows_no_clips() -> None:
+    batches = iter([clips(1)])
+    assert shown_clips({"a": loaded(Known(1.0))}, batches, SQUARED, None, 5) == []
+    assert len(list(batches)) == 1

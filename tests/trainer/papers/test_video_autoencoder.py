@@ -32,8 +32,8 @@ def test_the_papers_scale_differs_in_nothing() -> None:
     assert set_differences(PAPERS, 3000) == []
     fixed = replace(PAPERS, parameters={"digits": "scikit-learn", "sequences": "test.npy", "binary": True})
     assert set_differences(fixed, 10_000) == []
-    assert run_differences("ae-conv", 109_073, 10_000, 5.0) == []
-    assert run_differences("ae-conv", 109_073, None, 100.0) == []
+    assert run_differences(TABLE_1["ae-conv"], 109_073, 10_000, 5.0) == []
+    assert run_differences(TABLE_1["ae-conv"], 109_073, None, 100.0) == []
 
 
 @pytest.mark.parametrize(
@@ -53,9 +53,9 @@ def test_another_set_is_told(changes: dict[str, Any], words: str) -> None:
 
 def test_fewer_clips_and_epochs_are_told() -> None:
     assert set_differences(PAPERS, 1234) == ["tested on 1,234 clips, not 3,000"]
-    assert run_differences("ae-conv", 7, 2000, 1.6) == [
+    assert run_differences(TABLE_1["ae-conv"], 7, 2000, 1.6) == [
         "7 parameters, not 109,073",
         "trained on 2,000 clips, not 10,000",
         "trained for 1.6 epochs, not 5 or more",
     ]
-    assert run_differences("ae-conv", 109_073, None, None) == ["trained for an unknown time"]
+    assert run_differences(TABLE_1["ae-conv"], 109_073, None, None) == ["trained for an unknown time"]

@@ -24,7 +24,7 @@ from trainer.evaluation.result import Curve, Evaluation
 from trainer.evaluation.stored import stored_evaluation
 from trainer.journal import stored_lines
 from trainer.pictures.picture import Strip
-from trainer.report.clips import Shown, rank_words, spread
+from trainer.report.clips import Shown
 from trainer.report.page import build_page, summary, training
 
 VOID = {"meta", "img", "br", "link", "path", "use", "rect"}
@@ -226,43 +226,20 @@ def test_page_escapes_what_comes_from_outside() -> None:
 
 @pytest.mark.parametrize("lines", [[], [{"step": 1, "time": 0.0, "loss": 2.0, "terms": {}}]])
 def test_few_lines_are_enough(lines: list[dict[str, object]]) -> None:
-    page = Page(training(lines))
+    page = Page(training(lines, ("psnr",)))
     assert len(page.named("svg")) == len(lines)
 
 
 def test_training_shows_the_loss_its_terms_and_the_main_scores() -> None:
     lines = [{"step": s, "loss": 1.0, "terms": {"a": 0.5}} for s in range(3)]
     scores = {"psnr": 20.0, "memory_psnr": 3.0}
-    page = Page(training([*lines, {"step": 3, "split": "val", "scores": scores}]))
+    page = Page(training([*lines, {"step": 3, "split": "val", "scores": scores}], ("psnr",)))
     labels = [str(a["aria-label"]) for a in page.named("div") if "aria-label" in a]
     assert [label.split(" over")[0] for label in labels] == ["loss", "a", "val psnr"]
 
 
 def test_a_line_cut_off_by_a_kill_is_left_out(run: str) -> None:
     assert len(stored_lines(open_store(run))) == 40
-
-
-@pytest.mark.parametrize(
-    ("total", "wanted", "places"),
-    [
-        (64, 1, [0]),
-        (64, 3, [0, 32, 63]),
-        (65, 6, [0, 8, 16, 32, 48, 64]),
-        (2, 6, [0, 1]),
-        (1, 3, [0]),
-    ],
-)
-def test_clips_are_spread_from_best_to_worst(total: int, wanted: int, places: list[int]) -> None:
-    assert spread(total, wanted) == places
-
-
-def test_places_have_words() -> None:
-    assert [rank_words(p, 65) for p in (0, 16, 32, 64)] == [
-        "Best of 65",
-        "Number 17 of 65",
-        "Median of 65",
-        "Worst of 65",
-    ]
 
 
 @pytest.mark.parametrize(("ours", "words"), [(20.0, "1.5 dB above"), (17.5, "1.0 dB below")])
