@@ -14,15 +14,12 @@ from cluster.board import Message
 from cluster.config import ClusterConfig
 from cluster.machines import cluster_resources
 from cluster.stop import Stop
+from data_shards.exits import Refused as Refused
 from monitoring.run_state import RunState
 
 _ABORT_S = 10.0
 _LOOK_S = 0.3  # how often the board is read
 _ANSWER_S = 60.0
-
-
-class Refused(RuntimeError):
-    """The run cannot go on, and starting it again would not help; the message is for the user."""
 
 
 class Driver:

@@ -9,12 +9,11 @@ import ray
 import ray.train
 
 from cluster.board import Message, Notices, Stopping, Throttle
-from data_shards.storage.store import StorageError
+from data_shards.exits import MISTAKES
 from monitoring.run_state import RunState
 from trainer.config import RunConfig
 
 _OURS = ("cluster", "trainer", "data_shards", "monitoring")
-_MISTAKES = (ValueError, StorageError, FileExistsError)
 
 
 @dataclass(frozen=True)
@@ -42,8 +41,8 @@ def work(assignment: dict[str, Assignment]) -> RunState:
     report = Throttle(mine.board)
     try:
         return loop.train(mine.config, report=report, stopping=stopping).state
-    except (*_MISTAKES, FloatingPointError) as error:
-        code = 2 if isinstance(error, _MISTAKES) else 1
+    except (*MISTAKES, FloatingPointError) as error:
+        code = 2 if isinstance(error, MISTAKES) else 1
         # Wait: this process may be ended as soon as the error is raised.
         ray.get(mine.board.tell.remote(Message("refused", (code, str(error)))), timeout=10)
         raise

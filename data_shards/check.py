@@ -1,11 +1,14 @@
-"""Everything that can be wrong with a data set, told at once: hashes, counts, decodability, leakage between splits."""
+"""python -m data_shards check URL: everything that can be wrong with a data set, told at once.
 
-import argparse
+Hashes, counts, whether each clip can be decoded, and leakage between splits. All of the set is read.
+"""
+
 import hashlib
 import io
 import sys
 import tarfile
 import zlib
+from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -123,12 +126,14 @@ def _samples(store: Store, shard: Shard, data: bytes, manifest: Manifest) -> Ite
         )
 
 
-def main(argv: list[str]) -> int:
+def options(parser: ArgumentParser) -> None:
+    """Which set."""
+    parser.add_argument("url", metavar="URL", help="of the data set: a folder or s3://bucket/prefix")
+
+
+def run(given: Namespace) -> int:
     """0: the set is whole. 2: it is not; what was found is on stderr."""
-    parser = argparse.ArgumentParser(prog="python -m data_shards check", description="Verify a data set.")
-    parser.add_argument("url")
-    url = parser.parse_args(argv).url
-    findings = check(url)
+    findings = check(given.url)
     for split, clips in findings.clips.items():
         print(f"{split}: {clips} clips, {findings.bytes[split] / 1e6:.1f} MB read")
     if findings.strays:
@@ -140,5 +145,5 @@ def main(argv: list[str]) -> int:
     if more := findings.problems[SHOWN:]:
         print(f"and {len(more)} more problems", file=sys.stderr)
     if not findings.problems:
-        print(f"{url}: whole; hashes, counts, every clip and the separation of the splits are right")
+        print(f"{given.url}: whole; hashes, counts, every clip and the separation of the splits are right")
     return 2 if findings.problems else 0

@@ -6,14 +6,21 @@ from collections.abc import Callable
 
 from data_shards.storage.store import StorageError
 
+# What a user can cause, and mend.
+MISTAKES = (ValueError, StorageError, FileExistsError)
+
+
+class Refused(RuntimeError):
+    """The work cannot go on. The message is for the user: a trace of this process would tell nothing."""
+
 
 def exit_code(command: Callable[[], int]) -> int:
     """Run `command`; a user's mistake becomes one sentence on stderr and 2, Ctrl-C 130, anything else 1."""
     try:
         return command()
-    except (ValueError, StorageError, FileExistsError) as error:
+    except (*MISTAKES, Refused) as error:
         print(f"error: {error}", file=sys.stderr)
-        return 2
+        return 2 if isinstance(error, MISTAKES) else 1
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130

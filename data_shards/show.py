@@ -1,7 +1,10 @@
-"""What a data set looks like: a picture of some clips, their true objects outlined, and its statistics."""
+"""python -m data_shards show URL: what a data set looks like.
 
-import argparse
+A picture of some clips, their true objects outlined, and statistics of the set: of up to 200 clips, spread evenly.
+"""
+
 import json
+from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
@@ -27,19 +30,31 @@ OUTLINES = np.array(
 )
 
 
-def main(argv: list[str]) -> int:
+def options(parser: ArgumentParser) -> None:
+    """Which clips, and where the picture goes."""
+    parser.add_argument("url", metavar="URL", help="of the data set: a folder or s3://bucket/prefix")
+    parser.add_argument("--split", help="whose clips; the first of the set by default")
+    parser.add_argument(
+        "--count",
+        type=int,
+        default=8,
+        metavar="N",
+        help="clips in the picture, 1 or more; %(default)s by default",
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path("show.png"),
+        metavar="FILE",
+        help="where the picture goes; %(default)s by default",
+    )
+    parser.add_argument(
+        "--json", action="store_true", help="print the statistics as JSON; as text for people by default"
+    )
+
+
+def run(given: Namespace) -> int:
     """Print the statistics of a set and write its picture."""
-    parser = argparse.ArgumentParser(prog="python -m data_shards show", description=__doc__)
-    parser.add_argument("url")
-    parser.add_argument("--split", help="the first of the set by default")
-    parser.add_argument(
-        "--count", type=int, default=8, metavar="N", help="clips in the picture; 8 by default"
-    )
-    parser.add_argument(
-        "--out", type=Path, default=Path("show.png"), help="of the picture; %(default)s by default"
-    )
-    parser.add_argument("--json", action="store_true", help="print the statistics as JSON")
-    given = parser.parse_args(argv)
     if given.count < 1:
         raise ValueError(f"count {given.count} must be at least 1")
     manifest = read_manifest(given.url)

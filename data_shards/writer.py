@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -83,13 +83,12 @@ def build(
                     splits[split] = tuple(shards)
     if not splits:
         raise ValueError(f"source {source_name}: gave no clips; check its parameters and the counts")
-    described: Any = source
     statistics = {"seconds": round(time.monotonic() - started, 3)}
     if hasattr(source, "statistics"):
         statistics |= source.statistics()
     manifest = Manifest(
         source=source_name,
-        parameters=source.parameters() if hasattr(source, "parameters") else asdict(described),
+        parameters=source.parameters() if hasattr(source, "parameters") else asdict(source),
         seed=seed,
         video_encoding=video_encoding,
         shape=shape.frames,

@@ -1,7 +1,7 @@
 """Origins of clips, one module each, a frozen dataclass of parameters with `clips`. SOURCES names those of `build`."""
 
 from collections.abc import Iterator
-from typing import Protocol
+from typing import Any, ClassVar, Protocol
 
 from data_shards.clip import Clip
 from data_shards.sources.camvid import CamVid
@@ -12,7 +12,13 @@ from data_shards.sources.video import Video
 
 
 class Source(Protocol):
-    """Parameters of one origin of clips: a frozen dataclass whose fields are the options of `build`."""
+    """Parameters of one origin of clips: a frozen dataclass whose fields are the options of `build`.
+
+    The first paragraph of its docstring says what it is, the string under each field what that means: `build --help`
+    shows them.
+    """
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
 
     def clips(self, split: str, count: int, seed: int) -> Iterator[Clip]:
         """At most `count` clips of `split` in an order that (parameters, seed) fix; ValueError names a bad input."""

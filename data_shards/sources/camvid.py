@@ -45,7 +45,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class CamVid:
-    """Labelled street scenes. `input` is the folder (path or URL) of the lists.
+    """CamVid: street scenes from a car, a clip for each frame that is labelled pixel by pixel.
 
     One clip for each labelled frame, which is its last one. Those before come from `frames_from`, a folder of the
     video's frames named like the labelled ones (0001TP_006689.png), `spacing` numbers apart; without it, from the
@@ -60,12 +60,20 @@ class CamVid:
     """
 
     input: str
+    """Folder of the lists train.txt, val.txt and test.txt; a path or URL."""
     frames_from: str | None = None
+    """Folder of the video's frames, named like the labelled ones; a path or URL. By default the frames of a clip are
+    labelled ones of the same take and list."""
     spacing: int = 1
+    """Numbers from a frame of a clip to the next, 1 or more; with frames_from only."""
     width: int = 240
+    """Of the frames, pixels, 16 or more."""
     height: int = 180
+    """Of the frames, pixels, 16 or more."""
     frames: int = 6
+    """Length of a clip, 1 or more; the last frame is the labelled one."""
     all_labels: bool = False
+    """Keep the labels of all frames of a clip that have some, not of the last one alone."""
 
     def __post_init__(self) -> None:
         for name, low in (("spacing", 1), ("width", 16), ("height", 16), ("frames", 1)):

@@ -17,15 +17,17 @@ IDS = {"0": None, "1": "train", "2": "test"}  # 0: in neither part of this fold
 
 @dataclass(frozen=True)
 class Hmdb51(Video):
-    """Video whose files are dealt by HMDB-51's official lists.
+    """HMDB-51: clips of people from films, as `video`, dealt to the splits by the official lists.
 
-    `splits` is the folder (path or URL) of the lists `<class>_test_split{1,2,3}.txt`, at any depth below; by default
-    they are sought below the first `input`. `fold` says which of the three splits. Val is `val_share` of the *films*
-    of the training part, at least one, since clips of one film look alike. `test_share` and `gap` have no effect.
+    Val is `val_share` of the *films* of the training part, at least one, since clips of one film look alike.
+    `test_share` and `gap` have no effect.
     """
 
     splits: str | None = None
+    """Folder of the lists CLASS_test_split{1,2,3}.txt, at any depth below; a path or URL, by default the first
+    input."""
     fold: Literal[1, 2, 3] = 1
+    """Which of the three official splits."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

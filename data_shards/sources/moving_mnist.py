@@ -25,7 +25,7 @@ from data_shards.sources.idx import read_bytes, read_images
 from data_shards.sources.splits import clip_generator, split_number
 from data_shards.storage.place import check_url
 
-EMBEDDED = "scikit-learn"  # the digits at hand where there are no files
+EMBEDDED_DIGITS = "scikit-learn"  # the digits at hand where there are no files
 PAPER_SIZE, DIGIT, INK = (
     64,
     28,
@@ -36,31 +36,39 @@ HALF = 128  # of 255: from here on a pixel is lit
 
 @dataclass(frozen=True)
 class MovingMnist:
-    """Parameters of the set. Clips are `frames` x `size` x `size`, grey, with `objects` digits each.
+    """Moving MNIST: handwritten digits, grey, that bounce inside the frame and cross each other, with their truth.
 
-    `digits` is the URL of a folder with MNIST's IDX files: the last sixth of the training images is for val, the
-    test images are for test. Without it the 1797 digits of 8x8 pixels that come with scikit-learn are used. With
-    `sequences`, the URL of a fixed npy array (frames, clips, size, size) such as the community's test set, the test
-    split is that array, without truth, and the other splits are empty.
+    Of MNIST's files the last sixth of the training images is for val, the test images are for test. With `sequences`
+    the test split is that array, without truth, and the other splits are empty.
 
     The truth is of what is drawn: centres and velocities are those of the digits' images at whole pixels, amodal
     masks are the strokes of each digit. Where digits overlap, a pixel is the brighter one's, of equals the
     first's. `facts` has the places of the digits in their file.
     """
 
-    digits: str = EMBEDDED
+    digits: str = EMBEDDED_DIGITS
+    """Folder of MNIST's IDX files, a path or URL; scikit-learn stands for the 1797 digits of 8x8 pixels that come with
+    it."""
     sequences: str | None = None
-    size: int = 64  # digits are 28 pixels of a 64-pixel frame; other sizes show the scene at another scale
+    """A fixed npy array (frames, clips, size, size), such as the community's test set, a path or URL; by default clips
+    are drawn."""
+    size: int = 64
+    """Side of the frames, pixels, 16 or more: digits are 28 pixels of 64, other sizes show the scene at another
+    scale."""
     frames: int = 20
+    """Length of a clip, 2 or more."""
     objects: int = 2
-    step_min: float = (
-        0.1  # of the way a digit can go along each axis, per frame: 3.6 pixels of a 64-pixel frame
-    )
+    """Digits of a clip, 1 to 16."""
+    step_min: float = 0.1
+    """Least speed of a digit, as a share, 0 to 1, of the way it can go along each axis, per frame: 0.1 is 3.6 of 64
+    pixels."""
     step_max: float = 0.1
-    direction: float | None = (
-        None  # degrees: 0 right, 90 down, 180 left, 270 up; None: any, for each digit anew
-    )
-    binary: bool = True  # every pixel 0 or 255, lit from half brightness on
+    """Largest speed of a digit, likewise, step_min to 1."""
+    direction: float | None = None
+    """Where all digits go at first, degrees, 0 to 360: 0 right, 90 down, 180 left, 270 up; by default each digit
+    anywhere."""
+    binary: bool = True
+    """Every pixel is 0 or 255, lit from half brightness on; else grey."""
 
     def __post_init__(self) -> None:
         if self.size < 16:
@@ -83,7 +91,7 @@ class MovingMnist:
     @cached_property
     def _digits(self) -> dict[str, tuple[int, UInt8[np.ndarray, "n side side"]]]:
         """By split: the place of its first digit in the file, and its digits."""
-        if self.digits == EMBEDDED:
+        if self.digits == EMBEDDED_DIGITS:
             images, tests = scikit_learn_digits(), None
         else:
             images = read_images(self.digits, "train-images-idx3-ubyte")

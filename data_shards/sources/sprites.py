@@ -33,21 +33,31 @@ COLOURS = np.stack(np.meshgrid(_LEVELS, _LEVELS, _LEVELS, indexing="ij"), -1).re
 
 @dataclass(frozen=True)
 class Sprites:
-    """Parameters of the set. Clips are `frames` x `size` x `size` RGB with `objects` shapes each.
+    """Coloured shapes that cross the frame and occlude one another, with exact truth.
 
     The truth is exact: frames are rendered from the very masks, centres and colours that the clip carries.
     `facts` adds shapes, radii (pixels) and the background's grid (see `render_background`).
     """
 
     size: int = 64
+    """Side of the frames, pixels, 8 or more; other sizes show the scene at another scale."""
     frames: int = 11
+    """Length of a clip, 2 or more."""
     objects: int = 3
+    """Shapes of a clip, 1 to 4, in random directions 1 to 32."""
     direction: Literal["opposite", "random"] = "opposite"
+    """Where shapes go: each from a quadrant of its own to the opposite one, or from anywhere to anywhere."""
     background: Literal["black", "colour", "texture"] = "black"
+    """What is behind the shapes: black, one colour that no shape of the clip has, or a smooth random texture."""
     shapes: tuple[str, ...] = SHAPES
-    radius_min: float = 8.0  # pixels of a 64-pixel frame: circle radius, half the side of a square,
-    radius_max: float = 10.0  # half the base and half the height of a triangle
+    """Which shapes there are, some of circle, square and triangle."""
+    radius_min: float = 8.0
+    """Least size of a shape, pixels of a 64-pixel frame, above 0: the radius of a circle, half the side of a square,
+    half the base and half the height of a triangle."""
+    radius_max: float = 10.0
+    """Largest size of a shape, likewise, radius_min to 10."""
     hard_edges: bool = False
+    """Each pixel shows one thing alone, instead of mixing what covers parts of it."""
 
     def __post_init__(self) -> None:
         if self.size < 8:

@@ -31,25 +31,41 @@ class Findings:
 
 @dataclass(frozen=True)
 class Video:
-    """Parameters of the set. `input` names files, folders and patterns: paths or URLs (see `find_footage`).
+    """Any video: files or folders of numbered pictures, cut into square clips of one take each.
 
     Splits are made of whole files where each gets at least one, else of ranges of time in each file, `gap` seconds
     apart. Where there are more clips than asked for, each file gives its share, at random places.
     """
 
     input: tuple[str, ...]
+    """Videos: files, folders of files or of numbered pictures, and patterns such as 'films/*.mp4'; paths or URLs."""
     size: int = 64
+    """Side of the frames, pixels, 8 or more."""
     frames: int = 12
-    fps: float | None = None  # None: every frame of the file; numbered pictures have this rate, or 25
-    stride: int | None = None  # frames from the start of a clip to the next; None: `frames`, no overlap
+    """Length of a clip, 2 or more."""
+    fps: float | None = None
+    """Frames of a clip per second, above 0 and at most what the files have; by default every frame of a file is taken.
+    Numbered pictures are taken to have this rate, by default 25."""
+    stride: int | None = None
+    """Frames from the start of a clip to the start of the next, 1 or more; by default as many as a clip has, so that
+    none overlap."""
     fit: Fit = "crop"
+    """How frames become square: crop takes the largest part in the middle, stretch squeezes the whole frame."""
     grey: bool = False
-    cut: float = 0.35  # see `shots.difference`; 2 disables
-    min_motion: float = 0.0  # share of pixels that move in a clip; below, it is left out
+    """Frames have one channel instead of red, green and blue."""
+    cut: float = 0.35
+    """How unlike two neighbouring frames of one take may be, 0 to 2: motion reaches about 0.27, cuts begin at about
+    0.5, and 2 finds no cuts."""
+    min_motion: float = 0.0
+    """Share of its pixels, 0 to 1, that have to move in a clip; others are left out."""
     val_share: float = 0.1
+    """Share of val, 0 to 0.5: of the files, or of the time of each file if these are few."""
     test_share: float = 0.1
+    """Share of test, 0 to 0.5, likewise."""
     gap: float = 0.5
+    """Time left out between two splits in one file, seconds, 0 or more."""
     video_encoding: Literal["h264", "lossless"] = "h264"
+    """How frames are stored: h264 is small and true to about 40 dB, lossless keeps every bit."""
 
     def __post_init__(self) -> None:
         for name, low in (("size", 8), ("frames", 2), ("stride", 1)):

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from argparse import ArgumentParser
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -38,7 +39,7 @@ def test_build_and_check(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     capsys.readouterr()
     assert commands.main(["build", "sprites", "--out", url, *SMALL]) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith(f"{url}: a data set exists here already")
+    assert line.startswith(f"error: {url}: a data set exists here already")
 
 
 @dataclass(frozen=True)
@@ -119,6 +120,45 @@ def test_every_source_has_options(name: str, capsys: pytest.CaptureFixture[str])
         assert f"--{parameter.name.replace('_', '-')}" in printed
 
 
+@pytest.mark.parametrize("name", SOURCES)
+def test_every_option_of_every_source_says_what_it_means(name: str) -> None:
+    parser = chosen_parser(name)
+    assert parser.description
+    meanings = {action.dest: action.help or "" for action in parser._actions if action.dest != "help"}
+    assert meanings.keys() > {field.name for field in fields(SOURCES[name])}
+    for option, meaning in meanings.items():
+        said, _, default = meaning.rpartition("; ") if meaning.endswith(" by default") else (meaning, "", "")
+        assert len(said) > 10, f"{option}: {meaning}"
+        action = next(action for action in parser._actions if action.dest == option)
+        assert action.required or default or "default" in said, f"{option} does not say its default"
+
+
+def chosen_parser(source: str) -> ArgumentParser:
+    parser = commands.COMMANDS["build"].parser("build")
+    (sources,) = (action for action in parser._actions if action.dest == "source")
+    assert isinstance(sources.choices, dict)
+    chosen: ArgumentParser = sources.choices[source]
+    return chosen
+
+
+def test_a_meaning_that_is_missing_would_be_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(SOURCES, "everything", Everything)
+    with pytest.raises(AssertionError, match="size: ; 8 by default"):
+        test_every_option_of_every_source_says_what_it_means("everything")
+
+
+def test_commands_and_sources_have_a_line_each(capsys: pytest.CaptureFixture[str]) -> None:
+    assert commands.main(["--help"]) == 0
+    printed = capsys.readouterr().out
+    for name, command in commands.COMMANDS.items():
+        assert f"  {name:5}  {command.purpose}\n" in printed
+    with pytest.raises(SystemExit, match="0"):
+        commands.main(["build", "--help"])
+    printed = " ".join(capsys.readouterr().out.split())
+    for name, source in SOURCES.items():
+        assert f"{name} {(source.__doc__ or '').splitlines()[0]}" in printed
+
+
 @pytest.mark.usefixtures("everything")
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
@@ -136,6 +176,7 @@ def test_every_source_has_options(name: str, capsys: pytest.CaptureFixture[str])
         ),
         (["check", "OUT"], "no data set here"),
         (["check", "pipe:ls"], "must be a plain path"),
+        (["destroy", "OUT"], "command destroy"),
     ],
 )
 def test_mistakes_are_one_sentence_and_exit_code_2(
@@ -143,10 +184,11 @@ def test_mistakes_are_one_sentence_and_exit_code_2(
 ) -> None:
     assert commands.main([str(tmp_path / "out") if a == "OUT" else a for a in arguments]) == 2
     (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: ")
     assert sentence in line
 
 
-@pytest.mark.parametrize("arguments", [[], ["destroy"], ["build", "nonsense"], ["build", "sprites"]])
+@pytest.mark.parametrize("arguments", [[], ["build"], ["build", "nonsense"], ["build", "sprites"]])
 def test_wrong_usage_exits_with_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     try:
         code: object = commands.main(arguments)

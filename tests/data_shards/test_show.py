@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from data_shards.__main__ import COMMANDS
 from data_shards.clip import Clip
 from data_shards.manifest import read_manifest
-from data_shards.show import as_text, contact_sheet, describe, hidden_shares, main, outline, spread_clips
+from data_shards.show import as_text, contact_sheet, describe, hidden_shares, outline, spread_clips
 from data_shards.sources.camvid import CamVid
 from data_shards.sources.sprites import Sprites
 from data_shards.writer import build
@@ -19,7 +20,7 @@ from tests.data_shards.test_camvid import write_camvid
 
 def test_statistics_of_sprites(tiny_set: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "tiny.png"
-    assert main([tiny_set, "--json", "--out", str(out), "--count", "5"]) == 0
+    assert COMMANDS["show"].run([tiny_set, "--json", "--out", str(out), "--count", "5"]) == 0
     facts = json.loads(capsys.readouterr().out)
     clips = list(Sprites(size=16, frames=4, objects=2).clips("train", 64, 0))
     assert {name: part["clips"] for name, part in facts["splits"].items()} == {
@@ -46,7 +47,7 @@ def test_statistics_of_sprites(tiny_set: str, tmp_path: Path, capsys: pytest.Cap
 
 
 def test_text_says_it_in_words(tiny_set: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main([tiny_set, "--split", "val", "--out", str(tmp_path / "a.png")]) == 0
+    assert COMMANDS["show"].run([tiny_set, "--split", "val", "--out", str(tmp_path / "a.png")]) == 0
     text = capsys.readouterr().out
     for words in ("val: 16 clips", "of 16 clips of val", "objects in a clip: 2", "8 clips are in", "PSNR"):
         assert words in text
@@ -72,10 +73,10 @@ def test_clips_of_one_frame_have_nothing_to_compare(
 ) -> None:
     write_camvid(tmp_path / "in", "train", ["A_01", "A_02"])
     build("camvid", CamVid(str(tmp_path / "in"), frames=1), str(tmp_path / "set"), {"train": 2}, seed=0)
-    assert main([str(tmp_path / "set"), "--json", "--out", str(tmp_path / "a.png")]) == 0
+    assert COMMANDS["show"].run([str(tmp_path / "set"), "--json", "--out", str(tmp_path / "a.png")]) == 0
     facts = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)
     assert (facts["repeated"], facts["psnr_of_last_frame"], facts["moving"]["p50"]) == (None, None, 0)
-    assert main([str(tmp_path / "set"), "--out", str(tmp_path / "a.png")]) == 0
+    assert COMMANDS["show"].run([str(tmp_path / "set"), "--out", str(tmp_path / "a.png")]) == 0
     assert "repeat" not in capsys.readouterr().out
 
 
@@ -141,4 +142,4 @@ def test_hidden_share_is_what_others_cover() -> None:
 )
 def test_mistakes_are_named(tiny_set: str, arguments: list[str], words: str) -> None:
     with pytest.raises(ValueError, match=words):
-        main([tiny_set, *arguments])
+        COMMANDS["show"].run([tiny_set, *arguments])

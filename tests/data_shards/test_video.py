@@ -329,7 +329,7 @@ def test_decoding_says_nothing(tmp_path: Path) -> None:
     """The decoder's own warnings about old files would bury the progress of a build."""
     file = write(tmp_path / "a.avi", numbered(8))
     source = f"SOURCES['video'](input=({str(file)!r},), frames=4)"
-    code = f"from data_shards import SOURCES; list({source}.clips('train', 9, 0))"
+    code = f"from data_shards.sources import SOURCES; list({source}.clips('train', 9, 0))"
     done = subprocess.run(
         [sys.executable, "-c", code],
         capture_output=True,

@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from data_shards.manifest import Manifest
-from data_shards.sources.moving_mnist import EMBEDDED
+from data_shards.sources.moving_mnist import EMBEDDED_DIGITS
 from model.interface import ModelConfig, Video, Views
 from trainer.evaluation.result import BLACK, CONSTANT, COPY_LAST
 from trainer.papers.paper import Column, Drawing, Figure, Paper, Published, Table
@@ -73,7 +73,7 @@ def run_differences(
 
 def _digit_differences(parameters: Mapping[str, Any]) -> list[str]:
     differences = []
-    if parameters.get("sequences") is None and parameters.get("digits") == EMBEDDED:
+    if parameters.get("sequences") is None and parameters.get("digits") == EMBEDDED_DIGITS:
         differences.append("digits of scikit-learn, not of MNIST")
     if not parameters.get("binary"):
         differences.append("grey digits, not binary")
