@@ -1,10 +1,7 @@
-"""The commands of trainer: told without loading what they need, each option with its meaning."""
+"""The commands of trainer: told without loading what they need."""
 
 import subprocess
 import sys
-from argparse import SUPPRESS
-
-import pytest
 
 from trainer.__main__ import COMMANDS
 
@@ -26,16 +23,3 @@ print([name for name in {HEAVY} if name in sys.modules], file=sys.stderr)
         assert f"\n  {name} " in done.stdout
         assert f" {command.purpose}\n" in done.stdout
         assert len(f"{name:22}{command.purpose}") <= 100
-
-
-@pytest.mark.parametrize("name", COMMANDS)
-def test_every_option_says_what_it_means_and_its_default(name: str) -> None:
-    parser = COMMANDS[name].parser(f"prog {name}")
-    assert COMMANDS[name].purpose in parser.format_help()
-    for action in parser._actions:
-        if action.help == SUPPRESS or action.dest == "help":
-            continue
-        assert action.help, action.dest
-        assert len(action.help) > 10, action.dest
-        if action.option_strings and not action.required:
-            assert "default" in action.help, f"{action.dest} does not say its default"
