@@ -14,7 +14,7 @@ from cluster.board import Message
 from cluster.config import ClusterConfig
 from cluster.machines import cluster_resources
 from cluster.stop import Stop
-from data_shards.exits import Refused as Refused
+from data_shards.exits import Refused
 from monitoring.run_state import RunState
 
 _ABORT_S = 10.0

@@ -1,6 +1,5 @@
 """python -m cluster train RECIPE [field.path=value ...]: the main job, on an embedded Ray or a given one."""
 
-import sys
 from argparse import ArgumentParser, Namespace
 from contextlib import closing
 
@@ -23,24 +22,20 @@ def options(parser: ArgumentParser) -> None:
 
 
 def run(given: Namespace) -> int:
-    """Train; 130 if interrupted, 1 if a worker refused."""
+    """Train; 130 if interrupted."""
     more = [f"ray.address={given.address}"] if given.address else []
     config = from_arguments(given, ClusterConfig, more)
     config.check()
     with interruptible(), discovery(config) as targets, connected(config) as embedded:
-        from cluster import driver, training  # after Ray's settings, which `import ray` reads
+        from cluster import training  # after Ray's settings, which `import ray` reads
 
-        try:
-            with closing(Progress(config.steps)) as progress, by_signals(progress.say) as stop:
-                state = training.train(
-                    config,
-                    embedded=embedded,
-                    targets=targets,
-                    report=progress.line,
-                    say=progress.say,
-                    stop=stop,
-                )
-        except driver.Refused as error:  # the worker's words; a trace of this process tells nothing
-            print(f"error: {error}", file=sys.stderr)
-            return 1
+        with closing(Progress(config.steps)) as progress, by_signals(progress.say) as stop:
+            state = training.train(
+                config,
+                embedded=embedded,
+                targets=targets,
+                report=progress.line,
+                say=progress.say,
+                stop=stop,
+            )
     return 130 if state is RunState.INTERRUPTED else 0

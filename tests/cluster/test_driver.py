@@ -10,8 +10,9 @@ import ray
 from cluster import driver
 from cluster.board import Board, Message
 from cluster.config import ClusterConfig
-from cluster.driver import Driver, Refused
+from cluster.driver import Driver
 from cluster.stop import Stop
+from data_shards.exits import Refused
 from monitoring.run_state import RunState
 from tests.remote_board import Remote
 from trainer.overrides import resolve

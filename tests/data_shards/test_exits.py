@@ -1,6 +1,8 @@
+"""What a process exits with, and what it says."""
+
 import pytest
 
-from data_shards.exits import exit_code
+from data_shards.exits import Refused, exit_code
 from data_shards.storage.store import StorageError
 
 
@@ -9,17 +11,27 @@ def fail(error: BaseException) -> int:
 
 
 @pytest.mark.parametrize(
-    ("error", "code"),
+    ("error", "code", "said"),
     [
-        (ValueError("field x: got 1, needs 2"), 2),
-        (StorageError("s3://b/x", "no such bucket"), 2),
-        (FileExistsError("x exists already"), 2),
-        (KeyboardInterrupt(), 130),
-        (RuntimeError("bug"), 1),
+        (ValueError("field x: got 1, needs 2"), 2, "error: field x: got 1, needs 2\n"),
+        (StorageError("s3://b/x", "no such bucket"), 2, "error: s3://b/x: no such bucket\n"),
+        (FileExistsError("x exists already"), 2, "error: x exists already\n"),
+        (Refused("rank 0 failed: out of memory"), 1, "error: rank 0 failed: out of memory\n"),
+        (KeyboardInterrupt(), 130, "interrupted\n"),
     ],
 )
-def test_exit_codes(error: BaseException, code: int, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_a_user_can_mend_is_one_sentence(
+    error: BaseException, code: int, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert exit_code(lambda: fail(error)) == code
-    said = capsys.readouterr().err
-    assert ("Traceback" in said) == (code == 1)
+    assert capsys.readouterr() == ("", said)
+
+
+def test_anything_else_leaves_a_trace(capsys: pytest.CaptureFixture[str]) -> None:
+    assert exit_code(lambda: fail(RuntimeError("bug"))) == 1
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_the_code_of_a_command_that_ends_is_its_own() -> None:
     assert exit_code(lambda: 0) == 0
+    assert exit_code(lambda: 2) == 2
