@@ -131,7 +131,7 @@ def scan(
     world: int = 1,
     fields: tuple[str, ...] | None = None,
     limit: int | None = None,
-) -> Iterator[Batch]:
+) -> Generator[Batch, None, None]:
     """One pass over `split` in the order of the shards: every sample once, over all ranks together.
 
     Each rank reads its own stretch of N // world or N // world + 1 samples; its last batch may be short.

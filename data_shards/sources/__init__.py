@@ -6,9 +6,10 @@ from typing import Any, ClassVar, Protocol
 from data_shards.clip import Clip
 from data_shards.sources.camvid import CamVid
 from data_shards.sources.hmdb51 import Hmdb51
+from data_shards.sources.moving_mnist import EMBEDDED_DIGITS as EMBEDDED_DIGITS
 from data_shards.sources.moving_mnist import MovingMnist
 from data_shards.sources.sprites import Sprites
-from data_shards.sources.video import Video
+from data_shards.sources.video import VideoFiles
 
 
 class Source(Protocol):
@@ -27,7 +28,7 @@ class Source(Protocol):
 SOURCES: dict[str, type[Source]] = {
     "sprites": Sprites,
     "moving-mnist": MovingMnist,
-    "video": Video,
+    "video": VideoFiles,
     "hmdb51": Hmdb51,
     "camvid": CamVid,
 }

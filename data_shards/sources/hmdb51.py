@@ -9,14 +9,14 @@ import numpy as np
 from data_shards.sources.footage import Recording, find_footage
 from data_shards.sources.shots import Extent
 from data_shards.sources.splits import split_number
-from data_shards.sources.video import Video
+from data_shards.sources.video import VideoFiles
 from data_shards.storage.place import open_store
 
 IDS = {"0": None, "1": "train", "2": "test"}  # 0: in neither part of this fold
 
 
 @dataclass(frozen=True)
-class Hmdb51(Video):
+class Hmdb51(VideoFiles):
     """HMDB-51: clips of people from films, as `video`, dealt to the splits by the official lists.
 
     Val is `val_share` of the *films* of the training part, at least one, since clips of one film look alike.
@@ -76,7 +76,7 @@ class Hmdb51(Video):
         return chosen
 
     def statistics(self) -> dict[str, object]:
-        """As of Video; files that the lists lack, and those of the lists that the input lacks."""
+        """As of VideoFiles; files that the lists lack, and those of the lists that the input lacks."""
         names = {_name(file) for file in self._found}
         return super().statistics() | {
             "files_not_listed": len(names - self._listed.keys()),

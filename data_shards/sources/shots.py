@@ -23,8 +23,8 @@ class Damaged(Exception):
     """Frames of a file are damaged, or its rest cannot be decoded; raised after the last good frame."""
 
 
-class Picture(NamedTuple):
-    """A frame of a file. Pictures of one `shot` are neighbours in one take; nothing else may go into a clip."""
+class DecodedFrame(NamedTuple):
+    """A frame of a file, small. Those of one `shot` are neighbours in one take; nothing else may go into a clip."""
 
     image: UInt8[np.ndarray, "h w c"]
     number: int  # of the decoded frame, from 0
@@ -71,7 +71,9 @@ def measure(footage: Recording) -> Extent:
         return Extent(max(len(stamps), least), _measured_rate(stream, stamps))
 
 
-def decode(footage: Recording, shape: tuple[int, int], fit: Fit, grey: bool, cut: float) -> Iterator[Picture]:
+def decode(
+    footage: Recording, shape: tuple[int, int], fit: Fit, grey: bool, cut: float
+) -> Iterator[DecodedFrame]:
     """All frames of the first video stream, or of the pictures of a folder.
 
     Args:
@@ -98,7 +100,7 @@ def decode(footage: Recording, shape: tuple[int, int], fit: Fit, grey: bool, cut
             image = _picture(frame, aspect, converter, shape, fit, grey)
             if count and (before is None or not joined or difference(before, image) > cut):
                 shot += 1
-            yield Picture(image, index, time, shot)
+            yield DecodedFrame(image, index, time, shot)
             before, count = image, count + 1
     except (av.FFmpegError, OSError) as error:
         if count:
@@ -110,7 +112,7 @@ def decode(footage: Recording, shape: tuple[int, int], fit: Fit, grey: bool, cut
         raise Damaged(f"{footage}: {damaged} frames are damaged")
 
 
-def at_rate(pictures: Iterator[Picture], fps: float | None, rate: float) -> Iterator[Picture]:
+def at_rate(pictures: Iterator[DecodedFrame], fps: float | None, rate: float) -> Iterator[DecodedFrame]:
     """The pictures nearest to the ticks of a clock of `fps` that starts anew with each shot; None = all of them.
 
     A step in time of more than HOLE / `rate` begins another shot. Ticks that no picture was near to are left out.
@@ -120,7 +122,7 @@ def at_rate(pictures: Iterator[Picture], fps: float | None, rate: float) -> Iter
         fps: ticks per second, at most about `rate`.
         rate: of the file, frames per second.
     """
-    before: Picture | None = None
+    before: DecodedFrame | None = None
     start, ticks, holes = 0.0, 0, 0
     for picture in pictures:
         hole = before is not None and picture.time - before.time > HOLE / rate

@@ -13,7 +13,7 @@ from jaxtyping import UInt8
 from data_shards.clip import Clip
 from data_shards.sources.footage import Recording, find_footage
 from data_shards.sources.picture_folder import RATE
-from data_shards.sources.shots import Damaged, Extent, Fit, Picture, at_rate, decode, measure
+from data_shards.sources.shots import Damaged, DecodedFrame, Extent, Fit, at_rate, decode, measure
 from data_shards.sources.splits import split_items, split_number, split_times
 
 Part = tuple[Recording, Extent, range]  # a file, and the frames of it that belong to a split
@@ -30,7 +30,7 @@ class Findings:
 
 
 @dataclass(frozen=True)
-class Video:
+class VideoFiles:
     """Any video: files or folders of numbered pictures, cut into square clips of one take each.
 
     Splits are made of whole files where each gets at least one, else of ranges of time in each file, `gap` seconds
@@ -203,10 +203,12 @@ class Video:
         length = min(frames.stop, extent.packets) - frames.start
         return max(0, int((length - self._span(extent)) / (step * (self.stride or self.frames))) + 1)
 
-    def _stretches(self, footage: Recording, extent: Extent, frames: range) -> Iterator[tuple[Picture, ...]]:
+    def _stretches(
+        self, footage: Recording, extent: Extent, frames: range
+    ) -> Iterator[tuple[DecodedFrame, ...]]:
         """Runs of `self.frames` pictures of one shot within `frames`, `stride` apart."""
         stride = self.stride or self.frames
-        window: deque[Picture] = deque(maxlen=self.frames)
+        window: deque[DecodedFrame] = deque(maxlen=self.frames)
         run = 0  # pictures since the shot or the range began
         pictures = decode(footage, (self.size, self.size), self.fit, self.grey, self.cut)
         try:

@@ -11,7 +11,7 @@ from data_shards.manifest import read_manifest
 from data_shards.sources.footage import find_footage
 from data_shards.sources.picture_folder import PictureFolder, picture_folders
 from data_shards.sources.shots import Damaged, decode, measure
-from data_shards.sources.video import Video
+from data_shards.sources.video import VideoFiles
 from tests.data_shards.test_video import NO_CUTS, numbered, numbers, whole
 
 
@@ -197,7 +197,7 @@ def test_one_picture_is_a_video_too_short_for_clips(tmp_path: Path) -> None:
     (folder,) = picture_folders(str(tmp_path), ["0005.png"])
     assert folder.joined == (False,)
     with pytest.raises(ValueError, match="no input is that long"):
-        next(Video((str(tmp_path),)).clips("train", 1, 0))
+        next(VideoFiles((str(tmp_path),)).clips("train", 1, 0))
 
 
 @pytest.mark.service
@@ -208,7 +208,7 @@ def test_pictures_on_a_store(tmp_path: Path, s3: object) -> None:
     url = s3.bucket()  # type: ignore[attr-defined]
     for file in sorted((tmp_path / "a").iterdir()):
         open_store(url).put(f"in/a/{file.name}", file)
-    source = Video(input=(f"{url}/in",), size=32, frames=4, fit="stretch", val_share=0.0, test_share=0.0)
+    source = VideoFiles(input=(f"{url}/in",), size=32, frames=4, fit="stretch", val_share=0.0, test_share=0.0)
     (clip,) = source.clips("train", 9, 0)
     assert numbers(clip) == [0, 1, 2, 3]
     assert clip.facts["file"] == "a"

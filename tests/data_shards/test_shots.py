@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from data_shards.sources.footage import Footage
-from data_shards.sources.shots import Picture, at_rate, decode, measure
+from data_shards.sources.shots import DecodedFrame, at_rate, decode, measure
 from tests.data_shards.test_video import NO_CUTS, numbered, whole, write
 
 
@@ -32,7 +32,7 @@ def write_at(path: Path, times: Iterable[float]) -> Path:
 def sampled(times: list[float], fps: float | None, rate: float) -> list[tuple[float, int]]:
     """(time, shot) of the pictures that `at_rate` takes of one shot at these times."""
     image = np.zeros((1, 1, 1), np.uint8)
-    pictures = (Picture(image, number, time, 0) for number, time in enumerate(times))
+    pictures = (DecodedFrame(image, number, time, 0) for number, time in enumerate(times))
     return [(picture.time, picture.shot) for picture in at_rate(pictures, fps, rate)]
 
 

@@ -14,7 +14,7 @@ from data_shards.clip import Clip
 from data_shards.sources.footage import Footage, find_footage
 from data_shards.sources.shots import Damaged, decode, difference
 from data_shards.sources.splits import split_items, split_times
-from data_shards.sources.video import Video, moving_share
+from data_shards.sources.video import VideoFiles, moving_share
 
 NO_CUTS = 2.0
 CODECS = {
@@ -70,10 +70,10 @@ def noise(count: int, seed: int, level: int = 128) -> list[np.ndarray]:
     return [image.repeat(4, 0).repeat(4, 1)] * count
 
 
-def whole(*paths: Path, **parameters: object) -> Video:
+def whole(*paths: Path, **parameters: object) -> VideoFiles:
     """A source that puts all clips into the training split and ignores cuts, unless told otherwise."""
     usual = {"size": 32, "frames": 4, "fit": "stretch", "val_share": 0.0, "test_share": 0.0, "cut": NO_CUTS}
-    return Video(input=tuple(map(str, paths)), **(usual | parameters))
+    return VideoFiles(input=tuple(map(str, paths)), **(usual | parameters))
 
 
 @pytest.mark.parametrize("extension", CODECS)
@@ -107,11 +107,11 @@ def test_fps_takes_the_nearest_frames(tmp_path: Path, fps: float, expected: list
 def test_clips_do_not_cross_cuts(tmp_path: Path) -> None:
     takes = [noise(10, 1, 60), noise(7, 2, 190), noise(3, 3, 60), noise(9, 4, 200)]
     file = write(tmp_path / "a.mp4", [image for take in takes for image in take])
-    source = whole(file, cut=Video.cut)
+    source = whole(file, cut=VideoFiles.cut)
     starts = [clip.facts["first_frame"] for clip in source.clips("train", 100, 0)]
     assert starts == [0, 4, 10, 20, 24]
     assert source.statistics()["cuts"] == 3
-    for clip in whole(file, cut=Video.cut, stride=1).clips("train", 100, 0):
+    for clip in whole(file, cut=VideoFiles.cut, stride=1).clips("train", 100, 0):
         assert np.ptp(clip.frames.astype(int).mean((1, 2, 3))) < 10
 
 
@@ -120,8 +120,8 @@ def test_motion_and_light_are_no_cuts() -> None:
     back = np.random.default_rng(0).integers(60, 120, (64, 64, 3)).astype(np.uint8)
     left, right = back.copy(), back.copy()
     left[10:30, 5:25], right[10:30, 30:50] = 220, 220
-    assert difference(left, right) < Video.cut
-    assert difference(back, (back * 0.8).astype(np.uint8)) < 2 * Video.cut
+    assert difference(left, right) < VideoFiles.cut
+    assert difference(back, (back * 0.8).astype(np.uint8)) < 2 * VideoFiles.cut
     assert difference(back, back) == 0
     assert difference(np.zeros_like(back), np.full_like(back, 255)) == pytest.approx(2)
 
@@ -262,7 +262,7 @@ def test_too_short_and_too_slow_files_are_named(tmp_path: Path) -> None:
 )
 def test_bad_parameters_are_named(name: str, value: float) -> None:
     with pytest.raises(ValueError, match=f"{name} {value}"):
-        Video(input=("x",), **{name: value})
+        VideoFiles(input=("x",), **{name: value})
 
 
 def test_split_ranges_fit_clips_or_give_all_to_training() -> None:
@@ -295,7 +295,7 @@ def test_files_on_a_store(tmp_path: Path, s3: object) -> None:
     for name in ("a.mp4", "b.avi"):
         open_store(url).put(f"in/{name}", write(tmp_path / name, numbered(20)))
     here, there = whole(tmp_path), whole(Path(url))
-    there = Video(**(vars(here) | {"input": (url,)}))
+    there = VideoFiles(**(vars(here) | {"input": (url,)}))
     for clip, other in zip(here.clips("train", 99, 0), there.clips("train", 99, 0), strict=True):
         np.testing.assert_array_equal(clip.frames, other.frames)
     assert [file.name for file in find_footage((f"{url}/in/*.avi", f"{url}/in/a.mp4"))] == ["b.avi", "a.mp4"]
@@ -306,7 +306,7 @@ def test_real_files(real_data: Path) -> None:
     folder = real_data / "videos"
     decoded = {}
     for file in find_footage((f"{folder}/*wave*", f"{folder}/*demo_48x48.avi")):
-        pictures = list(decode(file, (32, 32), "crop", False, Video.cut))
+        pictures = list(decode(file, (32, 32), "crop", False, VideoFiles.cut))
         times = [picture.time for picture in pictures]
         assert times == sorted(set(times)), file
         decoded[file.name.partition("_")[0]] = len(pictures), pictures[-1].shot
@@ -318,7 +318,7 @@ def test_real_files(real_data: Path) -> None:
     }
 
     film = str(next(folder.glob("TrumanShow*")))
-    source = Video(input=(film,), size=32, frames=8, stride=1, val_share=0.0, test_share=0.0)
+    source = VideoFiles(input=(film,), size=32, frames=8, stride=1, val_share=0.0, test_share=0.0)
     clips = list(source.clips("train", 99, 0))
     starts = [clip.facts["first_frame"] for clip in clips]
     assert starts == [*range(0, 12), *range(19, 41)]  # the cut is before frame 19

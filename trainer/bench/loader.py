@@ -26,7 +26,7 @@ import webdataset
 from data_shards.encoding import decode_member
 from data_shards.loader import DataConfig, Loader
 from data_shards.manifest import MANIFEST, Manifest, read_manifest
-from data_shards.sources.sprites import Sprites
+from data_shards.sources import SOURCES
 from data_shards.storage.place import check_url, open_store
 from data_shards.writer import build
 
@@ -107,7 +107,7 @@ def _prepared(url: str, clips: int) -> Manifest:
     """The set at `url`; the paper's sprites are built where there is none."""
     if open_store(url).exists(MANIFEST):
         return read_manifest(url)
-    return build("sprites", Sprites(), url, {"train": clips}, seed=0, shard_bytes=8 << 20)
+    return build("sprites", SOURCES["sprites"](), url, {"train": clips}, seed=0, shard_bytes=8 << 20)
 
 
 def measure(url: str, manifest: Manifest, batch: int, steps: int, rounds: int, workers: int) -> Row:

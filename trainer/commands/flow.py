@@ -19,11 +19,8 @@ from torch import Tensor
 
 from data_shards.loader import scan
 from data_shards.manifest import MANIFEST, read_manifest
-from data_shards.sources.footage import EXTENSIONS, find_footage
-from data_shards.sources.picture_folder import RATE
-from data_shards.sources.shots import Damaged, Picture, at_rate, decode, measure
-from data_shards.sources.video import Video as VideoSource
 from data_shards.storage.place import open_store
+from data_shards.takes import EXTENSIONS, takes
 from model.interface import Video, VideoModel
 from trainer.arguments import require_folder, write_file
 from trainer.batch import to_video
@@ -135,52 +132,19 @@ def flow_of(
 
 def scenes_of_set(loaded: LoadedModel, url: str, split: str, count: int, frames: int) -> Iterator[Scene]:
     """The first clips of a split."""
-    with closing(scan(replace(loaded.config.data, url=url), split, 1, fields=("frames",))) as batches:  # type: ignore[type-var]
+    with closing(scan(replace(loaded.config.data, url=url), split, 1, fields=("frames",))) as batches:
         for _, batch in zip(range(count), batches, strict=False):
             yield Scene(batch.keys[0], to_video(batch, torch.device("cpu")).frames[0, :frames], FPS)
 
 
 def scenes_of_footage(loaded: LoadedModel, place: str, count: int, frames: int) -> Iterator[Scene]:
-    """The takes of videos, decoded as the data set of the run would have them; those of one frame are left out.
-
-    Raises:
-        ValueError: not a video.
-    """
-    manifest = read_manifest(loaded.config.data.url)
-    _, height, width, channels = manifest.shape
-    how = manifest.parameters  # of the source: those of a set of videos say how to decode
-    fps, fit, cut = how.get("fps"), how.get("fit", VideoSource.fit), how.get("cut", VideoSource.cut)
-    made = 0
-    for footage in find_footage((place,), fps or RATE):
-        rate = measure(footage).rate
-        pictures = at_rate(decode(footage, (height, width), fit, channels == 1, cut), fps, rate)
-        for shot in _shots(pictures, frames):
-            if len(shot) < 2:
-                continue
-            images = torch.from_numpy(np.stack([picture.image for picture in shot]))
-            key = f"{Path(footage.name).stem}-{made:02d}"
-            yield Scene(key, images.permute(0, 3, 1, 2).float() / 255, fps or rate)
-            made += 1
-            if made == count:
-                return
-    if not made:
-        raise ValueError(f"{place}: no two frames of it belong together")
-
-
-def _shots(pictures: Iterator[Picture], frames: int) -> Iterator[list[Picture]]:
-    """Pictures by take, the first `frames` of each; damage ends the last one and is told."""
-    shot: list[Picture] = []
-    try:
-        for picture in pictures:
-            if shot and picture.shot != shot[-1].shot:
-                yield shot
-                shot = []
-            if len(shot) < frames:
-                shot.append(picture)
-    except Damaged as error:
-        print(error, file=sys.stderr)
-    if shot:
-        yield shot
+    """The first takes of videos, decoded as the data set of the run would have them."""
+    found = takes(
+        place, read_manifest(loaded.config.data.url), frames, lambda said: print(said, file=sys.stderr)
+    )
+    for number, take in zip(range(count), found, strict=False):
+        images = torch.from_numpy(take.frames)
+        yield Scene(f"{take.name}-{number:02d}", images.permute(0, 3, 1, 2).float() / 255, take.fps)
 
 
 def write_scene(

@@ -144,7 +144,7 @@ def keyed_videos(
 ) -> Iterator[tuple[list[str], Video]]:
     """The same with the keys of each batch's clips."""
     config = replace(loaded.config.data, url=data)
-    with closing(scan(config, split, batch, limit=limit)) as batches:  # type: ignore[type-var]
+    with closing(scan(config, split, batch, limit=limit)) as batches:
         yield from ((clips.keys, to_video(clips, device)) for clips in batches)
 
 

@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from data_shards.manifest import Manifest
-from data_shards.sources.moving_mnist import EMBEDDED_DIGITS
+from data_shards.sources import EMBEDDED_DIGITS
 from model.interface import ModelConfig, Video, Views
 from trainer.evaluation.result import BLACK, CONSTANT, COPY_LAST
 from trainer.papers.paper import Column, Drawing, Figure, Paper, Published, Table

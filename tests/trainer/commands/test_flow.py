@@ -22,7 +22,7 @@ from data_shards.clip import Clip
 from data_shards.exits import exit_code
 from data_shards.loader import DataConfig
 from data_shards.sources.sprites import Sprites
-from data_shards.sources.video import Video as VideoSource
+from data_shards.sources.video import VideoFiles
 from data_shards.writer import build
 from model.interface import ModelOutput, Video, VideoModel, Views
 from tests.conftest import require
@@ -154,7 +154,7 @@ def test_a_file_is_decoded_as_the_set_of_the_run(tmp_path: Path) -> None:
     image = np.full((24, 48, 3), 30, np.uint8)
     image[:, :12] = 220  # a crop would lose it
     write_video(tmp_path / "a.mkv", [image] * 40)
-    source = VideoSource(
+    source = VideoFiles(
         (str(tmp_path),), 16, 4, fps=2.5, fit="stretch", grey=True, val_share=0.0, test_share=0.0
     )
     url = str(tmp_path / "set")
