@@ -33,7 +33,7 @@ class CopyLast(VideoModel):
             )
         prediction = video.frames[:, :-1]
         loss = mean_absolute(prediction, video.frames[:, 1:])
-        return ModelOutput(loss, {"reconstruction": loss}, Views(prediction=prediction))
+        return ModelOutput(loss, {"reconstruction": loss}, lambda: Views(prediction=prediction))
 
     def predict(self, video: Video, horizon: int) -> Float[Tensor, "b horizon c h w"]:
         """The last frame, `horizon` times."""

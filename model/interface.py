@@ -1,9 +1,10 @@
 """The nouns that every model shares: what goes in (Video), what comes out (ModelOutput, Views), what a model is.
 
-Axis letters, everywhere in the project: `b t k c h w` = batch, time, slot, channel, height, width;
-`d` features, `p` particles, `n` true objects. Layout is always batch first, then time, then slots.
+Axis letters, everywhere in the project: `b t k c h w` = batch, time, slot, channel, height, width; `s` decomposed
+frames, `q` predicted frames, `d` features, `p` particles, `r` refinements, `n` true objects. Layout is always batch
+first, then time, then slots.
 
-Time alignment of outputs. `Views.prediction` holds predictions of the *last* p frames of the clip
+Time alignment of outputs. `Views.prediction` holds predictions of the *last* q frames of the clip
 (`prediction[:, -i]` predicts `frames[:, -i]`). Every per-slot field holds the *first* s frames
 (`amodal_masks[:, i]` belongs to `frames[:, i]`): the last frame is often predicted but never decomposed.
 Each field of Views says which it is in its metadata: LAST, FIRST or SLOTS.
@@ -12,7 +13,7 @@ Each field of Views says which it is in its metadata: LAST, FIRST or SLOTS.
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import torch
 from jaxtyping import Float, Int
@@ -23,6 +24,8 @@ from model.remat import Remat
 LAST = {"frames": "last"}  # axis 1 is the clip's last frames
 FIRST = {"frames": "first"}  # axis 1 is its first frames
 SLOTS = {"frames": "first", "slots": True}  # and axis 2 the slots
+
+Part = TypeVar("Part", "Views", "Particles", "Refinements")
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,30 @@ class Video:
 
 
 @dataclass(frozen=True)
+class Particles:
+    """What each sample of a latent-variable model says of a clip; natural logarithms, summed over pixels and slots."""
+
+    log_weights: Float[Tensor, "b p"]
+    """Of the whole clip, log p(x, z) - log q(z | x): not normalised."""
+    log_likelihood: Float[Tensor, "b p t"] | None = None
+    """Of each frame, log p(x_t | z)."""
+    kl: Float[Tensor, "b p t"] | None = None
+    """Of each frame, the divergence of its posterior from its prior, exact or the sample's own."""
+    counts: Int[Tensor, "b p t"] | None = None
+    """Objects that are present in each frame."""
+
+
+@dataclass(frozen=True)
+class Refinements:
+    """How the decomposition of each frame improves, from the first guess (index 0) to the last refinement."""
+
+    masks: Float[Tensor, "b s r k h w"] | None = field(default=None, metadata=FIRST)
+    """As `Views.visible_masks`."""
+    frames: Float[Tensor, "b s r c h w"] | None = field(default=None, metadata=FIRST)
+    """Frames as they are explained."""
+
+
+@dataclass(frozen=True)
 class Views:
     """What can be drawn and scored, detached. None = the model has no such thing.
 
@@ -70,40 +97,74 @@ class Views:
     Sintel) give the motion on the grid of the frame it starts from.
     """
 
-    prediction: Float[Tensor, "b p c h w"] | None = field(default=None, metadata=LAST)
-    # identity order, occluded parts included
+    prediction: Float[Tensor, "b q c h w"] | None = field(default=None, metadata=LAST)
+    """Frames in [0, 1]."""
     amodal_masks: Float[Tensor, "b s k h w"] | None = field(default=None, metadata=SLOTS)
-    # identity order, sum over k <= 1
+    """In identity order, occluded parts included."""
     visible_masks: Float[Tensor, "b s k h w"] | None = field(default=None, metadata=SLOTS)
-    # colour memory, not multiplied by masks
+    """In identity order, sum over k <= 1."""
     slot_frames: Float[Tensor, "b s k c h w"] | None = field(default=None, metadata=SLOTS)
+    """Colour memory, not multiplied by masks."""
     background: Float[Tensor, "b s c h w"] | None = field(default=None, metadata=FIRST)
-    # row = slot, column = rank, rank 0 nearest
+    """What is behind all slots."""
     depth_order: Float[Tensor, "b s k k"] | None = field(default=None, metadata=SLOTS)
+    """Row = slot, column = rank, rank 0 nearest."""
     motion: Float[Tensor, "b s k 3 3"] | None = field(default=None, metadata=SLOTS)
-    # x0 y0 x1 y1 in pixels
+    """From the frame to the next."""
     boxes: Float[Tensor, "b s k 4"] | None = field(default=None, metadata=SLOTS)
+    """x0 y0 x1 y1 in pixels; of a slot that is absent, anything."""
     presence: Float[Tensor, "b s k"] | None = field(default=None, metadata=SLOTS)
-    # pixels; f = pairs, last aligned like prediction
+    """Probability that the slot holds an object."""
     flow: Float[Tensor, "b f 2 h w"] | None = field(default=None, metadata=LAST)
-    log_weights: Float[Tensor, "b p"] | None = None  # per particle
-    # probabilities
+    """In pixels, into the last f frames."""
     labels: Float[Tensor, "b t classes h w"] | None = field(default=None, metadata=FIRST)
-    # of the frame before, moved by the flow
+    """Probabilities of the classes of pixels."""
     carried_labels: Float[Tensor, "b t classes h w"] | None = field(default=None, metadata=FIRST)
+    """Those of the frame before, moved by the flow."""
+    particles: Particles | None = None
+    """Of models that sample."""
+    refinements: Refinements | None = None
+    """Of models that infer by iteration."""
 
     def map(self, f: Callable[[Tensor], Tensor]) -> "Views":
         """The views with `f` applied to every tensor that is there."""
-        present = {x.name: getattr(self, x.name) for x in fields(self)}
-        return replace(self, **{name: None if v is None else f(v) for name, v in present.items()})
+        return _mapped(self, f)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Every tensor that is there by its name, such as motion or particles.kl."""
+        found: dict[str, Tensor] = {}
+        for entry in fields(self):
+            value = getattr(self, entry.name)
+            if isinstance(value, Particles | Refinements):
+                inner = {f"{entry.name}.{name}": part for name, part in vars(value).items()}
+            else:
+                inner = {entry.name: value}
+            found |= {name: part for name, part in inner.items() if part is not None}
+        return found
+
+
+def _mapped(part: Part, f: Callable[[Tensor], Tensor]) -> Part:
+    changed: dict[str, Any] = {}
+    for entry in fields(part):
+        if (value := getattr(part, entry.name)) is not None:
+            changed[entry.name] = f(value) if isinstance(value, Tensor) else _mapped(value, f)
+    return replace(part, **changed)
 
 
 class ModelOutput(NamedTuple):
-    """`loss` is differentiated; `terms` are its named parts and the health of the slots, detached."""
+    """What a forward pass gives."""
 
     loss: Float[Tensor, ""]
+    """What is differentiated."""
     terms: dict[str, Float[Tensor, ""]]
-    views: Views
+    """Its named parts, detached."""
+    show: Callable[[], Views]
+    """Makes the views from what the pass has kept, detached: neither modules nor the graph are needed any more."""
+
+    @property
+    def views(self) -> Views:
+        """The views, made anew at each call: a step of training asks for none."""
+        return self.show()
 
 
 class VideoModel(nn.Module, ABC):

@@ -96,10 +96,8 @@ class ObjectDiscovery(VideoModel):
             background=slots.background,
             depth_order=slots.order,
             motion=slots.motion,
-        )
-        return ModelOutput(
-            loss, {name: term.detach() for name, term in terms.items()}, views.map(Tensor.detach)
-        )
+        ).map(Tensor.detach)
+        return ModelOutput(loss, {name: term.detach() for name, term in terms.items()}, lambda: views)
 
     @torch.no_grad()
     def predict(self, video: Video, horizon: int) -> Float[Tensor, "b horizon c h w"]:

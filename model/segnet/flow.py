@@ -109,10 +109,11 @@ class FlowSegmenter(VideoModel):
         predicted = self.autoencoder.judged(frames, decoded)
         merged, carried = self.carry(alone, decoded["flow"])
         entropy = label_loss(merged, video.labels, self.config.class_weights)
+        shown, logits, moved = predicted.show, merged.detach(), carried.detach()
         return ModelOutput(
             predicted.loss + self.config.label_weight * entropy,
             {**predicted.terms, "label_cross_entropy": entropy.detach()},
-            replace(predicted.views, labels=merged.detach().softmax(2), carried_labels=carried.detach()),
+            lambda: replace(shown(), labels=logits.softmax(2), carried_labels=moved),
         )
 
     def carry(

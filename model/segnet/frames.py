@@ -61,8 +61,9 @@ class FrameSegmenter(VideoModel):
         """
         logits = label_frames(self.segnet, video.frames, self.config.channels)
         loss = label_loss(logits, video.labels, self.config.class_weights)
+        known = logits.detach()
         return ModelOutput(
-            loss, {"label_cross_entropy": loss.detach()}, Views(labels=logits.detach().softmax(2))
+            loss, {"label_cross_entropy": loss.detach()}, lambda: Views(labels=known.softmax(2))
         )
 
     def predict(self, video: Video, horizon: int) -> Float[Tensor, "b horizon c h w"]:

@@ -93,8 +93,8 @@ class VideoAutoencoder(VideoModel):
             step: as `forward`'s; None = after training.
 
         Returns:
-            The state, and with p predictions, of frames 2 - p to 1 after the last one seen:
-            "output" (b p c h w), logits for binary data, else frames; and "flow" (b p 2 h2 w2), T of eq. 3: where in
+            The state, and with q predictions, of frames 2 - q to 1 after the last one seen:
+            "output" (b q c h w), logits for binary data, else frames; and "flow" (b q 2 h2 w2), T of eq. 3: where in
             the frame before each feature comes from, (x, y) in pixels of the feature map.
         """
 
@@ -114,11 +114,9 @@ class VideoAutoencoder(VideoModel):
         target = frames[:, frames.shape[1] - output.shape[1] :]
         name, error = reconstruction_error(output, target, self.config)
         added, terms = self.penalty(decoded)
-        views = Views(prediction=self._shown(output), flow=self._motion(decoded))
-        terms = {name: error, **terms}
-        return ModelOutput(
-            error + added, {key: value.detach() for key, value in terms.items()}, views.map(Tensor.detach)
-        )
+        terms = {name: error.detach(), **{key: value.detach() for key, value in terms.items()}}
+        known = {key: value.detach() for key, value in decoded.items()}
+        return ModelOutput(error + added, terms, lambda: self._views(known))
 
     def penalty(self, decoded: Decoded) -> tuple[Tensor, dict[str, Tensor]]:
         """What the loss has besides the error, and its named parts."""
@@ -140,11 +138,14 @@ class VideoAutoencoder(VideoModel):
             future.append(self._shown(decoded["output"].float()))
         return torch.cat(future, 1)
 
-    def _shown(self, output: Float[Tensor, "b p c h w"]) -> Float[Tensor, "b p c h w"]:
+    def _views(self, decoded: Decoded) -> Views:
+        return Views(prediction=self._shown(decoded["output"].float()), flow=self._motion(decoded))
+
+    def _shown(self, output: Float[Tensor, "b q c h w"]) -> Float[Tensor, "b q c h w"]:
         """Frames in [0, 1]: the probability that a pixel is lit, or its value cut to what a frame can show."""
         return output.sigmoid() if self.config.binary else output.clamp(0, 1)
 
-    def _motion(self, decoded: Decoded) -> Float[Tensor, "b p 2 h w"] | None:
+    def _motion(self, decoded: Decoded) -> Float[Tensor, "b q 2 h w"] | None:
         """Views.flow: sampling looks back, so motion is minus T; nearest, as the decoder enlarges features."""
         return -enlarge(decoded["flow"], self.multiple) if "flow" in decoded else None
 

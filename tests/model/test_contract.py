@@ -1,14 +1,18 @@
 """What every model promises, for every row of MODELS: alignment, gradients, determinism, causality, remat, errors."""
 
 import copy
+import gc
+import weakref
 from dataclasses import fields, replace
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
+from data_shards.field_docs import field_docs
 from model import MODELS
-from model.interface import ModelOutput, Video, VideoModel, Views
+from model.interface import ModelOutput, Refinements, Video, VideoModel, Views
 
 FRAMES = 7
 
@@ -47,17 +51,25 @@ def test_defaults_build(name: str) -> None:
     assert isinstance(MODELS[name]().build(), VideoModel)
 
 
+def test_every_field_says_what_it_means(name: str) -> None:
+    docs = field_docs(MODELS[name])
+    for field in fields(MODELS[name]):
+        assert len(docs[field.name]) > 8, field.name
+        assert docs[field.name].endswith("."), field.name
+
+
 def test_views_are_aligned_detached_and_in_range(name: str) -> None:
     video = clip()
     out = awake(name)(video, 0)
-    present = {f.name: getattr(out.views, f.name) for f in fields(Views)}
-    present = {key: value for key, value in present.items() if value is not None}
+    present = out.views.tensors()
     assert present, "a model shows something"
     declared = {f.name: f.metadata for f in fields(Views)}
+    declared |= {f"refinements.{f.name}": f.metadata for f in fields(Refinements)}
     for field, value in present.items():
         assert not value.requires_grad, field
         assert value.isfinite().all(), field
-        if "frames" in declared[field]:
+        if not field.startswith("particles."):
+            assert declared[field]["frames"] in ("first", "last")
             assert 1 <= value.shape[1] <= FRAMES, field
     assert ("prediction" in present) == MODELS[name].predicts
     if (masks := present.get("visible_masks")) is not None:
@@ -65,8 +77,37 @@ def test_views_are_aligned_detached_and_in_range(name: str) -> None:
         assert masks.sum(2).max() <= 1 + 1e-4
     if (masks := present.get("amodal_masks")) is not None:
         assert 0 <= masks.min() <= masks.max() <= 1
-    per_slot = {value.shape[1:3] for f, value in present.items() if declared[f].get("slots")}
+    per_slot = {value.shape[1:3] for f, value in present.items() if declared.get(f, {}).get("slots")}
     assert len(per_slot) <= 1, "slot views agree on frames and slots"
+
+
+def test_views_are_made_without_the_graph(name: str) -> None:
+    """Who keeps the views, or what makes them, keeps neither the loss nor the graph behind it."""
+    out = awake(name)(clip(), 5)
+    held = watched_graph(out.loss)
+    show = out.show
+    del out
+    gc.collect()
+    assert all(ref() is None for ref in held)
+    assert show().tensors()
+
+
+def watched_graph(loss: Tensor) -> list[Any]:
+    """A weak reference into each node of the graph but the weights' own, which outlive it."""
+
+    class Hook:
+        def __call__(self, *_: object) -> None: ...
+
+    held, nodes, known = [], [loss.grad_fn], set()
+    while nodes:
+        node = nodes.pop()
+        if node is not None and node not in known and not hasattr(node, "variable"):
+            hook = Hook()
+            node.register_hook(hook)
+            held.append(weakref.ref(hook))
+            known.add(node)
+            nodes += [following for following, _ in node.next_functions]
+    return held
 
 
 def test_the_prediction_is_aligned_with_the_end(name: str) -> None:
@@ -151,10 +192,10 @@ def test_labels_are_for_training_alone(name: str) -> None:
     """They teach and are not shown: views are the same without them."""
     model, video = awake(name).eval(), clip()
     told, untold = model(video, 5), model(Video(video.frames), 5)
-    for field in fields(Views):
-        mine, theirs = getattr(told.views, field.name), getattr(untold.views, field.name)
-        assert (mine is None) == (theirs is None)
-        assert mine is None or torch.equal(mine, theirs), field.name
+    mine, theirs = told.views.tensors(), untold.views.tensors()
+    assert list(mine) == list(theirs)
+    for field, value in mine.items():
+        assert torch.equal(value, theirs[field]), field
     assert torch.equal(told.loss, untold.loss) != (MODELS[name].small().classes > 0)
 
 

@@ -24,7 +24,7 @@ class Slope(VideoModel):
         self.weight = nn.Parameter(START.clone())
 
     def forward(self, video: Video, step: int) -> ModelOutput:
-        return ModelOutput((self.weight * GRADIENT.to(self.weight)).sum(), {}, Views())
+        return ModelOutput((self.weight * GRADIENT.to(self.weight)).sum(), {}, lambda: Views())
 
     def predict(self, video: Video, horizon: int) -> Tensor:
         raise ValueError("predicts nothing")
@@ -102,7 +102,7 @@ class Product(VideoModel):
     def forward(self, video: Video, step: int) -> ModelOutput:
         product = torch.ones(2, 2) @ self.weight
         bits = torch.tensor(float(torch.finfo(product.dtype).bits))
-        return ModelOutput(product.float().sum(), {"bits": bits}, Views())
+        return ModelOutput(product.float().sum(), {"bits": bits}, lambda: Views())
 
     def predict(self, video: Video, horizon: int) -> Tensor:
         raise ValueError("predicts nothing")

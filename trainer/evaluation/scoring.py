@@ -6,7 +6,7 @@ gives.
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import closing
-from dataclasses import fields, replace
+from dataclasses import replace
 
 import torch
 from jaxtyping import Float
@@ -149,10 +149,9 @@ def keyed_videos(
 
 
 def _require_finite(views: Views, step: int) -> None:
-    for entry in fields(views):
-        value = getattr(views, entry.name)
-        if value is not None and not bool(torch.isfinite(value).all()):
-            raise FloatingPointError(f"views.{entry.name} of the model is not finite at step {step}")
+    for name, value in views.tensors().items():
+        if not bool(torch.isfinite(value).all()):
+            raise FloatingPointError(f"views.{name} of the model is not finite at step {step}")
 
 
 def _facts(views: Views, video: Video, is_first: Tensor) -> Float[Tensor, "6"]:

@@ -35,7 +35,7 @@ class Score:
 
     measure: Callable[[Views, Video], Tensor]
     steps: Steps
-    views: tuple[str, ...]  # fields of Views that it reads
+    views: tuple[str, ...]  # fields of Views that it reads, such as motion or particles.kl
     truth: tuple[str, ...] = ()  # fields of Truth that it reads
     unit: str = ""
     higher_is_better: bool = True
@@ -46,8 +46,8 @@ class Score:
 
         Views without a frame are as good as none: of clips with one frame, copy-last predicts nothing.
         """
-        found = {name: getattr(views, name) for name in self.views}
-        lacking = [f"views.{name}" for name, value in found.items() if value is None or not value.shape[1]]
+        found = views.tensors()
+        lacking = [f"views.{name}" for name in self.views if name not in found or not found[name].shape[1]]
         return lacking + [f"truth.{name}" for name in self.truth if getattr(video.truth, name, None) is None]
 
     def of_clips(self, views: Views, video: Video, *, last: bool = False) -> Float[Tensor, "b"] | None:

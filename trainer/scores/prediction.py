@@ -52,13 +52,13 @@ def structural_similarity(
     return (luminance * (2 * covariance + c2) / (variances + c2)).mean(dim=(-3, -2, -1))
 
 
-def psnr(views: Views, video: Video) -> Float[Tensor, "b p"]:
+def psnr(views: Views, video: Video) -> Float[Tensor, "b q"]:
     """PSNR in dB of each predicted frame."""
     assert views.prediction is not None
     return peak_signal_to_noise(views.prediction, predicted_frames(views, video))
 
 
-def ssim(views: Views, video: Video) -> Float[Tensor, "b p"]:
+def ssim(views: Views, video: Video) -> Float[Tensor, "b q"]:
     """SSIM of each predicted frame; undefined for frames smaller than its window."""
     assert views.prediction is not None
     if min(views.prediction.shape[-2:]) <= 2 * RADIUS:
@@ -97,7 +97,7 @@ def last_frames(views: Views, video: Video) -> tuple[Float[Tensor, "b c h w"], F
     return views.prediction[:, -1].double(), video.frames[:, -1].double()
 
 
-def predicted_frames(views: Views, video: Video) -> Float[Tensor, "b p c h w"]:
+def predicted_frames(views: Views, video: Video) -> Float[Tensor, "b q c h w"]:
     """The true frames that `views.prediction` predicts: the last p of the clip."""
     assert views.prediction is not None
     return video.frames[:, video.frames.shape[1] - views.prediction.shape[1] :]

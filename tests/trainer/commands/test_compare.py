@@ -282,7 +282,7 @@ def test_a_model_without_a_prediction_is_named(
     def blind(url: str) -> Any:
         loaded = load(url)
         forward = loaded.model.forward
-        loaded.model.forward = lambda video, step: forward(video, step)._replace(views=Views())
+        loaded.model.forward = lambda video, step: forward(video, step)._replace(show=Views)
         return loaded
 
     monkeypatch.setattr(command, "load_model", blind)

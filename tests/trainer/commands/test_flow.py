@@ -51,7 +51,7 @@ class Brightness(VideoModel):
         flow = torch.zeros(*bright.shape, 2, *video.frames.shape[-2:])
         flow[:, :, 0] = bright[..., None, None]
         flow = flow if self.last is None else flow[:, -self.last :]
-        return ModelOutput(torch.zeros(()), {}, Views(flow=flow))
+        return ModelOutput(torch.zeros(()), {}, lambda: Views(flow=flow))
 
     def predict(self, video: Video, horizon: int) -> torch.Tensor:
         return video.frames[:, -1:].expand(-1, horizon, -1, -1, -1)

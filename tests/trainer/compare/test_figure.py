@@ -31,7 +31,7 @@ class Known(VideoModel):
         if self.speed is not None:
             flow = torch.zeros(len(prediction), 2, 2, *prediction.shape[-2:])
             flow[:, -1, 0] = self.speed
-        return ModelOutput(torch.zeros(()), {}, Views(prediction=prediction, flow=flow))
+        return ModelOutput(torch.zeros(()), {}, lambda: Views(prediction=prediction, flow=flow))
 
     def predict(self, video: Video, horizon: int) -> torch.Tensor:
         raise NotImplementedError

@@ -39,7 +39,7 @@ class Halves(VideoModel):
         masks[:, :, 0, :, :half] = 1
         masks[:, :, 1, :, half:] = 1
         return ModelOutput(
-            torch.zeros(()), {}, Views(prediction=past / 2, visible_masks=masks, amodal_masks=masks)
+            torch.zeros(()), {}, lambda: Views(prediction=past / 2, visible_masks=masks, amodal_masks=masks)
         )
 
     def predict(self, video: Video, horizon: int) -> Float[Tensor, "b horizon c h w"]:
@@ -57,7 +57,7 @@ class Diverged(Halves):
     """Has lost its numbers."""
 
     def forward(self, video: Video, step: int) -> ModelOutput:
-        return ModelOutput(torch.zeros(()), {}, Views(prediction=video.frames[:, 1:] * torch.nan))
+        return ModelOutput(torch.zeros(()), {}, lambda: Views(prediction=video.frames[:, 1:] * torch.nan))
 
 
 def sprites(count: int = 7, **fields: int) -> Video:
@@ -158,7 +158,7 @@ def test_videos_without_truth_are_scored_on_prediction_alone() -> None:
 def test_a_model_that_predicts_fewer_frames_than_its_references_keeps_its_place() -> None:
     class Last(Halves):
         def forward(self, video: Video, step: int) -> ModelOutput:
-            return ModelOutput(torch.zeros(()), {}, Views(prediction=video.frames[:, -1:] * 0.9))
+            return ModelOutput(torch.zeros(()), {}, lambda: Views(prediction=video.frames[:, -1:] * 0.9))
 
     result = evaluate(Last(), [Video(sprites(2).frames)], 0, CPU)
     assert result.tables["model"]["psnr"].first == 6
