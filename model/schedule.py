@@ -1,6 +1,8 @@
 """Annealed values: functions of the training step, so that a resumed run needs no hidden state."""
 
+from bisect import bisect_right
 from dataclasses import dataclass
+from itertools import pairwise
 
 
 @dataclass(frozen=True)
@@ -39,3 +41,27 @@ class Ramp:
         for end in (self.start, self.end):
             if not low <= end <= high:
                 raise ValueError(f"{name}: got {end:g}, allowed are {low:g} to {high:g}")
+
+
+@dataclass(frozen=True)
+class Stairs:
+    """A value that jumps: it is `values[0]` at first, and `values[i]` from step `steps[i - 1]` on."""
+
+    values: tuple[int | float, ...]
+    """One more than steps."""
+    steps: tuple[int, ...] = ()
+    """Optimiser steps done at each jump, ascending."""
+
+    def __post_init__(self) -> None:
+        if len(self.values) != len(self.steps) + 1:
+            raise ValueError(
+                f"stairs of {len(self.values)} values and {len(self.steps)} steps, need one value more than steps"
+            )
+        if any(later <= step for step, later in pairwise((0, *self.steps))):
+            raise ValueError(
+                f"stairs at steps {list(self.steps)}, need numbers from 1 up, each above the last"
+            )
+
+    def at(self, step: int) -> int | float:
+        """The value at `step` (optimiser steps done so far)."""
+        return self.values[bisect_right(self.steps, step)]

@@ -26,6 +26,7 @@ from data_shards.loader import DataConfig
 from data_shards.storage.place import check_url
 from model import MODELS
 from model.interface import ModelConfig
+from model.schedule import Stairs
 
 
 class Frozen(BaseModel):
@@ -53,6 +54,16 @@ def model_to(value: Any) -> dict[str, Any]:
     return {"name": name, **dataclasses.asdict(value)}
 
 
+def frames_from(value: Any) -> Any:
+    """Numbers of frames from a number, {"values": [...], "steps": [...]} or None."""
+    frames = TypeAdapter(Stairs).validate_python(value) if isinstance(value, dict) else value
+    for count in frames.values if isinstance(frames, Stairs) else (frames,):
+        if count is not None and (type(count) is not int or count < 1):
+            stairs = '{"values": [3, 5, 10], "steps": [1000, 2000]}'
+            raise ValueError(f"needs whole numbers from 1 up, such as 3 or {stairs}; null = all")
+    return frames
+
+
 class BatchConfig(Frozen):
     """The global batch. The random draws of a step are a function of (seed, step, micro-batch).
 
@@ -64,6 +75,17 @@ class BatchConfig(Frozen):
     """Clips of a step, over all workers."""
     micro: int | None = Field(None, ge=1)
     """Clips that a worker does at once; null = its whole share."""
+    frames: Annotated[int | Stairs | None, BeforeValidator(frames_from)] = None
+    """First frames of each clip that a step trains on, also as stairs over steps; null = all."""
+
+    def length(self, step: int, whole: int) -> int:
+        """Frames of each clip that optimiser step `step` (from 0) trains on; `whole` is the clips' own length."""
+        frames = self.frames.at(step) if isinstance(self.frames, Stairs) else self.frames
+        return whole if frames is None else int(frames)
+
+    def lengths(self, whole: int) -> tuple[int, ...]:
+        """Every length that `length` gives at one step or another."""
+        return tuple(self.length(step, whole) for step in (0, *getattr(self.frames, "steps", ())))
 
     def divides(self, workers: int) -> bool:
         """Whether all of `workers` get equally many clips, in whole micro-batches."""
@@ -171,7 +193,7 @@ class MonitoringConfig(Frozen):
 
 
 # Fields that came after the first checkpoints, and what they are where they are not used.
-YOUNGER: dict[str, Any] = {"start": None}
+YOUNGER: dict[str, Any] = {"start": None, "batch.frames": None}
 
 
 class RunConfig(Frozen):

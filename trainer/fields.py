@@ -11,9 +11,11 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from annotated_types import Ge, Gt, Le, Lt
 from pydantic import BaseModel
+from pydantic_core import to_jsonable_python
 
 from data_shards.field_docs import field_docs
 from model import MODELS
+from model.schedule import Stairs
 from trainer.config import model_to
 
 COLUMN, WIDTH = 36, 120  # where comments begin, and where lines end
@@ -71,7 +73,8 @@ def listing(listed: Sequence[ListedField]) -> str:
 
 
 def _is_group(value: Any) -> bool:
-    return isinstance(value, BaseModel) or is_dataclass(value)
+    # Stairs stand where a number may stand, so they are given whole.
+    return isinstance(value, BaseModel) or (is_dataclass(value) and not isinstance(value, Stairs))
 
 
 def _text(value: Any) -> str:
@@ -81,7 +84,7 @@ def _text(value: Any) -> str:
             json.loads(value)
         except json.JSONDecodeError:
             return value
-    return json.dumps(value)
+    return json.dumps(to_jsonable_python(value))
 
 
 def _kinds(cls: Any) -> dict[str, str]:
@@ -106,6 +109,8 @@ def _kind(hint: Any) -> str:
         return f"[{', '.join('...' if part is Ellipsis else _kind(part) for part in arguments)}]"
     if origin is dict:
         return f"{{{': '.join(map(_kind, arguments))}}}"
+    if is_dataclass(hint):
+        return f"{{{', '.join(field.name for field in fields(hint))}}}"
     return KINDS.get(hint, "group")
 
 

@@ -9,6 +9,47 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from model.interface import Video, VideoModel
+from trainer.batch import split_video
+from trainer.config import RunConfig
+
+
+class Work:
+    """What the steps of this rank compute, counted once for each length of its clips, and what its device could.
+
+    Args:
+        model: that is trained.
+        config: the run.
+        device: where the model is.
+        micro: clips of a forward pass.
+
+    Attributes:
+        peak: FLOP/s of the device; 0 = not known.
+    """
+
+    def __init__(self, model: VideoModel, config: RunConfig, device: torch.device, micro: int) -> None:
+        self._model, self._config, self._device, self._micro = model, config, device, micro
+        self._flops: dict[int, float] = {}  # of a step, by frames of a clip
+        self._total, self._steps = 0.0, 0
+        self.peak = 0.0
+
+    def count(self, video: Video, step: int) -> None:
+        """Add the step to come, on these clips; the first of each length costs a forward pass."""
+        # ZeRO-3 gathers weights in collectives that a counted pass would repeat; it goes unmeasured there.
+        if self._config.engine.zero_stage == 3:
+            return
+        length = video.frames.shape[1]
+        if length not in self._flops:
+            parts = split_video(video, self._micro)
+            self._flops[length] = 3 * len(parts) * forward_flops(self._model, parts[0], step)
+            dtype = torch.bfloat16 if self._config.engine.precision == "bf16" else torch.float32
+            self.peak = self.peak or peak_flops(self._device, dtype)
+        self._total, self._steps = self._total + self._flops[length], self._steps + 1
+
+    def lap(self) -> float:
+        """FLOPs a step since the last lap; 0 = not known."""
+        mean = self._total / max(self._steps, 1)
+        self._total, self._steps = 0.0, 0
+        return mean
 
 
 def forward_flops(model: VideoModel, video: Video, step: int) -> float:

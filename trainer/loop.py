@@ -21,7 +21,7 @@ from data_shards.manifest import Manifest, read_manifest
 from data_shards.storage.place import open_store
 from model.interface import Video, VideoModel
 from monitoring.run_state import RunState, Timeline
-from trainer.batch import split_video, to_video
+from trainer.batch import first_frames, split_video, to_video
 from trainer.checkpoints.checkpoint import CONFIG, Checkpoint, newest
 from trainer.checkpoints.restore import changes, restore
 from trainer.checkpoints.saver import Saver
@@ -30,7 +30,7 @@ from trainer.clock import Clock, Pace
 from trainer.config import RunConfig
 from trainer.engine import Engine, private_extensions, start_processes
 from trainer.evaluation.scoring import evaluate
-from trainer.flops import forward_flops, peak_flops
+from trainer.flops import Work
 from trainer.interruption import Interruption, at_once
 from trainer.optim import learning_rate
 from trainer.process_group import ProcessGroup, seed_draws
@@ -143,7 +143,7 @@ class Run:
             config.data, "train", config.batch.size, slots, self.start, seed=config.seed, fields=fields
         )
         self.micro = config.batch.micro_of(group.world)
-        self.flops = self.peak = 0.0
+        self.work = Work(self.engine.model, config, group.device, self.micro)
         # Last: a start that is refused, or has nothing to do, leaves the config of the run that was there.
         if group.rank == 0 and self.start < config.steps:
             described = {
@@ -177,9 +177,9 @@ class Run:
             clock = Clock(self.group.device)
             with clock("data"):
                 video = to_video(next(batches), self.group.device)
-            if step == self.start:
-                with pace.paused():
-                    self._measure_flops(video, step)
+            video = first_frames(video, config.batch.length(step, video.frames.shape[1]))
+            with pace.paused():
+                self.work.count(video, step)
             outcome = self.optimise(video, step, clock)
             step += 1
             if self.found and step == self.start + 1:
@@ -229,15 +229,6 @@ class Run:
         mean = {name: torch.stack([t[name] for t in terms]).mean() for name in terms[0]}
         return StepOutcome(torch.stack(losses).mean(), mean, norm, clock.seconds)
 
-    def _measure_flops(self, video: Video, step: int) -> None:
-        # ZeRO-3 gathers weights in collectives that a counted pass would repeat; it goes unmeasured there.
-        if self.config.engine.zero_stage == 3:
-            return
-        parts = split_video(video, self.micro)
-        self.flops = 3 * len(parts) * forward_flops(self.engine.model, parts[0], step)
-        dtype = torch.bfloat16 if self.config.engine.precision == "bf16" else torch.float32
-        self.peak = peak_flops(self.group.device, dtype)
-
     def _agree(self, interruption: Interruption) -> bool:
         """Whether any rank was asked to stop; also where all hear of uploads, and fast ranks wait for slow ones."""
         stop = torch.tensor([float(interruption.requested)], dtype=torch.float64)
@@ -263,7 +254,7 @@ class Run:
             "step_s": step_s,
             "samples_per_s": self.config.batch.size / step_s,
         }
-        self.telemetry.interval(line, self.flops, self.peak, self.loader.counters)
+        self.telemetry.interval(line, self.work.lap(), self.work.peak, self.loader.counters)
         return loss
 
     def _mean_loss(self, outcome: StepOutcome) -> float:

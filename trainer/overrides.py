@@ -17,6 +17,8 @@ from trainer.recipes import RECIPES
 
 C = TypeVar("C", bound=RunConfig)
 
+WHOLE = ("model", "batch.frames")  # groups of fields that one value may stand for
+
 
 def resolve(
     recipe: str | None,
@@ -128,7 +130,7 @@ def _assign(tree: dict[str, Any], word: str) -> None:
             raise ValueError(f"field {path} does not exist{hint}")
         if depth < len(parts) - 1:
             node = node[part]
-    if isinstance(node[parts[-1]], dict) and not isinstance(value, dict) and path != "model":
+    if isinstance(node[parts[-1]], dict) and not isinstance(value, dict) and path not in WHOLE:
         raise ValueError(
             f"field {path} is a group; set one of: {', '.join(f'{path}.{n}' for n in node[parts[-1]])}"
         )

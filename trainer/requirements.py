@@ -11,7 +11,7 @@ from trainer.config import RunConfig
 
 
 def require_data(config: RunConfig, manifest: Manifest) -> None:
-    """ValueError unless the data set has the splits and labels that the run needs."""
+    """ValueError unless the data set has the splits, lengths and labels that the run needs."""
     url, have = config.data.url, ", ".join(manifest.splits)
     if "train" not in manifest.splits:
         raise ValueError(f"{url}: no train split, only {have}")
@@ -20,6 +20,9 @@ def require_data(config: RunConfig, manifest: Manifest) -> None:
             f"field evaluation.split: got {config.evaluation.split}, but {url} has only {have}; set evaluation.split "
             f"to one of these, or evaluation.steps=0 to train without scores"
         )
+    longest, whole = max(config.batch.lengths(manifest.shape[0])), manifest.shape[0]
+    if longest > whole:
+        raise ValueError(f"field batch.frames: got {longest}, but the clips of {url} have {whole} frames")
     if classes := config.model.classes:
         if "labels" not in manifest.fields:
             raise ValueError(f"{url}: has no labels, which the model learns from")
@@ -33,25 +36,29 @@ def require_fit(
 ) -> None:
     """ValueError, in the model's words, unless the run can train it on clips of the set's shape.
 
-    It must have something to learn and take such a clip: it is shown an empty one. Under a byte budget it also runs
-    on `micro` clips with grad, as a step of training will, which costs a forward pass; on a copy, for that moves
-    running statistics of batch normalisation.
+    It must have something to learn and take such a clip: it is shown an empty one, and one of the fewest frames that
+    it will be trained on. Under a byte budget it also runs on `micro` clips of the most frames with grad, as a step of
+    training will, which costs a forward pass; on a copy, for that moves running statistics of batch normalisation.
     """
     if not any(True for _ in model.parameters()):
         name = config.model_dump(mode="json")["model"]["name"]
         raise ValueError(f"field model.name: got {name}, which has no weights to train; name another model")
     t, h, w, c = manifest.shape
-    try:
-        with torch.no_grad():
-            model.eval()(Video(torch.zeros(1, t, c, h, w, device=device)), 0)
-    except ValueError as error:
-        raise ValueError(f"{config.data.url}: {error}") from error
+    lengths = config.batch.lengths(t)
+    model.eval()
+    shortest = {min(lengths): f"field batch.frames: got {min(lengths)}"}
+    for length, told in (shortest | {t: config.data.url}).items():
+        try:
+            with torch.no_grad():
+                model(Video(torch.zeros(1, length, c, h, w, device=device)), 0)
+        except ValueError as error:
+            raise ValueError(f"{told}: {error}") from error
     model.train()
     if not config.model.remat.startswith("bytes"):
         return
     bf16 = torch.autocast(device.type, torch.bfloat16, enabled=config.engine.precision == "bf16")
     with torch.random.fork_rng([device] if device.type == "cuda" else []), bf16:
         try:
-            deepcopy(model)(Video(torch.zeros(micro, t, c, h, w, device=device)), 0)
+            deepcopy(model)(Video(torch.zeros(micro, max(lengths), c, h, w, device=device)), 0)
         except BudgetError as error:
             raise ValueError(f"field model.{error}") from error

@@ -90,7 +90,7 @@ class Telemetry:
 
         Args:
             line: step, loss, terms, lr, gradient_norm, epoch, step_s, samples_per_s.
-            flops: of one step on this rank; 0 = not known.
+            flops: of one step on this rank, in the mean; 0 = not known.
             peak: FLOP/s of this rank's device.
             counters: of the loader, since the start of the process.
         """

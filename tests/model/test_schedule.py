@@ -2,7 +2,7 @@
 
 import pytest
 
-from model.schedule import Ramp
+from model.schedule import Ramp, Stairs
 
 
 @pytest.mark.parametrize(
@@ -24,3 +24,23 @@ def test_negative_times_are_refused() -> None:
 def test_a_ramp_outside_its_range_is_refused_by_name() -> None:
     with pytest.raises(ValueError, match=r"alpha.*-2.*0 to 5"):
         Ramp(1.0, -2.0).require("alpha", 0.0, 5.0)
+
+
+def test_stairs_jump_at_their_steps() -> None:
+    stairs = Stairs((3, 5, 10), (2, 4))
+    assert [stairs.at(step) for step in range(6)] == [3, 3, 5, 5, 10, 10]
+    assert Stairs((7,)).at(10**9) == 7
+
+
+@pytest.mark.parametrize(
+    ("values", "steps", "told"),
+    [
+        ((3, 5), (), "2 values and 0 steps"),
+        ((3,), (1,), "1 values and 1 steps"),
+        ((3, 5), (0,), r"steps \[0\], need numbers from 1 up"),
+        ((3, 5, 7), (4, 4), r"steps \[4, 4\], .* each above the last"),
+    ],
+)
+def test_stairs_that_are_none_are_refused(values: tuple[int, ...], steps: tuple[int, ...], told: str) -> None:
+    with pytest.raises(ValueError, match=told):
+        Stairs(values, steps)

@@ -46,6 +46,12 @@ def test_text_that_looks_like_something_else_stays_text(output: str) -> None:
     assert resolve("demo", words(listing(listed_fields(config)))).output == output
 
 
+def test_stairs_are_one_word() -> None:
+    config = resolve("demo", ['batch.frames={"values":[3,5],"steps":[10]}'])
+    assert resolve("demo", words(listing(listed_fields(config)))) == config
+    assert resolve("demo", [*words(listing(listed_fields(config))), "batch.frames=4"]).batch.frames == 4
+
+
 def test_the_command_lists_what_a_run_would_be(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["recipes", "demo", "model=segnet", "batch.micro=4", "model.width=8"]) == 0
     lines = capsys.readouterr().out.splitlines()

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from model.schedule import Stairs
 from trainer.config import RunConfig
-from trainer.overrides import add_arguments, from_arguments, resolve, validated
+from trainer.overrides import _assign, add_arguments, from_arguments, resolve, validated
 from trainer.recipes import RECIPES
 
 
@@ -55,6 +56,41 @@ def test_a_mistake_is_one_sentence(word: str, expected: str) -> None:
     assert expected in message
     assert "\n" not in message
     assert "{" not in message, "not the whole group"
+
+
+@pytest.mark.parametrize(
+    ("word", "frames"),
+    [
+        ("null", None),
+        ("3", 3),
+        ('{"values":[3,5,10],"steps":[1000,2000]}', Stairs((3, 5, 10), (1000, 2000))),
+        ('{"values":[3]}', Stairs((3,))),
+    ],
+)
+def test_numbers_of_frames_survive_json(word: str, frames: int | Stairs | None) -> None:
+    config = resolve("demo", ["batch.frames=7", f"batch.frames={word}"])
+    assert config.batch.frames == frames
+    tree = json.loads(json.dumps(config.model_dump(mode="json")))
+    assert validated(tree, RunConfig) == config
+    _assign(tree, "batch.frames=4")
+    assert validated(tree, RunConfig).batch.frames == 4, "stairs give way to a number"
+
+
+@pytest.mark.parametrize(
+    ("word", "told"),
+    [
+        ("0", "field batch.frames: got 0, needs whole numbers from 1 up, such as 3 or"),
+        ("2.5", "field batch.frames: got 2.5, needs whole numbers"),
+        ("true", "field batch.frames: got True, needs whole numbers"),
+        ('{"values":[3,5]}', "batch.frames: stairs of 2 values and 0 steps"),
+        ('{"values":[3,5.5],"steps":[4]}', "batch.frames: needs whole numbers from 1 up"),
+        ('{"values":[3,5],"steps":[4],"at":1}', "field batch.frames.at does not exist"),
+    ],
+)
+def test_what_is_no_number_of_frames_is_refused(word: str, told: str) -> None:
+    with pytest.raises(ValueError, match=told) as caught:
+        resolve("demo", [f"batch.frames={word}"])
+    assert "\n" not in str(caught.value)
 
 
 def test_text_that_looks_like_a_number_stays_text_where_text_belongs() -> None:

@@ -21,10 +21,11 @@ from monitoring.run_state import RunState
 from tests.clips import build_numbered
 from tests.data_shards.test_camvid import write_camvid
 from tests.launch import TINY, lines, losses
-from trainer import loop
+from trainer import flops, loop
 from trainer.checkpoints.checkpoint import FOLDER, MANIFEST, read_checkpoint, steps_on
 from trainer.checkpoints.saver import Saver
 from trainer.checkpoints.scratch import scratch_name, scratch_path
+from trainer.flops import Work
 from trainer.journal import run_name
 from trainer.loop import Result, Run, train
 from trainer.overrides import resolve
@@ -320,8 +321,8 @@ def test_lines_and_series_of_a_run_to_the_number(
     observed: list[tuple[str, float, str]], data: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """8 clips, 4 a step, in micro-batches of 2 whose forward pass has 1000 FLOPs on a device of 1e6 a second."""
-    monkeypatch.setattr(loop, "forward_flops", lambda model, video, step: 1000.0)
-    monkeypatch.setattr(loop, "peak_flops", lambda device, dtype: 1e6)
+    monkeypatch.setattr(flops, "forward_flops", lambda model, video, step: 1000.0)
+    monkeypatch.setattr(flops, "peak_flops", lambda device, dtype: 1e6)
     run(tmp_path, data, "steps=3", "optim.lr=0.5", "optim.warmup_steps=0", "optim.decay=constant")
     written = lines(tmp_path)
     assert [line["step"] for line in written] == [1, 2, 3]
@@ -421,8 +422,8 @@ def test_the_time_of_a_step_has_no_saves_and_no_evaluations_in_it(
 
         return slowed
 
-    for name in ("_save", "_evaluate", "_measure_flops"):
-        monkeypatch.setattr(Run, name, slow(getattr(Run, name)))
+    for owner, name in ((Run, "_save"), (Run, "_evaluate"), (Work, "count")):
+        monkeypatch.setattr(owner, name, slow(getattr(owner, name)))
     run(tmp_path / "run", data, "steps=2", "evaluation.steps=1", "log_steps=1", "checkpoint.steps=2")
     told = [line["step_s"] for line in lines(tmp_path / "run") if "step_s" in line]
     assert len(told) == 2

@@ -120,12 +120,16 @@ def test_a_damaged_start_is_told(trained: Path, data: str, tmp_path: Path) -> No
     assert not (tmp_path / "run").exists()
 
 
-def test_a_config_from_before_there_was_a_start_keeps_its_digest() -> None:
+def test_a_config_from_before_there_were_these_fields_keeps_its_digest() -> None:
     before = Path(__file__).parents[2] / "fixtures" / "before_rooms"
     for name in ("objects", "flow"):
         (path,) = (before / name / FOLDER).glob(f"*/{MANIFEST}")
         saved = json.loads(path.read_text())
         config = validated(saved["config"], RunConfig)
-        assert config.start is None
+        assert (config.start, config.batch.frames) == (None, None)
         assert config.digest() == saved["digest"]
         assert config.model_copy(update={"start": "runs/other"}).digest() != saved["digest"]
+        assert (
+            validated(saved["config"] | {"batch": {"size": 4, "frames": 3}}, RunConfig).digest()
+            != saved["digest"]
+        )
