@@ -9,6 +9,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 TINY = (
     "model.size=16",
@@ -104,7 +105,7 @@ def place_of(run: Path, output: str | None) -> Path | None:
     return run.parent.parent if output else None
 
 
-def lines(run: Path) -> list[dict[str, object]]:
+def lines(run: Path) -> list[dict[str, Any]]:
     """metrics.jsonl of a run, without a last line that is still being written."""
     path = run / "metrics.jsonl"
     found = []
@@ -118,4 +119,4 @@ def lines(run: Path) -> list[dict[str, object]]:
 
 def losses(run: Path) -> dict[int, float]:
     """Loss by step."""
-    return {int(str(line["step"])): float(str(line["loss"])) for line in lines(run) if "loss" in line}
+    return {line["step"]: line["loss"] for line in lines(run) if "loss" in line}

@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, overload
 
 from pydantic import ValidationError
 from pydantic_core import PydanticUndefined
@@ -20,12 +20,20 @@ C = TypeVar("C", bound=RunConfig)
 WHOLE = ("model", "batch.frames")  # groups of fields that one value may stand for
 
 
+@overload
+def resolve(recipe: str | None, overrides: Sequence[str] = (), *, file: str | None = None) -> RunConfig: ...
+
+
+@overload
+def resolve(recipe: str | None, overrides: Sequence[str], cls: type[C], file: str | None = None) -> C: ...
+
+
 def resolve(
     recipe: str | None,
     overrides: Sequence[str] = (),
-    cls: type[C] = RunConfig,  # type: ignore[assignment]  # type variables with defaults need Python 3.13
+    cls: type[RunConfig] = RunConfig,
     file: str | None = None,
-) -> C:
+) -> RunConfig:
     """The config of a recipe (or of a saved config file) with the overrides applied.
 
     Args:

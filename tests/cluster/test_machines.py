@@ -105,7 +105,7 @@ def test_settings_come_with_a_reason_and_yield_to_the_user(monkeypatch: pytest.M
     every = (*ray_settings.ALWAYS, *ray_settings.QUIET, *ray_settings.EMBEDDED)
     assert all(setting.reason for setting in every)
     environment: dict[str, str] = {"RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "9"}
-    monkeypatch.setattr(ray_settings.os, "environ", environment)
+    monkeypatch.setattr("cluster.ray_settings.os.environ", environment)
     ray_settings.apply(RayConfig(start_timeout_s=20), embedded=True)
     assert environment["RAY_TRAIN_HEALTH_CHECK_INTERVAL_S"] == "9"
     assert environment["RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S"] == "20.0"
@@ -116,7 +116,7 @@ def test_settings_come_with_a_reason_and_yield_to_the_user(monkeypatch: pytest.M
 
 def test_a_given_ray_keeps_its_own_authentication(monkeypatch: pytest.MonkeyPatch) -> None:
     environment: dict[str, str] = {}
-    monkeypatch.setattr(ray_settings.os, "environ", environment)
+    monkeypatch.setattr("cluster.ray_settings.os.environ", environment)
     ray_settings.apply(RayConfig(), embedded=False)
     assert not [name for name in environment if "AUTH" in name or "GLOO" in name]
 
@@ -124,7 +124,7 @@ def test_a_given_ray_keeps_its_own_authentication(monkeypatch: pytest.MonkeyPatc
 @pytest.mark.parametrize("verbose", [False, True])
 def test_what_ray_itself_says_is_for_those_who_ask(verbose: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     environment: dict[str, str] = {}
-    monkeypatch.setattr(ray_settings.os, "environ", environment)
+    monkeypatch.setattr("cluster.ray_settings.os.environ", environment)
     ray_settings.apply(RayConfig(verbose=verbose), embedded=False)
     assert ("RAY_DEDUP_LOGS_SKIP_REGEX" in environment) is not verbose
 

@@ -1,11 +1,14 @@
 """CamVid's layout: which frames a clip has, what is labelled, void, sizes, mistakes named; the real subset if there."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from data_shards.clip import Clip
 from data_shards.loader import DataConfig, scan
 from data_shards.manifest import read_manifest
 from data_shards.sources.camvid import CLASSES, CamVid
@@ -39,12 +42,16 @@ def archive(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def source(archive: Path, **parameters: object) -> CamVid:
+def source(archive: Path, **parameters: Any) -> CamVid:
     return CamVid(str(archive), **({"width": WIDTH, "height": HEIGHT, "frames": 3} | parameters))
 
 
+def frames_in(clip: Clip) -> Any:
+    return clip.facts["frames"]
+
+
 def frames_of(made: CamVid, split: str = "train") -> dict[str, list[int]]:
-    return {clip.key: clip.facts["frames"] for clip in made.clips(split, 100, 0)}
+    return {clip.key: frames_in(clip) for clip in made.clips(split, 100, 0)}
 
 
 def test_a_clip_ends_with_its_labelled_frame_and_stays_in_its_take_and_list(archive: Path) -> None:
@@ -194,7 +201,7 @@ def test_a_set_keeps_labels_names_and_the_pixels_of_each_class(archive: Path, tm
         ),
     ],
 )
-def test_mistakes_are_named(archive: Path, spoil: object, message: str) -> None:
+def test_mistakes_are_named(archive: Path, spoil: Callable[[Path], object], message: str) -> None:
     spoil(archive)
     with pytest.raises(ValueError, match=message):
         frames_of(source(archive))
@@ -214,7 +221,7 @@ def test_the_real_subset(real_data: Path) -> None:
     train, test = (list(made.clips(split, 1000, 0)) for split in ("train", "test"))
     assert (len(train), len(test)) == (20, 10)
     for clip in train + test:
-        first, last = clip.facts["frames"]
+        first, last = frames_in(clip)
         assert last - first in (0, 30)
         assert (clip.labels[0] == 255).all()
         assert (clip.labels[1] < 11).mean() > 0.7

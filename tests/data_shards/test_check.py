@@ -62,10 +62,11 @@ def rewrite(url: Path, edit: object, part: str = "name") -> None:
     path = url / getattr(shard, part)
     path.write_bytes(edit(path.read_bytes()))  # type: ignore[operator]
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    changed = dataclasses.replace(
-        shard,
-        bytes=(url / shard.name).stat().st_size,
-        **{"sha256" if part == "name" else "index_sha256": digest},
+    size = (url / shard.name).stat().st_size
+    changed = (
+        dataclasses.replace(shard, bytes=size, sha256=digest)
+        if part == "name"
+        else dataclasses.replace(shard, bytes=size, index_sha256=digest)
     )
     splits = manifest.splits | {"train": (changed, *manifest.splits["train"][1:])}
     (url / MANIFEST).write_bytes(dataclasses.replace(manifest, splits=splits).to_json())

@@ -1,6 +1,7 @@
 """HMDB-51's lists: who gets which file, what is in none, films kept whole, mistakes named."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ def archive(tmp_path: Path) -> Path:
     for action in ("wave", "shoot_bow"):
         folder = tmp_path / "videos" / action
         folder.mkdir(parents=True)
-        lines = {1: [], 2: []}
+        lines: dict[int, list[str]] = {1: [], 2: []}
         for film in FILMS:
             for number in range(3):
                 name = f"{film}_{action}_f_nm_np1_fr_med_{number}.avi"
@@ -38,8 +39,8 @@ def archive(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def source(archive: Path, **parameters: object) -> Hmdb51:
-    usual = {"splits": str(archive / "splits"), "size": 16, "frames": 3}
+def source(archive: Path, **parameters: Any) -> Hmdb51:
+    usual: dict[str, Any] = {"splits": str(archive / "splits"), "size": 16, "frames": 3}
     return Hmdb51(input=(str(archive / "videos"),), **(usual | parameters))
 
 

@@ -10,7 +10,7 @@ from argparse import ArgumentParser
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 
@@ -116,7 +116,8 @@ def test_every_source_has_options(name: str, capsys: pytest.CaptureFixture[str])
     with pytest.raises(SystemExit, match="0"):
         commands.main(["build", name, "--help"])
     printed = capsys.readouterr().out
-    for parameter in fields(SOURCES[name]):
+    source: Any = SOURCES[name]
+    for parameter in fields(source):
         assert f"--{parameter.name.replace('_', '-')}" in printed
 
 

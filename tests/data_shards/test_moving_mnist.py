@@ -7,6 +7,7 @@ import struct
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import fsspec
 import numpy as np
@@ -57,6 +58,10 @@ def reference(x: float, y: float, vx: float, vy: float, frames: int) -> list[tup
     return places
 
 
+def digits_of(clip: Clip) -> Any:
+    return clip.facts["digits"]
+
+
 def test_motion_is_the_reference_generators() -> None:
     rng = np.random.default_rng(0)
     start, angle = rng.random((200, 2)), rng.uniform(0, 2 * np.pi, 200)
@@ -64,7 +69,8 @@ def test_motion_is_the_reference_generators() -> None:
     kept = start.copy(), velocity.copy()
     places = bounce(start, velocity, 40)
     for i in range(200):
-        expected = reference(*start[i].tolist(), *velocity[i].tolist(), 40)
+        (x, y), (vx, vy) = start[i].tolist(), velocity[i].tolist()
+        expected = reference(x, y, vx, vy, 40)
         np.testing.assert_allclose(places[:, i], expected, atol=1e-12)
     assert (places == 0).any()
     assert (places == 1).any()
@@ -161,7 +167,7 @@ def test_embedded_digits_are_laid_out_as_mnists() -> None:
     assert not digits[:, :4].any()
     assert not digits[:, :, 24:].any()
     assert digits[:, 4:24, 4:24].max() == 255
-    places = {
+    places: dict[str, Any] = {
         split: sample(MovingMnist(), 40, split)[0].facts["digits"] for split in ("train", "val", "test")
     }
     assert max(places["train"]) < 1198 <= min(places["val"])
@@ -170,15 +176,15 @@ def test_embedded_digits_are_laid_out_as_mnists() -> None:
 
 def test_splits_have_digits_of_their_own(files: Path) -> None:
     source = MovingMnist(digits=str(files), binary=False, frames=2)
-    drawn = {}
+    drawn: dict[str, set[int]] = {}
     for split in ("train", "val", "test"):
         clips = list(source.clips(split, 400, 0))
-        drawn[split] = {i for clip in clips for i in clip.facts["digits"]}
+        drawn[split] = {i for clip in clips for i in digits_of(clip)}
         offset = 100 if split == "test" else 0
         for clip in clips[:5]:  # the facts say which: the image's first pixel holds its place
             corner = (clip.centres[0] - 14).astype(int)
             held = [clip.amodal_masks[0, i, y, x] for i, (x, y) in enumerate(corner)]
-            assert held == [offset + place for place in clip.facts["digits"]]
+            assert held == [offset + place for place in digits_of(clip)]
     assert drawn == {"train": set(range(50)), "val": set(range(50, 60)), "test": set(range(20))}
 
 
@@ -251,16 +257,17 @@ def test_a_fixed_array_is_the_test_split(tmp_path: Path) -> None:
     memory = fsspec.filesystem("memory")
     memory.pipe("/arrays/fixed.npy", (tmp_path / "fixed.npy").read_bytes())
     assert len(list(replace(source, sequences="memory://arrays/fixed.npy").clips("test", 100, 0))) == 9
-    for bad, words in ({"frames": 7}, "at least 7 frames"), ({"size": 64}, r"uint8 \(6, 9, 32, 32\)"):
+    for field, value, words in ("frames", 7, "at least 7 frames"), ("size", 64, r"uint8 \(6, 9, 32, 32\)"):
+        bad: dict[str, Any] = {field: value}
         with pytest.raises(ValueError, match=words):
             next(replace(source, **bad).clips("test", 1, 0))
     (tmp_path / "no.npy").write_bytes(b"text")
     np.savez(tmp_path / "several.npz", a=array)
     np.save(tmp_path / "objects.npy", np.array([None]))
     memory.pipe("/arrays/several.npz", (tmp_path / "several.npz").read_bytes())
-    for bad in ("no.npy", "several.npz", "objects.npy"):
-        with pytest.raises(ValueError, match=f"{bad}: not an npy array"):
-            next(replace(source, sequences=str(tmp_path / bad)).clips("test", 1, 0))
+    for name in ("no.npy", "several.npz", "objects.npy"):
+        with pytest.raises(ValueError, match=f"{name}: not an npy array"):
+            next(replace(source, sequences=str(tmp_path / name)).clips("test", 1, 0))
     with pytest.raises(ValueError, match=r"several\.npz: not an npy array"):
         next(replace(source, sequences="memory://arrays/several.npz").clips("test", 1, 0))
     with pytest.raises(StorageError, match=r"nowhere\.npy"):
@@ -290,7 +297,7 @@ def test_a_set_says_where_its_digits_are_from_and_pads_nothing(tmp_path: Path) -
         ({"direction": -1.0}, "direction -1.0"),
     ],
 )
-def test_bad_parameters_are_named(bad: dict[str, object], word: str) -> None:
+def test_bad_parameters_are_named(bad: dict[str, Any], word: str) -> None:
     with pytest.raises(ValueError, match=word):
         MovingMnist(**bad)
 

@@ -1,6 +1,7 @@
 """Folders of numbered pictures as videos: order, rate, gaps, and what is wrong with them in a sentence."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -130,7 +131,7 @@ def test_a_damaged_picture_ends_the_take_and_is_told(tmp_path: Path) -> None:
     assert [numbers(clip) for clip in source.clips("train", 9, 0)] == [[0, 1, 2, 3], [5, 6, 7, 8]]
     assert "1 frames are damaged" in str(source.statistics()["damaged_files"])
     (folder,) = find_footage((str(tmp_path),))
-    pictures = []
+    pictures: list[Any] = []
     with pytest.raises(Damaged):
         pictures.extend(decode(folder, (48, 64), "stretch", False, NO_CUTS))
     assert [picture.shot for picture in pictures] == [0] * 4 + [1] * 4

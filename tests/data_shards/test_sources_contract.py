@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import asdict, fields, is_dataclass
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -56,7 +57,7 @@ def make(request: pytest.FixtureRequest, footage: Path, camvid: Path) -> Make:
     small: dict[str, object] = {"size": 16, "frames": 5, "input": (str(footage),)}
     if request.param == "camvid":
         small |= {"width": 16, "height": 16, "input": str(camvid)}
-    source = SOURCES[request.param]
+    source: Any = SOURCES[request.param]
     names = {parameter.name for parameter in fields(source)}
     return lambda: source(**{name: value for name, value in small.items() if name in names})
 

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from functools import cache
+from typing import Any
 
 import numpy as np
 import pytest
@@ -54,7 +55,8 @@ def test_masks_equal_point_by_point_sampling(source: Sprites) -> None:
     per_axis = 1 if source.hard_edges else 4
     points = (np.arange(source.size * per_axis) + 0.5) / per_axis
     for clip in sample(source, 3):
-        for i, (shape, radius) in enumerate(zip(clip.facts["shapes"], clip.facts["radii"], strict=True)):
+        facts: Any = clip.facts
+        for i, (shape, radius) in enumerate(zip(facts["shapes"], facts["radii"], strict=True)):
             for t in (0, source.frames - 1):
                 cx, cy = clip.centres[t, i].astype(np.float64)
                 hits = inside(shape, radius, points[None, :] - cx, points[:, None] - cy)
@@ -202,7 +204,7 @@ def test_textures_are_smooth_and_static() -> None:
         ({"background": "white"}, "'white'"),
     ],
 )
-def test_bad_parameters_are_named(bad: dict[str, object], word: str) -> None:
+def test_bad_parameters_are_named(bad: dict[str, Any], word: str) -> None:
     # The type checker of the tests is faster than the dataclass where the choice is a Literal.
     with pytest.raises((ValueError, TypeError), match=word):
         Sprites(**bad)

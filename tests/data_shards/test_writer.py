@@ -143,11 +143,13 @@ def test_a_build_onto_a_set_is_refused(tmp_path: Path) -> None:
 
 def test_of_two_builds_at_once_the_first_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(writer, "asdict", lambda source: (late_build(), vars(source))[1])
 
-        def late_build() -> None:
+        def late_build(source: object) -> dict[str, object]:
             patch.undo()
             build_numbered(str(tmp_path), 10, seed=1)
+            return vars(source)
+
+        patch.setattr(writer, "asdict", late_build)
 
         with pytest.raises(FileExistsError, match="another build finished here first"):
             build_numbered(str(tmp_path), 10, seed=0)

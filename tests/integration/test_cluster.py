@@ -58,7 +58,7 @@ class Job:
     def wait_for_step(self, step: int, timeout: float = 180) -> None:
         """Until metrics.jsonl has a line of `step` or later."""
         deadline = time.monotonic() + timeout
-        while not any(int(str(line["step"])) >= step for line in lines(self.run)):
+        while not any(line["step"] >= step for line in lines(self.run)):
             assert self.process.poll() is None, f"ended early\n{self.said()}"
             assert time.monotonic() < deadline, f"step {step} not reached\n{self.said()}"
             time.sleep(0.05)

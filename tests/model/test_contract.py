@@ -24,7 +24,7 @@ def clip(batch: int = 2, frames: int = FRAMES) -> Video:
     return Video(torch.rand(batch, frames, 3, 16, 16), labels=torch.randint(-1, 3, (batch, frames, 16, 16)))
 
 
-def awake(name: str, **changes: object) -> VideoModel:
+def awake(name: str, **changes: Any) -> VideoModel:
     """The small model with every weight moved, so that layers that start at zero pass gradients on."""
     model = replace(MODELS[name].small(), **changes).build()
     with torch.no_grad():

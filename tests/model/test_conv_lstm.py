@@ -52,13 +52,13 @@ def test_agrees_with_the_equations(
             start = ConvLSTMState(*leaves[1:])
             weights = layer.weights(start)
             assert (weights is None) == (size == (1, 1))
-            (h, c), y = unroll(
-                lambda s, p: ((n := layer.step(s, p, weights)), n.hidden),
-                start,
-                leaves[0],
-                remat=Remat.parse(remat),
-                prepare=layer.inputs,
-            )
+
+            def step(s: ConvLSTMState, p: Tensor) -> tuple[ConvLSTMState, Tensor]:
+                after = layer.step(s, p, weights)
+                return after, after.hidden
+
+            end, y = unroll(step, start, leaves[0], remat=Remat.parse(remat), prepare=layer.inputs)
+            h, c = end
         (y.square().mean() + h.mean() + c.square().mean()).backward()
         grads = [v.grad for v in (*leaves, *layer.parameters())]
         assert all(g is not None for g in grads)

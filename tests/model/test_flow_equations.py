@@ -50,7 +50,7 @@ def huber(flow: Float[Tensor, "2 h w"], delta: float) -> Float[Tensor, ""]:
 class Paper:
     """Figures 1 and 7, for one clip; `weights` are leaves that collect gradients."""
 
-    def __init__(self, model: nn.Module, config: AEConvLSTMFlow, prefix: str = "") -> None:
+    def __init__(self, model: nn.Module, config: AEConvLSTMFlow | SegNetFlow, prefix: str = "") -> None:
         self.config, self.prefix = config, prefix
         self.weights = {
             name: value.detach().double().requires_grad_()

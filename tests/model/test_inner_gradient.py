@@ -1,6 +1,7 @@
 """The gradient inside a cell: right, detached, and not a reason to recompute."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -57,7 +58,7 @@ def test_inner_gradient_does_not_recompute_the_block(length: int) -> None:
 
 def test_inner_gradient_of_a_tree_is_detached_and_leaves_parameters_alone() -> None:
     weight = torch.tensor(3.0, requires_grad=True)
-    at = {"a": torch.tensor([1.0, 2.0], requires_grad=True), "b": (torch.tensor(4.0),)}
+    at: dict[str, Any] = {"a": torch.tensor([1.0, 2.0], requires_grad=True), "b": (torch.tensor(4.0),)}
     with torch.no_grad():  # also where evaluation switched gradients off
         slope = inner_gradient(lambda v: weight * (v["a"].square().sum() + v["b"][0] ** 3), at)
     torch.testing.assert_close(slope, {"a": torch.tensor([6.0, 12.0]), "b": (torch.tensor(144.0),)})

@@ -137,8 +137,8 @@ class Paper:
             rows.append(self.linear(self.linear(features, "order.mlp.0").relu(), "order.mlp.2"))
         logits = torch.stack(rows)
         if not self.draws:
-            slots, scores = range(len(rows)), logits.tolist()
-            best = max(permutations(slots), key=lambda ranks: sum(scores[j][ranks[j]] for j in slots))
+            slots, values = range(len(rows)), logits.tolist()
+            best = max(permutations(slots), key=lambda ranks: sum(values[j][ranks[j]] for j in slots))
             return torch.eye(len(rows)).double()[list(best)]
         scores = (logits + noise) / self.config.temperature.at(STEP)
         for _ in range(self.config.sinkhorn_iterations):

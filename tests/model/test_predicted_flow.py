@@ -1,5 +1,7 @@
 """The direction trap: what the flow network shows as motion has the sign, the axes and the units of motion."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -18,6 +20,8 @@ def transparent(config: AEConvLSTMFlow, gain: float, bias: float) -> FlowAutoenc
     """Encoder and decoder that pass the frame through: features are tanh of it at half the size."""
     model = config.build()
     assert isinstance(model, FlowAutoencoder)
+    assert isinstance(model.encoder, nn.Sequential)
+    assert isinstance(model.decoder, nn.Sequential)
     with torch.no_grad():
         for layer, value, offset in ((model.encoder[0], 1.0, 0.0), (model.decoder[-1], gain, bias)):
             assert isinstance(layer, nn.Conv2d)
@@ -133,7 +137,7 @@ def test_the_head_learns_from_the_second_update_on(head: str) -> None:
     model = AEConvLSTMFlow(kernel=3, filters=4, hidden=4, head=head).build()
     video = Video(torch.rand(2, 4, 1, 12, 16))
     optimizer = torch.optim.RMSprop(model.parameters(), lr=1e-2)
-    first = model.head.layers[0].weight
+    first: Any = model.head.layers[0].weight
     for update in range(2):
         optimizer.zero_grad()
         model(video, 0).loss.backward()
@@ -144,7 +148,8 @@ def test_the_head_learns_from_the_second_update_on(head: str) -> None:
 
 @pytest.mark.parametrize(("untied", "remat"), [(False, "none"), (True, "none"), (False, "every:2")])
 def test_flow_is_held_at_zero_as_long_as_said_and_the_head_with_it(untied: bool, remat: str) -> None:
-    model = AEConvLSTMFlow(kernel=3, filters=4, hidden=4, untied=untied, remat=remat, still_steps=3).build()
+    config = AEConvLSTMFlow(kernel=3, filters=4, hidden=4, untied=untied, remat=remat, still_steps=3)
+    model: Any = config.build()
     with torch.no_grad():
         head_bias(model).fill_(0.5)
     video = Video(torch.rand(2, 5, 1, 12, 16))

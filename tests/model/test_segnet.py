@@ -1,5 +1,6 @@
 """SegNet basic and SegNet-flow: sizes, odd maps, supervision, and which way labels go with the flow."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -216,7 +217,7 @@ def test_labels_of_the_last_frame_teach_the_flow_of_all() -> None:
         (lambda: SegNetFlow(head="z"), "head: got 'z', allowed are"),
     ],
 )
-def test_configs_refuse_what_cannot_be(make: object, message: str) -> None:
+def test_configs_refuse_what_cannot_be(make: Callable[[], object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         make()
 

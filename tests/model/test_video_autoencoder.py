@@ -15,7 +15,7 @@ from model.video_autoencoder.convolutional import AEConv
 from model.video_autoencoder.flow import AEConvLSTMFlow
 from model.video_autoencoder.recurrent import AEConvLSTM, AEFcLSTM
 
-TINY: dict[str, Autoencoder] = {
+TINY: dict[str, Any] = {
     "ae-conv": AEConv(kernel=3, filters=3, inputs=3, hidden=4),
     "ae-fclstm": AEFcLSTM(kernel=3, filters=3, deep_filters=2, size=8, hidden=5),
     "ae-convlstm": AEConvLSTM(kernel=3, filters=3, hidden=4),
@@ -68,7 +68,7 @@ def test_parameters_are_as_many_as_published(config: Autoencoder, count: int) ->
 
 @pytest.mark.parametrize("name", TINY)
 def test_weights_start_as_in_section_4(name: str) -> None:
-    full = {"kernel": 7, "filters": 16, "hidden": 32}
+    full: dict[str, Any] = {"kernel": 7, "filters": 16, "hidden": 32}
     for key, weight in replace(TINY[name], **full).build().named_parameters():
         if key == "head.layers.2.weight" or key.endswith("bias"):
             forget = weight.chunk(4)[1] if "memory" in key else weight[:0]
@@ -200,7 +200,7 @@ def test_squared_error_is_of_the_frames() -> None:
 
 
 def constant(config: Autoencoder, output: float) -> Any:
-    model = config.build()
+    model: Any = config.build()
     decoder = model.decoder[-1]
     nn.init.zeros_(decoder.weight)
     nn.init.constant_(decoder.bias, output)

@@ -22,7 +22,7 @@ def full_batch() -> Batch:
         name: rng.integers(0, 200, (2, *field.shape(SIZES))).astype(field.dtype)
         for name, field in BATCH_FIELDS.items()
     }
-    return Batch(["a", "b"], **arrays)  # type: ignore[arg-type]
+    return Batch(["a", "b"], **arrays)
 
 
 def test_truth_has_the_fields_of_the_table() -> None:
@@ -72,7 +72,8 @@ def test_the_first_frames_and_all_truth_of_them(count: int) -> None:
 def test_first_frames_of_clips_without_truth() -> None:
     video = first_frames(Video(torch.zeros(2, 5, 3, 4, 6)), 2)
     assert video.frames.shape == (2, 2, 3, 4, 6)
-    assert video.truth is video.labels is None
+    assert video.truth is None
+    assert video.labels is None
 
 
 @pytest.mark.parametrize("count", [0, 6])

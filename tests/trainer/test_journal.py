@@ -66,7 +66,12 @@ def test_no_step_waits_for_an_upload_and_one_is_pending_at_most(
 ) -> None:
     uploads: list[None] = []
     put = Journal._put
-    monkeypatch.setattr(Journal, "_put", lambda self: (uploads.append(None), put(self)))
+
+    def counted(journal: Journal) -> None:
+        uploads.append(None)
+        put(journal)
+
+    monkeypatch.setattr(Journal, "_put", counted)
     writing = Journal(RUN, 0)
     bucket.open.clear()
     writing.write(line(1))

@@ -1,6 +1,7 @@
 """The optimisers against torch's, against TensorFlow's rule written out, and the schedule."""
 
 import math
+from collections.abc import Callable, Iterable
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ from trainer.config import OptimConfig
 from trainer.optim import SGD, RMSprop, build_optimizer, learning_rate
 
 
-def descend(make, steps: int = 25) -> torch.Tensor:
+def descend(make: Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer], steps: int = 25) -> torch.Tensor:
     torch.manual_seed(1)
     net = nn.Sequential(nn.Linear(5, 7), nn.Tanh(), nn.Linear(7, 2)).double()
     x, y = torch.randn(11, 5).double(), torch.randn(11, 2).double()
@@ -55,7 +56,7 @@ def test_sgd_equals_torch(momentum: float, weight_decay: float) -> None:
 
 
 @pytest.mark.parametrize("kind", [RMSprop, SGD])
-def test_state_has_the_names_that_universal_checkpoint_converts(kind: type[torch.optim.Optimizer]) -> None:
+def test_state_has_the_names_that_universal_checkpoint_converts(kind: type[RMSprop] | type[SGD]) -> None:
     weight = nn.Parameter(torch.ones(3))
     weight.grad = torch.ones(3)
     optimizer = kind([weight], 0.1)

@@ -1,6 +1,7 @@
 """Recipes: what a paper states of its training is what the recipe resolves to."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -18,7 +19,8 @@ def test_every_network_of_the_video_autoencoder_has_its_recipe() -> None:
     assert len(AUTOENCODERS) == 4
     for name in AUTOENCODERS:
         config = RECIPES[f"moving-mnist-{name}"]()
-        assert config.model == replace(MODELS[name](), output_bias=-3.0)
+        model: Any = MODELS[name]()
+        assert config.model == replace(model, output_bias=-3.0)
         assert config.output.endswith(name)
 
 
@@ -56,12 +58,14 @@ def test_moving_mnist_trains_as_in_section_4(name: str) -> None:
 def test_real_video_trains_as_in_section_4(name: str) -> None:
     """Squared error and Huber penalty; RMSprop, 1e-4, times 0.9 every five epochs of 107,000 frames in clips of 13."""
     config = resolve(f"hmdb51-{name}")
-    start = {"still_steps": 2575} if name.endswith("flow") else {}
-    assert config.model == replace(MODELS[name](), data="real", channels=3, output_bias=0.5, **start)
+    start: dict[str, Any] = {"still_steps": 2575} if name.endswith("flow") else {}
+    plain: Any = MODELS[name]()
+    assert config.model == replace(plain, data="real", channels=3, output_bias=0.5, **start)
     assert getattr(config.model, "huber_weight", 1e-2) == 1e-2
     five_epochs = 5 * 107_000 / 13 / config.batch.size
     rate = [learning_rate(config.optim, step, config.steps) for step in range(0, 2 * round(five_epochs), 50)]
-    assert (config.optim.name, rate[0], rate[-1]) == ("rmsprop", 1e-4, pytest.approx(0.9e-4))
+    assert (config.optim.name, rate[0]) == ("rmsprop", 1e-4)
+    assert rate[-1] == pytest.approx(0.9e-4)
     assert rate.index(rate[-1]) * 50 == pytest.approx(five_epochs, abs=60)
     model = config.model.build()
     clip = torch.rand(1, 13, 3, 8, 8)

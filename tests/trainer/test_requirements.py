@@ -7,12 +7,13 @@ from pathlib import Path
 import pytest
 import torch
 
+from data_shards.loader import DataConfig
 from data_shards.manifest import read_manifest
 from model import MODELS
 from tests.clips import build_numbered
 from tests.launch import TINY
 from trainer.__main__ import main
-from trainer.config import DataConfig, RunConfig
+from trainer.config import RunConfig
 from trainer.loop import train
 from trainer.overrides import resolve
 from trainer.process_group import ProcessGroup

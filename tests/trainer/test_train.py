@@ -7,6 +7,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -262,7 +263,7 @@ def test_a_stop_saves_although_the_save_before_has_failed(store: Refusing, data:
     words = [*TINY, "checkpoint.steps=2", f"data.url={data}", f"output={tmp_path / 'run'}", "steps=9"]
     slow = Saver.save
 
-    def waited(saver: Saver, *arguments) -> float:
+    def waited(saver: Saver, *arguments: Any) -> float:
         """So that what has become of the save is known in the step after, and not in one of chance."""
         seconds = slow(saver, *arguments)
         assert saver._upload is not None
@@ -336,7 +337,7 @@ def test_lines_and_series_of_a_run_to_the_number(
 
 
 def test_the_clock_of_a_run_goes_on_in_a_resume(copy: Path, data: str) -> None:
-    def progress(step: int) -> dict:
+    def progress(step: int) -> dict[str, Any]:
         return read_checkpoint(open_store(str(copy)), step).progress
 
     before = progress(2)

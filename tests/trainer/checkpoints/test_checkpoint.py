@@ -13,6 +13,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -25,6 +26,7 @@ from trainer.checkpoints.checkpoint import CONFIG, FOLDER, MANIFEST, SCHEMA, new
 from trainer.checkpoints.load import load_model
 from trainer.checkpoints.saver import Saver
 from trainer.checkpoints.scratch import scratch_name, scratch_path, sweep
+from trainer.config import RunConfig
 from trainer.engine import Engine
 from trainer.journal import run_name
 from trainer.overrides import resolve
@@ -37,7 +39,7 @@ PROGRESS = {"first_start": 1.0, "seconds": {}, "restarts": 0}
 class FakeEngine(Engine):
     """Writes a file as DeepSpeed would; holds the weights of a real model."""
 
-    def __init__(self, config) -> None:
+    def __init__(self, config: RunConfig) -> None:
         torch.manual_seed(3)
         self.net = config.model.build()
 
@@ -61,18 +63,18 @@ class FailingStore(FolderStore):
 
 
 @pytest.fixture
-def config(tmp_path: Path):
+def config(tmp_path: Path) -> RunConfig:
     return resolve("demo", [f"output={tmp_path}", "checkpoint.keep=2"])
 
 
-def save(store: Store, config, *steps: int) -> None:
+def save(store: Store, config: RunConfig, *steps: int) -> None:
     saver = Saver(store, config, ALONE, "revision")
     for step in steps:
         saver.save(FakeEngine(config), step, PROGRESS)
     saver.finish()
 
 
-def test_newest_is_found_and_older_are_pruned(config, tmp_path: Path) -> None:
+def test_newest_is_found_and_older_are_pruned(config: RunConfig, tmp_path: Path) -> None:
     store = open_store(str(tmp_path))
     assert newest(store) is None
     save(store, config, 10, 20, 30)
@@ -85,7 +87,7 @@ def test_newest_is_found_and_older_are_pruned(config, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("word", ["weights.pt", "rank-00000.json", MANIFEST])
-def test_a_save_that_fails_leaves_nothing_that_counts(config, tmp_path: Path, word: str) -> None:
+def test_a_save_that_fails_leaves_nothing_that_counts(config: RunConfig, tmp_path: Path, word: str) -> None:
     store = FailingStore(str(tmp_path), tmp_path)
     save(store, config, 10)
     store.word = word
@@ -97,14 +99,14 @@ def test_a_save_that_fails_leaves_nothing_that_counts(config, tmp_path: Path, wo
     assert steps_on(store) == [10, 20]
 
 
-def test_incomplete_leftovers_are_removed_by_the_next_save(config, tmp_path: Path) -> None:
+def test_incomplete_leftovers_are_removed_by_the_next_save(config: RunConfig, tmp_path: Path) -> None:
     store = open_store(str(tmp_path))
     store.put(f"{FOLDER}/step-00000005/dead/rank-00000/weights.pt", b"half")
     save(store, config, 10)
     assert not store.list(f"{FOLDER}/step-00000005/")
 
 
-def test_load_model_gives_the_saved_weights(config, tmp_path: Path) -> None:
+def test_load_model_gives_the_saved_weights(config: RunConfig, tmp_path: Path) -> None:
     save(open_store(str(tmp_path)), config, 10, 20)
     wanted = FakeEngine(config).weights()
     for url, step in ((str(tmp_path), 20), (f"{tmp_path}/{FOLDER}/step-00000010", 10)):
@@ -116,7 +118,7 @@ def test_load_model_gives_the_saved_weights(config, tmp_path: Path) -> None:
             assert torch.equal(value, wanted[name])
 
 
-def test_absent_checkpoints_are_named(config, tmp_path: Path) -> None:
+def test_absent_checkpoints_are_named(config: RunConfig, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no complete checkpoint"):
         load_model(str(tmp_path))
     save(open_store(str(tmp_path)), config, 10)
@@ -133,7 +135,7 @@ def renumber(path: Path, schema: object) -> None:
     path.write_text(json.dumps(tree))
 
 
-def test_a_manifest_says_its_schema_and_one_without_is_read(config, tmp_path: Path) -> None:
+def test_a_manifest_says_its_schema_and_one_without_is_read(config: RunConfig, tmp_path: Path) -> None:
     store = open_store(str(tmp_path))
     save(store, config, 10)
     path = tmp_path / FOLDER / "step-00000010" / MANIFEST
@@ -146,7 +148,7 @@ def test_a_manifest_says_its_schema_and_one_without_is_read(config, tmp_path: Pa
     assert load_model(str(tmp_path)).step == 10
 
 
-def test_a_schema_of_a_later_version_is_refused_in_a_sentence(config, tmp_path: Path) -> None:
+def test_a_schema_of_a_later_version_is_refused_in_a_sentence(config: RunConfig, tmp_path: Path) -> None:
     save(open_store(str(tmp_path)), config, 10)
     path = tmp_path / FOLDER / "step-00000010" / MANIFEST
     renumber(path, SCHEMA + 1)
@@ -184,7 +186,7 @@ def truncate(path: Path) -> None:
     ],
 )
 def test_damage_is_told_with_the_file_and_what_to_delete(
-    config, tmp_path: Path, name: str, harm: Callable[[Path], object]
+    config: RunConfig, tmp_path: Path, name: str, harm: Callable[[Path], object]
 ) -> None:
     save(open_store(str(tmp_path)), config, 10, 20)
     folder = tmp_path / FOLDER / "step-00000020"
@@ -199,7 +201,9 @@ def test_damage_is_told_with_the_file_and_what_to_delete(
 
 
 @pytest.mark.parametrize("value", [torch.nan, torch.inf])
-def test_weights_that_are_not_finite_are_not_saved(config, tmp_path: Path, local: Path, value: float) -> None:
+def test_weights_that_are_not_finite_are_not_saved(
+    config: RunConfig, tmp_path: Path, local: Path, value: float
+) -> None:
     store = open_store(str(tmp_path / "run"))
     save(store, config, 10)
     engine = FakeEngine(config)
@@ -228,7 +232,7 @@ def told(caplog: pytest.LogCaptureFixture) -> list[str]:
 
 
 def test_a_save_is_tried_although_the_one_before_has_failed(
-    config, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    config: RunConfig, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     store = FailingStore(str(tmp_path), tmp_path)
     complete: list[int] = []
@@ -243,7 +247,9 @@ def test_a_save_is_tried_although_the_one_before_has_failed(
     assert steps_on(store) == complete == [20]
 
 
-def test_two_saves_in_a_row_that_fail_end_the_run_but_not_the_saving(config, tmp_path: Path) -> None:
+def test_two_saves_in_a_row_that_fail_end_the_run_but_not_the_saving(
+    config: RunConfig, tmp_path: Path
+) -> None:
     store = FailingStore(str(tmp_path), tmp_path)
     saver = Saver(store, config, ALONE, "revision")
     store.word = FOLDER
@@ -275,17 +281,17 @@ class Rank(ProcessGroup):
 
     meeting: Meeting
 
-    def _exchange(self, mine: torch.Tensor | str) -> list[torch.Tensor | str | None]:
+    def _exchange(self, mine: torch.Tensor | str) -> list[Any]:
         self.meeting.rows[self.rank] = mine
         self.meeting.barrier.wait(30)
         rows = list(self.meeting.rows)
         self.meeting.barrier.wait(30)
         return rows
 
-    def total(self, values):
+    def total(self, values: torch.Tensor) -> torch.Tensor:
         return torch.stack(self._exchange(values)).sum(0)
 
-    def gather(self, values):
+    def gather(self, values: torch.Tensor) -> torch.Tensor:
         return torch.stack(self._exchange(values))
 
     def same(self, text: str, source: int = 0) -> str:
@@ -307,7 +313,7 @@ def on_two_ranks(work: Callable[[Rank], object]) -> list[object]:
 
 
 def test_an_upload_that_fails_on_one_rank_is_given_up_by_all_and_tried_again(
-    config, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    config: RunConfig, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     store = FailingStore(str(tmp_path), tmp_path)
     store.word = "step-00000010/x/rank-00001/"
@@ -339,7 +345,7 @@ def test_an_upload_that_fails_on_one_rank_is_given_up_by_all_and_tried_again(
     assert complete == {0: [(20, size)], 1: [(20, size)]}, "once, on every rank, the bytes of both"
 
 
-def test_a_last_save_that_fails_on_one_rank_ends_all(config, tmp_path: Path) -> None:
+def test_a_last_save_that_fails_on_one_rank_ends_all(config: RunConfig, tmp_path: Path) -> None:
     store = FailingStore(str(tmp_path), tmp_path)
     store.word = "rank-00001/"
 
@@ -354,7 +360,7 @@ def test_a_last_save_that_fails_on_one_rank_ends_all(config, tmp_path: Path) -> 
     assert isinstance(second, OSError)
 
 
-def test_a_rank_that_fails_waits_for_no_other(config, tmp_path: Path, local: Path) -> None:
+def test_a_rank_that_fails_waits_for_no_other(config: RunConfig, tmp_path: Path, local: Path) -> None:
     group = ProcessGroup(0, 2, 0, torch.device("cpu"))
 
     class First(ProcessGroup):
@@ -375,7 +381,7 @@ def test_a_rank_that_fails_waits_for_no_other(config, tmp_path: Path, local: Pat
     assert not list(local.iterdir())
 
 
-def test_an_abandoned_upload_that_needs_nobody_is_completed(config, tmp_path: Path) -> None:
+def test_an_abandoned_upload_that_needs_nobody_is_completed(config: RunConfig, tmp_path: Path) -> None:
     store = open_store(str(tmp_path))
     saver = Saver(store, config, ALONE, "revision")
     saver.save(FakeEngine(config), 10, PROGRESS)
@@ -384,7 +390,7 @@ def test_an_abandoned_upload_that_needs_nobody_is_completed(config, tmp_path: Pa
     assert steps_on(store) == [10]
 
 
-def test_a_stored_size_that_differs_makes_no_checkpoint(config, tmp_path: Path) -> None:
+def test_a_stored_size_that_differs_makes_no_checkpoint(config: RunConfig, tmp_path: Path) -> None:
     class Truncating(FolderStore):
         def put(self, name: str, source: bytes | Path, if_absent: bool = False) -> None:
             if name.endswith("weights.pt") and isinstance(source, Path):
@@ -398,7 +404,9 @@ def test_a_stored_size_that_differs_makes_no_checkpoint(config, tmp_path: Path) 
     assert steps_on(open_store(str(tmp_path))) == []
 
 
-def test_what_others_put_beside_checkpoints_is_neither_read_nor_deleted(config, tmp_path: Path) -> None:
+def test_what_others_put_beside_checkpoints_is_neither_read_nor_deleted(
+    config: RunConfig, tmp_path: Path
+) -> None:
     store = open_store(str(tmp_path))
     theirs = [".DS_Store", "best/checkpoint.json", "step-5/checkpoint.json", "step-000000005/checkpoint.json"]
     theirs += ["notes", "step-last/a"]
@@ -415,7 +423,7 @@ def test_a_step_has_eight_digits_or_more() -> None:
         assert checkpoint.step_of(f"{FOLDER}/step-{step:08d}/x") == step
 
 
-def test_a_later_start_of_a_run_ends_the_saves_of_an_earlier_one(config, tmp_path: Path) -> None:
+def test_a_later_start_of_a_run_ends_the_saves_of_an_earlier_one(config: RunConfig, tmp_path: Path) -> None:
     store = open_store(str(tmp_path))
     saver = Saver(store, config, ALONE, "revision")
     store.put(CONFIG, b'{"attempt": "%s"}' % saver.attempt.encode())
@@ -428,11 +436,11 @@ def test_a_later_start_of_a_run_ends_the_saves_of_an_earlier_one(config, tmp_pat
     assert steps_on(store) == [10]
 
 
-def prune_before_reading(store: Store, config, monkeypatch: pytest.MonkeyPatch, step: int) -> None:
+def prune_before_reading(store: Store, config: RunConfig, monkeypatch: pytest.MonkeyPatch, step: int) -> None:
     """The run saves `step`, and prunes, between a reader's look at the manifest and its read of the weights."""
     read = checkpoint.download
 
-    def late(*arguments):
+    def late(*arguments: Any) -> Path:
         monkeypatch.setattr(load, "download", read)
         save(store, config, step)
         return read(*arguments)
@@ -441,7 +449,7 @@ def prune_before_reading(store: Store, config, monkeypatch: pytest.MonkeyPatch, 
 
 
 def test_a_reader_of_a_step_is_told_that_the_run_has_pruned_it(
-    config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = open_store(str(tmp_path))
     save(store, config, 10, 20)
@@ -453,7 +461,7 @@ def test_a_reader_of_a_step_is_told_that_the_run_has_pruned_it(
 
 
 def test_a_reader_of_the_newest_gets_the_one_that_has_taken_its_place(
-    config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = open_store(str(tmp_path))
     config = config.model_copy(update={"checkpoint": config.checkpoint.model_copy(update={"keep": 1})})
@@ -486,7 +494,7 @@ def test_folders_of_dead_processes_are_removed_and_no_others(local: Path, dead: 
 
 
 def test_a_start_removes_what_a_kill_of_its_run_and_rank_left(
-    config, tmp_path: Path, local: Path, dead: int
+    config: RunConfig, tmp_path: Path, local: Path, dead: int
 ) -> None:
     left_by(dead, f"save-{run_name(config.output)}-0")
     Saver(open_store(str(tmp_path / "run")), config, ALONE, "revision")

@@ -240,7 +240,8 @@ def test_mistakes_are_one_sentence_and_leave_nothing(
     out, conv = tmp_path / "out", runs["ae-conv"]
     (tmp_path / "empty").mkdir()
     elsewhere = save_run(tmp_path / "elsewhere", tiny_set)
-    large = save_run(tmp_path / "large", digits, model=replace(SMALL["ae-fclstm"], size=32))
+    small: Any = SMALL["ae-fclstm"]
+    large = save_run(tmp_path / "large", digits, model=replace(small, size=32))
     for given, words in (
         ([conv, elsewhere], f"different data sets ({digits}, {tiny_set}): say with --data which"),
         ([conv, large], "frames are 16 x 16 pixels, the model takes 32 x 32"),
@@ -277,7 +278,7 @@ def test_a_run_may_lie_below_a_folder_that_is_called_checkpoints(digits: str, tm
 def test_a_model_without_a_prediction_is_named(
     runs: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    load: Callable[[str], Any] = command.load_model
+    load: Callable[[str], Any] = load_model
 
     def blind(url: str) -> Any:
         loaded = load(url)

@@ -43,7 +43,8 @@ class Brightness(VideoModel):
 
     def __init__(self, last: int | None = None) -> None:
         super().__init__()
-        self.last, self.lengths = last, []
+        self.last = last
+        self.lengths: list[int] = []
 
     def forward(self, video: Video, step: int) -> ModelOutput:
         self.lengths.append(video.frames.shape[1])

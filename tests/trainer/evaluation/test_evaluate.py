@@ -3,6 +3,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -60,7 +61,7 @@ class Diverged(Halves):
         return ModelOutput(torch.zeros(()), {}, lambda: Views(prediction=video.frames[:, 1:] * torch.nan))
 
 
-def sprites(count: int = 7, **fields: int) -> Video:
+def sprites(count: int = 7, **fields: Any) -> Video:
     clips = list(Sprites(size=32, frames=6, **fields).clips("val", count, seed=3))
     names = ("frames", "visible_ids", "amodal_masks", "depth_ranks", "centres", "velocities", "colours")
     stacked = {name: np.stack([getattr(clip, name) for clip in clips]) for name in names}

@@ -87,7 +87,7 @@ def test_png_and_gif_hold_the_pictures() -> None:
     pictures = [np.full((6, 8, 3), colour, np.uint8) for colour in ([255, 0, 0], [0, 255, 0], [0, 0, 255])]
     np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(png(pictures[1])))), pictures[1])
     moving = Image.open(io.BytesIO(gif(pictures)))
-    assert moving.n_frames == 3
+    assert getattr(moving, "n_frames", 0) == 3
     for i, picture in enumerate(pictures):
         moving.seek(i)
         np.testing.assert_array_equal(np.asarray(moving.convert("RGB")), picture)

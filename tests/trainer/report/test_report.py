@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -156,7 +157,8 @@ def test_report_reuses_the_evaluation_of_the_same_checkpoint_only(
         (folder / name).write_text(marked.to_json())
         found = stored_evaluation(open_store(run), loaded, tiny_set, "val", limit)
         assert found == (marked if reused else None), (name, checkpoint, clips, limit)
-    for other in ({"weights": "0" * 12}, {"shards": "0" * 12}, {"weights": ""}):
+    others: list[dict[str, Any]] = [{"weights": "0" * 12}, {"shards": "0" * 12}, {"weights": ""}]
+    for other in others:
         # The run went back and saved others at this step; the set was built anew; of an older version.
         (folder / "val-first-8.json").write_text(replace(marked, **other).to_json())
         assert stored_evaluation(open_store(run), loaded, tiny_set, "val", 8) is None

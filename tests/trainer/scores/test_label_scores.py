@@ -47,8 +47,8 @@ def labelled(clips: int = 6, frames: int = 3, known: tuple[int, ...] = (2,)) -> 
 
 
 def parts(video: Video, sizes: tuple[int, ...]) -> list[Video]:
-    frames = torch.split(video.frames, sizes)
-    labels = torch.split(video.truth.labels, sizes)
+    frames = torch.split(video.frames, list(sizes))
+    labels = torch.split(video.truth.labels, list(sizes))
     return [Video(f, Truth(labels=x)) for f, x in zip(frames, labels, strict=True)]
 
 

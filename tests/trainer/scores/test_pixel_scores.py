@@ -1,6 +1,7 @@
 """Cross-entropy, squared and absolute error of the last frame: against torch, against what can be said on paper."""
 
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -22,7 +23,9 @@ def binary(share: float = 0.05, clips: int = 4) -> Video:
 @pytest.mark.parametrize(
     ("name", "error"), [("bce", F.binary_cross_entropy), ("mse", F.mse_loss), ("l1", F.l1_loss)]
 )
-def test_values_are_torchs_of_the_last_frame_alone(name: str, error) -> None:
+def test_values_are_torchs_of_the_last_frame_alone(
+    name: str, error: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+) -> None:
     video, prediction = binary(0.3), torch.rand(4, 3, 1, 64, 64) * 0.9 + 0.05
     values = measured(name, Views(prediction=prediction), video)
     assert values.shape == (4, 1)

@@ -21,7 +21,7 @@ WAVES = ((0.21, 0.13, 0.3), (-0.11, 0.34, 1.1), (0.4, -0.05, 2.0))  # radians pe
 
 def texture(x: torch.Tensor, y: torch.Tensor, layer: int) -> torch.Tensor:
     waves = [torch.sin(a * x + b * y + c * (1 + layer)) for a, b, c in WAVES]
-    return 0.5 + sum(waves) / (2 * len(waves))
+    return 0.5 + torch.stack(waves).sum(0) / (2 * len(waves))
 
 
 # Bilinear interpolation errs by at most (|f_xx| + |f_yy|) / 8: of this texture, whatever the motion.

@@ -1,4 +1,5 @@
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from trainer.strips.frames import rollout_strip
 from trainer.strips.slots import arrows
 
 
-def clip(**fields: int) -> Video:
+def clip(**fields: Any) -> Video:
     sprite = next(iter(Sprites(size=32, frames=6, objects=3, **fields).clips("val", 1, seed=1)))
     names = ("frames", "visible_ids", "amodal_masks", "depth_ranks", "centres", "velocities", "colours")
     arrays = {name: getattr(sprite, name)[None] for name in names}
