@@ -55,9 +55,8 @@ class Driver:
     def __exit__(self, *_: object) -> None:
         # A controller that still waits for machines never answers; its claim on them lapses after three minutes.
         if self._outcome is None and self._controller is not None and self._stop.running.is_set():
-            with suppress(
-                ray.exceptions.RayError
-            ):  # it ends by ending its own process, which is an error here
+            # It ends by ending its own process, which is an error here.
+            with suppress(ray.exceptions.RayError):
                 ray.get(self._controller.abort.remote(), timeout=_ABORT_S)
 
     def watch(self, trainer: TorchTrainer) -> RunState:

@@ -16,10 +16,10 @@ _SAME_KEY_S = 1.0  # `timeout`, `make` and others pass on a Ctrl-C that the term
 class Stop:
     """Between whoever may want a run to end and the driver that passes it on."""
 
-    asked: Event = field(default_factory=Event)  # set by the one: save and end
-    running: Event = field(
-        default_factory=Event
-    )  # set by the other, while there is something that can be saved
+    asked: Event = field(default_factory=Event)
+    """Set by those: save and end."""
+    running: Event = field(default_factory=Event)
+    """Set by the driver, while there is something that can be saved."""
 
 
 @contextmanager
