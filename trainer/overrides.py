@@ -25,7 +25,9 @@ def resolve(recipe: str | None, overrides: Sequence[str] = (), *, file: str | No
 
 
 @overload
-def resolve(recipe: str | None, overrides: Sequence[str], cls: type[C], file: str | None = None) -> C: ...
+def resolve(
+    recipe: str | None, overrides: Sequence[str] = (), cls: type[C] = ..., file: str | None = None
+) -> C: ...
 
 
 def resolve(

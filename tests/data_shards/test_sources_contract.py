@@ -67,7 +67,7 @@ def some(source: Source, split: str, count: int = 3, seed: int = 0) -> list[Clip
 
 
 def test_is_a_frozen_dataclass_of_plain_parameters(make: Make) -> None:
-    source = make()
+    source: Any = make()
     assert is_dataclass(source)
     with pytest.raises(AttributeError):
         source.size = 3

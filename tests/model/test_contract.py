@@ -63,7 +63,7 @@ def test_views_are_aligned_detached_and_in_range(name: str) -> None:
     out = awake(name)(video, 0)
     present = out.views.tensors()
     assert present, "a model shows something"
-    declared = {f.name: f.metadata for f in fields(Views)}
+    declared: dict[str, Any] = {f.name: f.metadata for f in fields(Views)}
     declared |= {f"refinements.{f.name}": f.metadata for f in fields(Refinements)}
     for field, value in present.items():
         assert not value.requires_grad, field

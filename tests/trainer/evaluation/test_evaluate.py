@@ -22,7 +22,8 @@ from trainer.batch import some_clips, to_video
 from trainer.evaluation.references import copy_last, oracle, true_order
 from trainer.evaluation.result import Evaluation, aligned, count, number
 from trainer.evaluation.scoring import evaluate
-from trainer.papers.object_discovery import Cell, box_plot, grid_text, objects_grid
+from trainer.papers.object_discovery import box_plot, grid_text, objects_grid
+from trainer.papers.paper import Cell
 from trainer.scores import SCORES
 
 CPU = torch.device("cpu")
@@ -51,7 +52,7 @@ class Still(Halves):
     """Copies the last frame; on any device."""
 
     def forward(self, video: Video, step: int) -> ModelOutput:
-        return ModelOutput(torch.zeros(()), {}, copy_last(video))
+        return ModelOutput(torch.zeros(()), {}, lambda: copy_last(video))
 
 
 class Diverged(Halves):

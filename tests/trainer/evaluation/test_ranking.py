@@ -25,11 +25,11 @@ class Dims(VideoModel):
     def forward(self, video: Video, step: int) -> ModelOutput:
         assert video.truth is None
         if self.level is None:
-            return ModelOutput(torch.zeros(()), {}, Views())
+            return ModelOutput(torch.zeros(()), {}, Views)
         grey = torch.full_like(video.frames[:, -1:], 0.5)
         prediction = torch.cat([grey, self.level * video.frames[:, -1:]], 1)
         flow = torch.zeros(len(prediction), 2, 2, *prediction.shape[-2:])
-        return ModelOutput(torch.zeros(()), {}, Views(prediction=prediction, flow=flow))
+        return ModelOutput(torch.zeros(()), {}, lambda: Views(prediction=prediction, flow=flow))
 
     def predict(self, video: Video, horizon: int) -> torch.Tensor:
         raise NotImplementedError
