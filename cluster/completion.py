@@ -1,6 +1,6 @@
 """A script by which a shell completes the words of `commonfate`: commands, options, recipes and fields."""
 
-from argparse import SUPPRESS
+from argparse import PARSER, SUPPRESS, ArgumentParser
 from collections.abc import Iterable, Mapping
 
 from cluster.config import ClusterConfig
@@ -57,31 +57,45 @@ def bash_script(commands: Mapping[str, Command]) -> str:
 
 def _cases(commands: Mapping[str, Command]) -> list[str]:
     """What may follow the name of each command and the beginning of one, the longest first, in bash's words."""
-    beginnings = {name.rsplit(" ", 1)[0] for name in commands if " " in name}
-    names = sorted(beginnings | commands.keys(), key=lambda name: (-len(name), name))
-    return [_case(name, commands) for name in names] + [
-        f"    *) words={_quoted(_next_words('', commands))} ;;"
-    ]
+    parsers: dict[str, ArgumentParser] = {}
+    for name, command in commands.items():
+        parsers |= _parsers(name, command.parser())
+    beginnings = {name.rsplit(" ", 1)[0] for name in parsers if " " in name}
+    names = sorted(beginnings | parsers.keys(), key=lambda name: (-len(name), name))
+    first = _quoted(_next_words("", parsers))
+    return [_case(name, parsers) for name in names] + [f"    *) words={first} ;;"]
 
 
-def _case(name: str, commands: Mapping[str, Command]) -> str:
-    words, options, kind = _next_words(name, commands), ["--help"], ""
-    if name in commands:
-        shown = [action for action in commands[name].parser()._actions if action.help != SUPPRESS]
+def _parsers(name: str, parser: ArgumentParser) -> dict[str, ArgumentParser]:
+    """A command's parser, and those that it chooses from by a further word."""
+    found = {name: parser}
+    for action in parser._actions:
+        if action.nargs == PARSER and isinstance(action.choices, dict):
+            for word, chosen in action.choices.items():
+                found |= _parsers(f"{name} {word}", chosen)
+    return found
+
+
+def _case(name: str, parsers: Mapping[str, ArgumentParser]) -> str:
+    words, options, kind = _next_words(name, parsers), ["--help"], ""
+    if name in parsers:
+        shown = [action for action in parsers[name]._actions if action.help != SUPPRESS]
         options = [text for action in shown for text in action.option_strings if text.startswith("--")]
-        words += [str(word) for action in shown if not action.option_strings for word in action.choices or ()]
+        chosen = [
+            action.choices or () for action in shown if not action.option_strings and action.nargs != PARSER
+        ]
+        words += [str(word) for choices in chosen for word in choices]
         if any(action.dest == "overrides" for action in shown):
             kind = "cluster" if name.startswith("cluster ") else "run"
     return f'    "{name} "*) words={_quoted(words)} options={_quoted(options)} kind={kind} ;;'
 
 
-def _next_words(name: str, commands: Mapping[str, Command]) -> list[str]:
-    """The words that may come next in the name of a command that begins with `name`."""
-    begun = name.split()
-    names = [command.split() for command in commands]
-    return list(
-        dict.fromkeys(n[len(begun)] for n in names if len(n) > len(begun) and n[: len(begun)] == begun)
-    )
+def _next_words(beginning: str, names: Iterable[str]) -> list[str]:
+    """The words that may come next in one of the names, once each."""
+    begun = beginning.split()
+    split = [name.split() for name in names]
+    going_on = [words for words in split if len(words) > len(begun) and words[: len(begun)] == begun]
+    return list(dict.fromkeys(words[len(begun)] for words in going_on))
 
 
 def _fields(recipe: str, cls: type[RunConfig]) -> list[str]:

@@ -39,12 +39,14 @@ def stranger() -> str | None:
 def commands() -> "dict[str, Command]":
     """The tables of all packages in one: those of `trainer` as they are called there, others behind a word."""
     from cluster.__main__ import COMMANDS as OF_CLUSTER
+    from data_shards.__main__ import COMMANDS as OF_DATA
     from data_shards.commands import Command
     from trainer.__main__ import COMMANDS as OF_TRAINER
 
     completion = Command("Print what makes a shell complete these words.", "cluster.commands.completion")
     return (
-        OF_TRAINER
+        {f"data {name}": command for name, command in OF_DATA.items()}
+        | OF_TRAINER
         | {f"cluster {name}": command for name, command in OF_CLUSTER.items()}
         | {"completion": completion}
     )

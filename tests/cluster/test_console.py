@@ -4,15 +4,16 @@ import os
 import shlex
 import subprocess
 import sys
-from argparse import SUPPRESS
+from argparse import PARSER, SUPPRESS
 from pathlib import Path
 
 import pytest
 
 import cluster.__main__
+import data_shards.__main__
 import trainer.__main__
 from cluster import console
-from cluster.completion import bash_script
+from cluster.completion import _parsers, bash_script
 from cluster.console import HOME, commands
 from trainer.recipes import RECIPES
 
@@ -33,6 +34,7 @@ def test_every_command_of_every_package_is_there() -> None:
         assert f" {command.purpose}\n" in done.stdout
     assert commands().items() >= trainer.__main__.COMMANDS.items()
     assert {f"cluster {name}" for name in cluster.__main__.COMMANDS} <= commands().keys()
+    assert {f"data {name}" for name in data_shards.__main__.COMMANDS} <= commands().keys()
 
 
 def test_exit_codes_are_those_of_the_packages() -> None:
@@ -68,13 +70,12 @@ def test_every_option_says_what_it_means_and_its_default(name: str) -> None:
     command = commands()[name]
     parser = command.parser(f"commonfate {name}")
     assert parser.format_help().split("\n\n")[1].replace("\n", " ") == command.purpose
-    for action in parser._actions:
-        if action.help == SUPPRESS or action.dest == "help":
+    for action in (action for part in _parsers(name, parser).values() for action in part._actions):
+        if action.help == SUPPRESS or action.dest == "help" or action.nargs == PARSER:
             continue
-        assert action.help, action.dest
-        assert len(action.help) > 10, action.dest
+        assert len(action.help or "") > 10, f"{action.dest}: {action.help}"
         if action.option_strings and not action.required:
-            assert "default" in action.help, f"{action.dest} does not say its default"
+            assert "default" in str(action.help), f"{action.dest} does not say its default"
 
 
 @pytest.fixture(scope="module")
@@ -105,6 +106,11 @@ def script(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("bench step conv-lstm --r", {"--rounds"}),
         ("bench step --b", set()),
         ("completion ", {"bash", "zsh"}),
+        ("data ", {"build", "check", "show"}),
+        ("data build sp", {"sprites"}),
+        ("data build sprites --shard", {"--shard-bytes"}),
+        ("data build video --inp", {"--input"}),
+        ("data check --inp", set()),
     ],
 )
 def test_bash_completes(line: str, expected: set[str], script: Path) -> None:
