@@ -1,6 +1,9 @@
 """The list of a config's fields: words that `resolve` takes back, each with its type and meaning."""
 
 import shlex
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -9,6 +12,8 @@ from trainer.config import RunConfig
 from trainer.fields import WIDTH, listed_fields, listing
 from trainer.overrides import resolve
 from trainer.recipes import RECIPES
+
+ROOT = Path(__file__).parents[2]
 
 
 def words(text: str) -> list[str]:
@@ -63,6 +68,12 @@ def test_the_command_lists_what_a_run_would_be(capsys: pytest.CaptureFixture[str
     assert any(line.startswith("model.width=8 ") for line in lines)
     assert "# optim: Optimiser and its schedule." in lines
     assert max(len(line) for line in lines if not line.startswith("'model.class_weights")) <= WIDTH
+
+
+def test_a_reader_may_stop_early() -> None:
+    command = f"{sys.executable} -m trainer recipes demo | head -n 1"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=120, cwd=ROOT)
+    assert (done.stdout.split()[0], done.stderr) == ("recipe=demo", "")
 
 
 def test_without_a_name_it_lists_the_recipes(capsys: pytest.CaptureFixture[str]) -> None:

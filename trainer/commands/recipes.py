@@ -3,6 +3,8 @@
 Each field can be given back in the words it is listed in: python -m trainer train RECIPE field.path=value.
 """
 
+import os
+import sys
 from argparse import ArgumentParser, Namespace
 
 from trainer.config import RunConfig
@@ -24,7 +26,11 @@ def run(given: Namespace) -> int:
 def show(given: Namespace, cls: type[RunConfig]) -> int:
     """As `run`, with the fields of `cls`."""
     if given.recipe or given.config:
-        print(listing(listed_fields(from_arguments(given, cls))))
+        text = listing(listed_fields(from_arguments(given, cls)))
+        try:
+            print(text, flush=True)
+        except BrokenPipeError:  # `| head` has seen enough; nor shall the interpreter's end try again
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     for name, recipe in RECIPES.items():
         print(f"{name:24} {(recipe.__doc__ or '').strip().splitlines()[0]}")
