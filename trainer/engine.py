@@ -144,6 +144,18 @@ class Engine:
         for buffer, values in zip(buffers, torch.split(mean, [b.numel() for b in buffers]), strict=True):
             buffer.copy_(values.view_as(buffer))
 
+    def for_scoring(self) -> VideoModel:
+        """The model with the mean of all ranks' statistics, to be called by each rank as often as it likes.
+
+        At stage 3 a forward pass is a collective, and ranks may have different numbers of batches: there, a copy.
+        """
+        self.average_statistics()
+        if self.config.engine.zero_stage != 3:
+            return self.model
+        copy = self.config.model.build().to(self.group.device)
+        copy.load_state_dict(self.weights())
+        return copy
+
     def checksum(self) -> Tensor:
         """Two float64 sums over the weights this rank holds whole; equal on all ranks unless they diverged.
 

@@ -5,7 +5,6 @@ Each step takes the clips that (seed, step) name, whatever the number of ranks; 
 run that was killed, resumed or moved to other machines draws the same curve.
 """
 
-import json
 import logging
 import math
 import time
@@ -22,7 +21,7 @@ from data_shards.storage.place import open_store
 from model.interface import Video, VideoModel
 from monitoring.run_state import RunState, Timeline
 from trainer.batch import first_frames, split_video, to_video
-from trainer.checkpoints.checkpoint import CONFIG, Checkpoint, newest
+from trainer.checkpoints.checkpoint import Checkpoint, newest
 from trainer.checkpoints.restore import changes, restore
 from trainer.checkpoints.saver import Saver
 from trainer.checkpoints.weights import start_from
@@ -36,6 +35,7 @@ from trainer.optim import learning_rate
 from trainer.process_group import ProcessGroup, seed_draws
 from trainer.requirements import require_data, require_fit
 from trainer.revision import code_revision
+from trainer.soundness import Soundness
 from trainer.telemetry import Report, Telemetry
 
 log = logging.getLogger(__name__)
@@ -123,7 +123,8 @@ class Run:
         found: Checkpoint | None,
         telemetry: Telemetry,
     ) -> None:
-        self.config, self.group, self.found, self.telemetry = config, group, found, telemetry
+        self.config, self.group, self.telemetry = config, group, telemetry
+        self.soundness = Soundness(config, group, found, telemetry.observe)
         store = open_store(config.output)
         self.start = found.step if found else 0
         data = manifest.digest("train")
@@ -133,8 +134,7 @@ class Run:
                 log.warning("going on from step %d with other settings: %s", found.step, "; ".join(changed))
         else:
             self.engine = Engine(model, config, group)
-        revision = code_revision()
-        self.saver = Saver(store, config, group, revision, data, telemetry.saved)
+        self.saver = Saver(store, config, group, code_revision(), data, telemetry.saved)
         self.samples = manifest.samples("train")
         self.share = config.batch.size // group.world
         slots = range(group.rank * self.share, (group.rank + 1) * self.share)
@@ -146,13 +146,7 @@ class Run:
         self.work = Work(self.engine.model, config, group.device, self.micro)
         # Last: a start that is refused, or has nothing to do, leaves the config of the run that was there.
         if group.rank == 0 and self.start < config.steps:
-            described = {
-                "attempt": self.saver.attempt,
-                "revision": revision,
-                "digest": config.digest(),
-                "config": config.model_dump(mode="json"),
-            }
-            store.put(CONFIG, json.dumps(described, indent=2).encode())
+            self.saver.claim()
 
     def __enter__(self) -> "Run":
         return self
@@ -182,8 +176,8 @@ class Run:
                 self.work.count(video, step)
             outcome = self.optimise(video, step, clock)
             step += 1
-            if self.found and step == self.start + 1:
-                self._require_finite(self._mean_loss(outcome), step)
+            if self.soundness.resumed(step):
+                self.soundness.require_mean(outcome.loss, step)
             with clock("communication"):
                 stop = self._agree(interruption)
             telemetry.step(clock.seconds.pop("data"), clock.seconds, self.share)
@@ -193,7 +187,7 @@ class Run:
             if step % config.log_steps == 0 or last:
                 loss = self._log(step, outcome, pace.lap(step))
             if config.engine.hash_steps and step % config.engine.hash_steps == 0:
-                self._compare_weights(step)
+                self.soundness.compare(self.engine, step)
             every = config.evaluation.steps
             evaluate_now = bool(every) and (step % every == 0 or step == config.steps) and not stop
             if step % config.checkpoint.steps == 0 or last:
@@ -242,7 +236,7 @@ class Run:
         mine = torch.stack([outcome.loss.double(), *(outcome.terms[n].double() for n in names)]).cpu()
         means: list[float] = (self.group.total(mine) / self.group.world).tolist()
         loss, *terms = means
-        self._require_finite(loss, step)
+        self.soundness.require(loss, step)
         line: dict[str, Any] = {
             "step": step,
             "time": time.time(),
@@ -257,45 +251,10 @@ class Run:
         self.telemetry.interval(line, self.work.lap(), self.work.peak, self.loader.counters)
         return loss
 
-    def _mean_loss(self, outcome: StepOutcome) -> float:
-        """Over ranks. A collective, so that all of them find the same wrong."""
-        return float(self.group.total(outcome.loss.double().cpu()[None])) / self.group.world
-
-    def _require_finite(self, loss: float, step: int) -> None:
-        if math.isfinite(loss):
-            return
-        if self.found and step == self.start + 1:  # nothing was learnt since
-            raise FloatingPointError(
-                f"loss is {loss} at step {step}, the first from {self.config.output.rstrip('/')}/{self.found.folder}; "
-                f"delete that folder to go on from an earlier checkpoint, or start in another output"
-            )
-        raise FloatingPointError(f"loss is {loss} at step {step}; lower optim.lr or set optim.clip_norm")
-
-    def _compare_weights(self, step: int) -> None:
-        """ZeRO-3 shards weights: there is nothing to compare."""
-        if self.config.engine.zero_stage == 3:
-            return
-        rows = self.group.gather(self.engine.checksum())
-        if not bool(torch.isfinite(rows).all()):
-            raise FloatingPointError(
-                f"weights are not finite after step {step}; lower optim.lr or set optim.clip_norm"
-            )
-        diverged = bool((rows != rows[0]).any())
-        self.telemetry.observe("commonfate_weights_divergence", float(diverged))
-        if diverged:
-            raise RuntimeError(
-                f"ranks hold different weights at step {step}: {rows.tolist()}; restart the run"
-            )
-
     def _evaluate(self, step: int) -> None:
         self.telemetry.enter(RunState.EVALUATING)
         config, group = self.config, self.group
-        self.engine.average_statistics()
-        model = self.engine.model
-        if config.engine.zero_stage == 3:
-            # There a forward pass is a collective, and ranks may have different numbers of batches: score a copy.
-            model = config.model.build().to(group.device)
-            model.load_state_dict(self.engine.weights())
+        model = self.engine.for_scoring()
         split, clips = config.evaluation.split, config.evaluation.clips
         batches = scan(config.data, split, self.micro, group.rank, group.world, limit=clips)
         videos = (to_video(batch, group.device) for batch in batches)
@@ -304,7 +263,7 @@ class Run:
         self.telemetry.enter(RunState.TRAINING)
 
     def _save(self, step: int, outcome: StepOutcome, settle: bool) -> None:
-        self._require_finite(self._mean_loss(outcome), step)
+        self.soundness.require_mean(outcome.loss, step)
         self.telemetry.enter(RunState.SAVING)
         self.telemetry.stalled(self.saver.save(self.engine, step, self.telemetry.timeline.saved()))
         if settle:

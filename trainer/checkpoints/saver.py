@@ -1,5 +1,6 @@
 """Saver: takes the checkpoints of a run and settles with all ranks what became of them."""
 
+import json
 import logging
 import shutil
 import time
@@ -11,7 +12,7 @@ from jaxtyping import Float64
 from torch import Tensor
 
 from data_shards.storage.store import Store
-from trainer.checkpoints.checkpoint import Checkpoint
+from trainer.checkpoints.checkpoint import CONFIG, Checkpoint
 from trainer.checkpoints.scratch import scratch_name, scratch_path, sweep
 from trainer.checkpoints.upload import POLL_S, Upload
 from trainer.config import RunConfig
@@ -59,6 +60,16 @@ class Saver:
         self._failures: list[BaseException] = []  # of the uploads since the last that is complete
         self._owner = f"save-{run_name(config.output)}-{group.rank}"
         sweep(self._owner)
+
+    def claim(self) -> None:
+        """Describe this start in the run's config.json: from now on no other's checkpoint is completed."""
+        described = {
+            "attempt": self.attempt,
+            "revision": self._revision,
+            "digest": self._config.digest(),
+            "config": self._config.model_dump(mode="json"),
+        }
+        self._store.put(CONFIG, json.dumps(described, indent=2).encode())
 
     def save(self, engine: Engine, step: int, progress: dict[str, Any]) -> float:
         """Snapshot the state of all ranks and start the upload, once the previous one is over. A collective.
