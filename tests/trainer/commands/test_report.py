@@ -1,11 +1,10 @@
-import base64
-import io
+"""The command: the page of a run, its pictures, what is reused, what a browser makes of it."""
+
 import json
 import re
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -19,16 +18,12 @@ from data_shards.storage.place import open_store
 from data_shards.writer import build
 from tests.conftest import require
 from tests.saved_run import save_run
+from tests.trainer.html import check_page
 from trainer.__main__ import main
 from trainer.checkpoints.load import load_model
-from trainer.evaluation.result import Curve, Evaluation
+from trainer.evaluation.result import Evaluation
 from trainer.evaluation.stored import stored_evaluation
 from trainer.journal import stored_lines
-from trainer.pictures.picture import Strip
-from trainer.report.clips import Shown
-from trainer.report.page import build_page, summary, training
-
-VOID = {"meta", "img", "br", "link", "path", "use", "rect"}
 
 
 @dataclass(frozen=True)
@@ -41,54 +36,6 @@ class Noise:
         for index in range(count):
             frames = np.random.default_rng(index).integers(0, 256, (5, self.size, self.size, 3), np.uint8)
             yield Clip(f"{split}-{index}", frames)
-
-
-class Page(HTMLParser):
-    """Collects the elements and checks that they nest."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.elements: list[tuple[str, dict[str, str | None]]] = []
-        self.words: list[str] = []
-        self._open: list[str] = []
-        self.feed(text)
-        assert self._open == []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self._open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag: str) -> None:
-        if tag not in VOID:
-            assert self._open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        self.words.append(data)
-
-    def named(self, tag: str) -> list[dict[str, str | None]]:
-        return [attributes for name, attributes in self.elements if name == tag]
-
-
-def check_page(text: str) -> Page:
-    """What every page must be: well nested, self-contained, with pictures that decode and say what they show."""
-    page = Page(text)
-    assert page.named("script") == []
-    assert [a for a in page.named("link") if not str(a["href"]).startswith("data:")] == []
-    assert re.findall(r"url\((?!#)", text) == []
-    assert "@import" not in text
-    for attributes in page.named("img"):
-        assert attributes["alt"]
-        kind, _, data = str(attributes["src"]).partition(";base64,")
-        assert kind in ("data:image/webp", "data:image/gif")
-        with Image.open(io.BytesIO(base64.b64decode(data))) as picture:
-            picture.load()
-    ids = [str(a["id"]) for _, a in page.elements if "id" in a]
-    assert len(ids) == len(set(ids))
-    return page
 
 
 @pytest.fixture(scope="module")
@@ -215,40 +162,8 @@ def test_user_is_told_what_is_wrong(run: str, tmp_path: Path) -> None:
         main(["report", str(tmp_path / "nothing")])
 
 
-def test_page_escapes_what_comes_from_outside() -> None:
-    evil = "<script>alert(1)</script>"
-    shown = [
-        Shown(
-            evil, evil, 1.0, 1, 1, [Strip("frames", evil, [np.zeros((4, 4, 3), np.uint8)], place="film")], []
-        )
-    ]
-    page = check_page(build_page(evaluation(), shown, {"model": evil}, [], evil))
-    assert evil in " ".join(page.words)
-
-
-@pytest.mark.parametrize("lines", [[], [{"step": 1, "time": 0.0, "loss": 2.0, "terms": {}}]])
-def test_few_lines_are_enough(lines: list[dict[str, object]]) -> None:
-    page = Page(training(lines, ("psnr",)))
-    assert len(page.named("svg")) == len(lines)
-
-
-def test_training_shows_the_loss_its_terms_and_the_main_scores() -> None:
-    lines = [{"step": s, "loss": 1.0, "terms": {"a": 0.5}} for s in range(3)]
-    scores = {"psnr": 20.0, "memory_psnr": 3.0}
-    page = Page(training([*lines, {"step": 3, "split": "val", "scores": scores}], ("psnr",)))
-    labels = [str(a["aria-label"]) for a in page.named("div") if "aria-label" in a]
-    assert [label.split(" over")[0] for label in labels] == ["loss", "a", "val psnr"]
-
-
 def test_a_line_cut_off_by_a_kill_is_left_out(run: str) -> None:
     assert len(stored_lines(open_store(run))) == 40
-
-
-@pytest.mark.parametrize(("ours", "words"), [(20.0, "1.5 dB above"), (17.5, "1.0 dB below")])
-def test_summary_says_which_way_it_went(ours: float, words: str) -> None:
-    assert f"{ours:.1f} dB, {words} copying the last one (the ceiling is 30.0 dB)" in summary(
-        evaluation(ours)
-    )
 
 
 @pytest.mark.service
@@ -281,21 +196,3 @@ def test_page_renders_in_a_browser(page_file: Path, tmp_path: Path, width: int, 
             assert state["ground"] == ("rgb(20, 23, 27)" if scheme == 0 else "rgb(255, 255, 255)")
     with Image.open(shot) as picture:
         assert len(picture.convert("RGB").getcolors(1 << 24)) > 200  # not a blank page
-
-
-def evaluation(ours: float = 20.0) -> Evaluation:
-    means = {"model": ours, "copy-last": 18.5, "oracle ceiling": 30.0}
-    tables = {name: {"psnr": Curve(2, mean, (mean,), (1,))} for name, mean in means.items()}
-    return Evaluation(step=1, clips=1, slots=1, objects=None, tables=tables, skipped={})
-
-
-def test_the_wheel_stands_on_pages_that_show_flow() -> None:
-    row = [np.zeros((4, 4, 3), np.uint8)]
-    for label, wheels in (("flow", 1), ("prediction", 0)):
-        rows = [Strip("frames", "", row, place="film"), Strip(label, "", row)]
-        shown = [Shown("a", "Best", 1.0, 1, 0, rows, []), Shown("b", "Worst", 1.0, 1, 0, rows, [])]
-        page = check_page(build_page(evaluation(), shown, {}, [], ""))
-        assert (
-            sum(str(a["alt"]).startswith("Colours of flow: to the right is red") for a in page.named("img"))
-            == wheels
-        )
