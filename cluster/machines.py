@@ -99,7 +99,7 @@ def cluster_resources() -> dict[str, float]:
     """What the connected Ray has in all, by name; memory and the names of its nodes are left out."""
     import ray
 
-    everything: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+    everything: dict[str, float] = ray.cluster_resources()
     return {name: everything[name] for name in sorted(everything) if ":" not in name and "memory" not in name}
 
 

@@ -53,7 +53,7 @@ class Exporter:
         self._server: tuple[WSGIServer, Thread] | None = None
         self._targets = targets
         self._target_name = target_name(run, rank)
-        disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series per counter that is in no table
+        disable_created_metrics()  # a second series per counter that is in no table
         self._metrics = {row.name: _metric(row, self.registry) for row in METRICS.values()}
         for row in METRICS.values():
             # Counters show 0 from the start: "no retries" must differ from "not exported".

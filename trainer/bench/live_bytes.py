@@ -9,7 +9,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 
-class LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class LiveBytes(TorchDispatchMode):
     """Within it, `now` and `peak` are the bytes of the storages made inside and still held by Python or autograd.
 
     Storages made before do not count: parameters, inputs, gradients that are already there. Nor does what
