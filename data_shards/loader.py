@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader
 from data_shards.clip import Batch
 from data_shards.config import DataConfig as DataConfig
 from data_shards.manifest import Manifest, read_manifest, split_shards
+from data_shards.order import shards_and_samples
 from data_shards.share import Counters as Counters
 from data_shards.share import Share, open_assembly
 from data_shards.storage.place import open_store
@@ -156,16 +157,15 @@ def scan(
     manifest = _manifest(config)
     shards = split_shards(manifest, split, config.url)
     assembly = open_assembly(config, manifest, split, fields)
-    ends = np.cumsum([shard.samples for shard in shards])
+    total = manifest.samples(split)
     # Cut before ranks share it: which samples are read must not depend on their number.
-    count = int(ends[-1]) if limit is None else min(limit, int(ends[-1]))
+    count = total if limit is None else min(limit, total)
     first, last = (count * r // world for r in (rank, rank + 1))
-    places = np.arange(first, last)
-    numbers = np.searchsorted(ends, places, side="right")
-    samples = places - ends[numbers] + np.array([shard.samples for shard in shards])[numbers]
+    counts = np.array([shard.samples for shard in shards])
+    numbers, samples = shards_and_samples(counts, np.arange(first, last))
     try:
         reach = batch * config.ahead
-        for start in range(-reach, len(places), batch):
+        for start in range(-reach, len(samples), batch):
             soon = slice(start + reach, start + reach + batch)
             assembly.reader.expect(numbers[soon].tolist(), samples[soon].tolist())
             if start < 0:

@@ -83,10 +83,9 @@ class Order:
         for epoch in np.unique(epochs):
             here = epochs == epoch
             within = _starts(self.samples, v, self.seed, int(epoch))[streams[here]] + places[here]
-            order, ends = _shuffled_shards(self.counts, self.seed, int(epoch))
-            nth = np.searchsorted(ends, within, side="right")
+            order = _shuffled_shards(len(self.counts), self.seed, int(epoch))
+            nth, samples[here] = shards_and_samples(np.asarray(self.counts)[order], within)
             shards[here] = order[nth]
-            samples[here] = within - ends[nth] + np.asarray(self.counts)[order[nth]]
         return shards, samples
 
     def _shuffle(
@@ -107,14 +106,19 @@ class Order:
         return np.take_along_axis(order, places[:, None], axis=1)[:, 0]
 
 
+def shards_and_samples(
+    counts: Int64[np.ndarray, "s"], numbers: Int64[np.ndarray, "p"]
+) -> tuple[Int64[np.ndarray, "p"], Int64[np.ndarray, "p"]]:
+    """(shard, sample in it) of samples numbered through all shards, which hold `counts` of them, one after another."""
+    ends = np.cumsum(counts)
+    shards = np.searchsorted(ends, numbers, side="right")
+    return shards, numbers - ends[shards] + counts[shards]
+
+
 @lru_cache(maxsize=4)
-def _shuffled_shards(
-    counts: tuple[int, ...], seed: int, epoch: int
-) -> tuple[Int64[np.ndarray, "s"], Int64[np.ndarray, "s"]]:
-    """Shards in the order of `epoch`, and where each ends in their concatenation."""
-    keys = mix(_key(seed, 1, np.array([epoch])), np.arange(len(counts)))
-    order = np.argsort(keys, kind="stable")
-    return order, np.cumsum(np.asarray(counts)[order])
+def _shuffled_shards(count: int, seed: int, epoch: int) -> Int64[np.ndarray, "s"]:
+    """Shards in the order of `epoch`."""
+    return np.argsort(mix(_key(seed, 1, np.array([epoch])), np.arange(count)), kind="stable")
 
 
 @lru_cache(maxsize=4)

@@ -17,6 +17,7 @@ from PIL import Image, ImageDraw, ImageFont
 from data_shards.clip import Clip
 from data_shards.encoding import decode
 from data_shards.manifest import Manifest, read_manifest, split_shards
+from data_shards.order import shards_and_samples
 from data_shards.reader import Reader
 from data_shards.sources.video import moving_share
 from data_shards.storage.place import open_store
@@ -80,10 +81,8 @@ def spread_clips(url: str, manifest: Manifest, split: str, count: int) -> list[C
         StorageError: the store refuses, or a shard is damaged.
     """
     shards = split_shards(manifest, split, url)
-    ends = np.cumsum([shard.samples for shard in shards])
-    places = np.array(_spread(int(ends[-1]), count))
-    numbers = np.searchsorted(ends, places, side="right")
-    samples = places - ends[numbers] + np.array([shard.samples for shard in shards])[numbers]
+    counts = np.array([shard.samples for shard in shards])
+    numbers, samples = shards_and_samples(counts, np.array(_spread(int(counts.sum()), count)))
     with closing(Reader(open_store(url), shards, lambda member: True)) as reader:
         reader.expect(numbers.tolist(), samples.tolist())
         found = (reader.sample(*place) for place in zip(numbers.tolist(), samples.tolist(), strict=True))
