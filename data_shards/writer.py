@@ -73,19 +73,13 @@ def build(
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="shards-") as folder:
         for split, count in counts.items():
+            clips = source.clips(split, count, seed) if count else iter(())
             with closing(_SplitWriter(store, split, Path(folder), shard_bytes, video_encoding)) as writer:
-                for done, clip in enumerate(source.clips(split, count, seed) if count else (), start=1):
-                    shape.check(clip)
-                    writer.add(clip)
-                    if progress is not None:
-                        progress(split, done, writer.bytes)
-                if shards := writer.finish():
-                    splits[split] = tuple(shards)
+                if shards := _written(clips, shape, writer, progress):
+                    splits[split] = shards
     if not splits:
         raise ValueError(f"source {source_name}: gave no clips; check its parameters and the counts")
-    statistics = {"seconds": round(time.monotonic() - started, 3)}
-    if hasattr(source, "statistics"):
-        statistics |= source.statistics()
+    seconds = {"seconds": round(time.monotonic() - started, 3)}
     manifest = Manifest(
         source=source_name,
         parameters=source.parameters() if hasattr(source, "parameters") else asdict(source),
@@ -95,15 +89,31 @@ def build(
         fields=shape.fields,
         objects=shape.objects,
         splits=splits,
-        statistics=statistics,
+        statistics=seconds | (source.statistics() if hasattr(source, "statistics") else {}),
     )
+    _publish(manifest, store)
+    return manifest
+
+
+def _written(
+    clips: Iterator[Clip], shape: "_Shape", writer: "_SplitWriter", progress: Progress | None
+) -> tuple[Shard, ...]:
+    """The shards of one split, whose clips have the `shape` of all before."""
+    for done, clip in enumerate(clips, start=1):
+        shape.check(clip)
+        writer.add(clip)
+        if progress is not None:
+            progress(writer.split, done, writer.bytes)
+    return tuple(writer.finish())
+
+
+def _publish(manifest: Manifest, store: Store) -> None:
     try:
         store.put(MANIFEST, manifest.to_json(), if_absent=True)
     except FileExistsError as error:
         raise FileExistsError(
             f"{store.url}: another build finished here first; its data set stands"
         ) from error
-    return manifest
 
 
 class _Shape:
@@ -136,7 +146,7 @@ class _SplitWriter:
 
     def __init__(self, store: Store, split: str, folder: Path, limit: int, video_encoding: str) -> None:
         self.bytes = 0
-        self._store, self._split, self._folder, self._limit = store, split, folder, limit
+        self._store, self.split, self._folder, self._limit = store, split, folder, limit
         self._video_encoding = video_encoding
         self._shards: list[Shard] = []
         self._keys: set[str] = set()
@@ -144,12 +154,12 @@ class _SplitWriter:
 
     def add(self, clip: Clip) -> None:
         if clip.key in self._keys:
-            raise ValueError(f"clip key {clip.key!r} came twice in split {self._split}")
+            raise ValueError(f"clip key {clip.key!r} came twice in split {self.split}")
         self._keys.add(clip.key)
         members = encode(clip, self._video_encoding)
         with _writing_below(self._folder):
             if self._tar is None:
-                self._tar = _Tar(self._folder / f"{self._split}.tar")
+                self._tar = _Tar(self._folder / f"{self.split}.tar")
             self.bytes += self._tar.add(clip.key, members)
         if self._tar.size >= self._limit:
             self._upload(self._tar)
@@ -171,7 +181,7 @@ class _SplitWriter:
             index = tar.close().to_bytes()
         digest, size = hashed(_file_parts(tar.path))
         index_digest = hashlib.sha256(index).hexdigest()
-        stem = f"{self._split}-{len(self._shards):06d}-{digest[:8]}"
+        stem = f"{self.split}-{len(self._shards):06d}-{digest[:8]}"
         # The index has a hash of its own: another zlib packs the same table into other bytes.
         shard = Shard(
             f"{stem}.tar", tar.samples, size, digest, f"{stem}-{index_digest[:8]}.index.npz", index_digest

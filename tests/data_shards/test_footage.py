@@ -10,7 +10,7 @@ import pytest
 from data_shards.sources.footage import Footage, find_footage
 from data_shards.sources.shots import measure
 from tests.data_shards.test_picture_folder import fill
-from tests.data_shards.test_video import numbered, whole, write
+from tests.films import numbered, whole, write
 
 
 def touch(*paths: Path) -> None:

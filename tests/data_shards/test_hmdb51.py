@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from data_shards.sources.hmdb51 import Hmdb51
-from tests.data_shards.test_video import write
+from tests.films import write
 
 FILMS = ("Alpha", "Beta_wave_2", "Gamma")
 

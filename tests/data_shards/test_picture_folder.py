@@ -13,7 +13,7 @@ from data_shards.sources.footage import find_footage
 from data_shards.sources.picture_folder import PictureFolder, picture_folders
 from data_shards.sources.shots import Damaged, decode, measure
 from data_shards.sources.video import VideoFiles
-from tests.data_shards.test_video import NO_CUTS, numbered, numbers, whole
+from tests.films import NO_CUTS, numbered, numbers, whole
 
 
 def fill(folder: Path, which: range | list[int], name: str = "{:04d}.png", **size: int) -> Path:

@@ -13,7 +13,7 @@ from data_shards.sources.pictures import ORIENTATION, as_rgb, decode_picture, jo
 from data_shards.sources.shots import measure
 from tests.data_shards.test_camvid import source as camvid
 from tests.data_shards.test_camvid import write_camvid
-from tests.data_shards.test_video import whole
+from tests.films import whole
 
 
 def png(array: np.ndarray) -> bytes:

@@ -11,7 +11,7 @@ import pytest
 
 from data_shards.sources.footage import Footage
 from data_shards.sources.shots import DecodedFrame, at_rate, decode, measure
-from tests.data_shards.test_video import NO_CUTS, numbered, whole, write
+from tests.films import NO_CUTS, numbered, whole, write
 
 
 def write_at(path: Path, times: Iterable[float]) -> Path:

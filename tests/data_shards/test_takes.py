@@ -10,7 +10,7 @@ from data_shards.manifest import Manifest
 from data_shards.takes import Take, takes
 from tests.clips import build_numbered
 from tests.data_shards.test_picture_folder import fill
-from tests.data_shards.test_video import noise, numbers, write
+from tests.films import noise, numbers, write
 
 
 @pytest.fixture
@@ -25,14 +25,10 @@ def found(place: Path, manifest: Manifest, longest: int = 100) -> tuple[list[Tak
     return list(takes(str(place), manifest, longest, said.append)), said
 
 
-def shown(take: Take) -> list[int]:
-    return numbers(take)  # type: ignore[arg-type]  # it has frames, as clips have
-
-
 def test_a_gap_ends_a_take_and_a_lone_frame_is_none(tmp_path: Path, manifest: Manifest) -> None:
     fill(tmp_path / "a", [*range(3, 9), *range(10, 15), 20])
     parts, said = found(tmp_path / "a", manifest)
-    assert [shown(take) for take in parts] == [list(range(3, 9)), list(range(10, 15))]
+    assert [numbers(take) for take in parts] == [list(range(3, 9)), list(range(10, 15))]
     assert {(take.name, take.fps, take.frames.shape[1:]) for take in parts} == {("a", 25.0, (32, 32, 1))}
     assert not said
 
@@ -51,7 +47,7 @@ def test_damage_is_told_and_ends_the_last_take(tmp_path: Path, manifest: Manifes
     broken = folder / "0004.png"
     broken.write_bytes(broken.read_bytes()[:-40])
     parts, said = found(folder, manifest)
-    assert [shown(take) for take in parts] == [[0, 1, 2, 3]]
+    assert [numbers(take) for take in parts] == [[0, 1, 2, 3]]
     assert said == [f"{folder}: 1 frames are damaged"]
 
 

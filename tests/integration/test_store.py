@@ -21,6 +21,7 @@ from data_shards.storage.place import open_store
 from data_shards.storage.store import Changed, NotFound, StorageError, Store
 from tests.ceph import Ceph
 from tests.clips import build_numbered
+from tests.data_shards.storage.test_storage import one_of_many_wins
 
 pytestmark = pytest.mark.service
 
@@ -76,22 +77,7 @@ def test_a_long_list_has_all_pages(store: Store) -> None:
 
 
 def test_one_of_many_writers_wins(store: Store) -> None:
-    def put(i: int) -> None:
-        store.put("prize", str(i).encode(), if_absent=True)
-
-    def wins(i: int) -> bool:
-        try:
-            put(i)
-        except FileExistsError:
-            return False
-        return True
-
-    with ThreadPoolExecutor(16) as pool:
-        won = list(pool.map(wins, range(16)))
-    assert sum(won) == 1
-    with pytest.raises(FileExistsError, match=f"{store.url}/prize"):
-        put(17)
-    assert store.read("prize") == str(won.index(True)).encode()
+    one_of_many_wins(store, 16)
 
 
 def test_a_large_file_goes_up_in_parts(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

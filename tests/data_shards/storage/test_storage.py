@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from data_shards.storage.place import check_url, open_store
-from data_shards.storage.store import Changed, NotFound, StorageError
+from data_shards.storage.store import Changed, NotFound, StorageError, Store
 
 
 def test_objects(tmp_path: Path) -> None:
@@ -59,8 +59,8 @@ def test_parts_of_an_s3_url() -> None:
     assert check_url("s3://bucket") == ("bucket", "")
 
 
-def test_one_of_many_writers_wins(tmp_path: Path) -> None:
-    store = open_store(str(tmp_path))
+def one_of_many_wins(store: Store, writers: int) -> None:
+    """All put the same name if it is absent: one does, and the others and who comes later are told."""
 
     def wins(i: int) -> bool:
         try:
@@ -70,12 +70,17 @@ def test_one_of_many_writers_wins(tmp_path: Path) -> None:
         return True
 
     with ThreadPoolExecutor(16) as pool:
-        won = list(pool.map(wins, range(64)))
+        won = list(pool.map(wins, range(writers)))
     assert sum(won) == 1
     assert store.read("prize") == str(won.index(True)).encode()
-    assert os.listdir(tmp_path) == ["prize"]
-    with pytest.raises(FileExistsError, match=f"{tmp_path}/prize"):
+    with pytest.raises(FileExistsError, match=f"{store.url}/prize"):
         store.put("prize", b"", if_absent=True)
+    assert store.read("prize") == str(won.index(True)).encode()
+
+
+def test_one_of_many_writers_wins(tmp_path: Path) -> None:
+    one_of_many_wins(open_store(str(tmp_path)), 64)
+    assert os.listdir(tmp_path) == ["prize"]
 
 
 def test_a_failed_put_leaves_nothing(tmp_path: Path) -> None:
