@@ -85,9 +85,8 @@ class Comparison:
 
     def floor(self) -> float | None:
         """What a prediction that knows nothing of the clip scores: the constant's."""
-        return next(
-            (row.scores.get(self.measure.score) for row in self.references if row.name == CONSTANT), None
-        )
+        constant = [row for row in self.references if row.name == CONSTANT]
+        return constant[0].scores.get(self.measure.score) if constant else None
 
     def value(self, row: Network) -> float:
         """What a network is ordered by; each has it."""

@@ -22,9 +22,8 @@ PALETTE = np.array(
      [190, 120, 255], [255, 159, 67], [72, 219, 251], [255, 121, 198]], dtype=np.uint8,
 )  # fmt: skip
 UNMATCHED = np.array([150, 150, 150], dtype=np.uint8)
-DEPTH = np.array(
-    [[255, 240, 130], [240, 120, 80], [150, 50, 110], [70, 30, 110]], dtype=np.uint8
-)  # near to far
+# From near to far.
+DEPTH = np.array([[255, 240, 130], [240, 120, 80], [150, 50, 110], [70, 30, 110]], dtype=np.uint8)
 HEAT = np.array([[0, 0, 0], [90, 20, 110], [230, 80, 60], [255, 230, 130], [255, 255, 255]], dtype=np.float64)
 DIMMED = 0.35  # of a frame's brightness where no object is found
 
@@ -109,14 +108,12 @@ def sheet(rows: list[Strip], columns: int, size: int = 96, margin: int = 130, ti
     """
     gap, top = 3, 22 if titles else 0
     heights = [round(size * row.pictures[0].shape[0] / row.pictures[0].shape[1]) for row in rows]
-    canvas = Image.new(
-        "RGB", (margin + columns * (size + gap), top + sum(heights) + len(rows) * gap), "white"
-    )
+    whole = (margin + columns * (size + gap), top + sum(heights) + len(rows) * gap)
+    canvas = Image.new("RGB", whole, "white")
     draw, font = ImageDraw.Draw(canvas), ImageFont.load_default(size=14)
     for column in range(columns if titles else 0):
-        draw.text(
-            (margin + column * (size + gap) + size / 2, 4), f"t = {column + 1}", "black", font, anchor="ma"
-        )
+        middle = margin + column * (size + gap) + size / 2
+        draw.text((middle, 4), f"t = {column + 1}", "black", font, anchor="ma")
     y = top
     for row, height in zip(rows, heights, strict=True):
         draw.text((margin - 10, y + height / 2), row.label, "black", font, anchor="rm")

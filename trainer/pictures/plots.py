@@ -34,15 +34,8 @@ def line_chart(title: str, lines: Mapping[str, Points], x_label: str, *, whole: 
         figure = Figure(figsize=(3.6, 2.5), layout="constrained")
         axes = figure.subplots()
         for i, (name, (x, y)) in enumerate(lines.items()):
-            axes.plot(
-                x,
-                y,
-                "o-" if len(x) < 20 else "-",
-                color=COLOURS[i % len(COLOURS)],
-                label=name,
-                ms=3.5,
-                lw=1.6,
-            )
+            marks = "o-" if len(x) < 20 else "-"
+            axes.plot(x, y, marks, color=COLOURS[i % len(COLOURS)], label=name, ms=3.5, lw=1.6)
         axes.set_title(title, fontsize=10, loc="left")
         axes.set_xlabel(x_label)
         axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=whole))
@@ -54,9 +47,8 @@ def line_chart(title: str, lines: Mapping[str, Points], x_label: str, *, whole: 
             figure.savefig(file, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
             text = file.getvalue()
     drawing = text[text.index("<svg") :].replace(INK, "currentColor")
-    # The page sets the size, and already has what these blocks say.
+    # The page sets the size, and already has what these blocks say. Names are the same in every drawing, and nothing
+    # refers to them.
     drawing = re.sub(r"<metadata>.*?</metadata>", "", drawing, flags=re.DOTALL)
-    drawing = re.sub(
-        r'<g id="[^"]*"', "<g", drawing
-    )  # the same names in every drawing; nothing refers to them
+    drawing = re.sub(r'<g id="[^"]*"', "<g", drawing)
     return re.sub(r' (width|height)="[\d.]+pt"', "", drawing, count=2)

@@ -2,13 +2,13 @@
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
 from model.interface import Video, Views
 from trainer.checkpoints.load import LoadedModel
-from trainer.evaluation.ranking import POOL, best_to_worst
+from trainer.evaluation.ranking import POOL, Ranked, best_to_worst
 from trainer.evaluation.result import MODEL
 from trainer.evaluation.scoring import keyed_videos
 from trainer.papers import PAPERS
@@ -57,10 +57,12 @@ def chosen_clips(
             yield video
 
     ranked = best_to_worst({MODEL: loaded}, batches(), SCORES["psnr"], number_of)
-    return [_shown(loaded, keys[c.place], c.video, c.rank, c.values[MODEL]) for c in ranked]
+    shown = [_shown(loaded, keys[clip.place], clip) for clip in ranked]
+    return [replace(clip, opened=number == 0) for number, clip in enumerate(shown)]
 
 
-def _shown(loaded: LoadedModel, key: str, video: Video, rank: str, psnr: float) -> Shown:
+def _shown(loaded: LoadedModel, key: str, clip: Ranked) -> Shown:
+    video, psnr = clip.video, clip.values[MODEL]
     views = loaded.model(Video(video.frames), loaded.step).views
     columns = video.frames.shape[1]
     rows = strips(views, video)
@@ -70,13 +72,12 @@ def _shown(loaded: LoadedModel, key: str, video: Video, rank: str, psnr: float) 
     masks = views.visible_masks if views.amodal_masks is None else views.amodal_masks
     return Shown(
         key=key,
-        rank=rank,
+        rank=clip.rank,
         psnr=None if math.isnan(psnr) else psnr,
         columns=columns,
         slots=0 if masks is None else masks.shape[2],
         rows=rows,
         extras=_extras(views, video),
-        opened=rank.startswith("Best"),
     )
 
 

@@ -52,8 +52,8 @@ def build_page(
     body += [markup.text("h2", "Scores"), markup.text("p", SCORING), score_table(result), per_frame(result)]
     if result.skipped:
         reasons = markup.facts({name: f"no {why}" for name, why in result.skipped.items()})
-        summary_of = f"Not scored: {len(result.skipped)} more, for want of what they need"
-        body.append(markup.details(summary_of, reasons))
+        heading = f"Not scored: {len(result.skipped)} more, for want of what they need"
+        body.append(markup.details(heading, reasons))
     body += [
         markup.text("h2", "Training"),
         training(lines, headline),

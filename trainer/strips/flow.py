@@ -30,14 +30,8 @@ def flow_strips(views: Views, video: Video) -> list[Strip]:
         f"how what each pixel shows has moved from the frame before, by the wheel; {full}",
         f"the same from the true velocities of the objects; {full}",
     )
-    frames = video.frames.shape[1]
-    return [
-        Strip(
-            label,
-            about,
-            [flow_picture(field, fastest) for field in row],
-            frames - len(row) + 1,
-            place=place,
-        )
-        for (label, place), about, row in zip(LABELS, abouts, fields, strict=False)
-    ]
+    rows = []
+    for (label, place), about, row in zip(LABELS, abouts, fields, strict=False):
+        pictures = [flow_picture(field, fastest) for field in row]
+        rows.append(Strip(label, about, pictures, video.frames.shape[1] - len(row) + 1, place=place))
+    return rows

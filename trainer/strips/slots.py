@@ -7,16 +7,7 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 
 from model.interface import Video, Views
-from trainer.pictures.picture import (
-    PALETTE,
-    Picture,
-    Strip,
-    depth,
-    labelled,
-    object_colours,
-    rgb,
-    tinted,
-)
+from trainer.pictures.picture import PALETTE, Picture, Strip, depth, labelled, object_colours, rgb, tinted
 from trainer.scores.matching import match
 from trainer.scores.motion import apply_homography, take_motion
 from trainer.scores.segmentation import predicted_ids
@@ -73,12 +64,12 @@ def arrows(views: Views, video: Video, slots: Int[Tensor, "n"] | None) -> list[P
     scale = max(1, round(256 / max(height, width)))
     down, across = torch.meshgrid(torch.arange(height) + 0.5, torch.arange(width) + 0.5, indexing="ij")
     place = torch.stack([across, down], dim=-1).double().to(masks.device)
-    pictures = []
+    truth, pictures = video.truth, []
     for t, picture in enumerate(rgb(video.frames[0, : len(motion)] * 0.6)):
         image = Image.fromarray(picture).resize((width * scale, height * scale), Image.Resampling.NEAREST)
         draw = ImageDraw.Draw(image)
-        if video.truth is not None and slots is not None and video.truth.velocities is not None:
-            for centre, velocity in zip(video.truth.centres[0, t], video.truth.velocities[0, t], strict=True):  # type: ignore[index]
+        if slots is not None and truth and truth.centres is not None and truth.velocities is not None:
+            for centre, velocity in zip(truth.centres[0, t], truth.velocities[0, t], strict=True):
                 _arrow(draw, centre, centre + ARROW_FRAMES * velocity, (255, 255, 255), scale, width=6)
         for k, mask in enumerate(masks[t]):
             if mask.float().mean() < LEAST_AREA:
@@ -92,19 +83,14 @@ def arrows(views: Views, video: Video, slots: Int[Tensor, "n"] | None) -> list[P
 
 def _masks(views: Views, masks: Float[Tensor, "t k h w"]) -> list[Strip]:
     """Full-support masks of each slot and their depth order."""
+    about = "full support of this slot, hidden parts included"
     rows = [
-        Strip(
-            f"mask {k + 1}",
-            "full support of this slot, hidden parts included",
-            tinted(m, PALETTE[k % len(PALETTE)]),
-            kind="mask",
-        )
-        for k, m in enumerate(masks.unbind(1))
+        Strip(f"mask {k + 1}", about, tinted(mask, PALETTE[k % len(PALETTE)]), kind="mask")
+        for k, mask in enumerate(masks.unbind(1))
     ]
     if views.depth_order is not None and masks.shape[1] > 1:
-        rows.append(
-            Strip("depth order", "nearest yellow, farthest violet", depth(masks, views.depth_order[0]))
-        )
+        pictures = depth(masks, views.depth_order[0])
+        rows.append(Strip("depth order", "nearest yellow, farthest violet", pictures))
     return rows
 
 
