@@ -13,6 +13,7 @@ from dataclasses import MISSING, Field, fields
 from inspect import getdoc
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
+from data_shards.commands import given_place
 from data_shards.field_docs import field_docs
 from data_shards.manifest import Manifest
 from data_shards.sources import SOURCES
@@ -28,7 +29,11 @@ def options(parser: ArgumentParser) -> None:
     for name, source in SOURCES.items():
         purpose, _, more = (getdoc(source) or name).partition("\n\n")
         chosen = sources.add_parser(
-            name, help=purpose.partition("\n")[0], description=purpose, epilog=more.replace("%", "%%")
+            name,
+            help=purpose.partition("\n")[0],
+            description=purpose,
+            epilog=more.replace("%", "%%"),
+            exit_on_error=False,
         )
         _add_common(chosen)
         hints, docs = get_type_hints(source), field_docs(source)
@@ -94,6 +99,7 @@ def _add_common(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--out",
         required=True,
+        type=given_place,
         metavar="URL",
         help="Where the set goes: a folder or s3://bucket/prefix without a set",
     )

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from data_shards.clip import FIELDS
+from data_shards.commands import given_place
 from data_shards.encoding import DecodeError, decode
 from data_shards.manifest import Index, Manifest, Shard, read_manifest
 from data_shards.storage.place import open_store
@@ -128,7 +129,9 @@ def _samples(store: Store, shard: Shard, data: bytes, manifest: Manifest) -> Ite
 
 def options(parser: ArgumentParser) -> None:
     """Which set."""
-    parser.add_argument("url", metavar="URL", help="of the data set: a folder or s3://bucket/prefix")
+    parser.add_argument(
+        "url", type=given_place, metavar="URL", help="of the data set: a folder or s3://bucket/prefix"
+    )
 
 
 def run(given: Namespace) -> int:

@@ -1,11 +1,14 @@
 """The commands of a package as a table: what its `--help` lists, and what runs."""
 
 import sys
-from argparse import PARSER, ArgumentParser
+from argparse import PARSER, ArgumentError, ArgumentParser, ArgumentTypeError
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from itertools import takewhile
+from pathlib import Path
+
+from data_shards.storage.place import canonical, local_path
 
 HELP = {"-h", "--help"}
 EXITS = "Exit codes: 0 done, 2 the user's mistake (one sentence on stderr), 1 anything else, 130 interrupted."
@@ -28,7 +31,7 @@ class Command:
         """What reads the words after the command's name; `prog` is what stands before them."""
         module = import_module(self.module)
         more = (module.__doc__ or "").partition("\n\n")[2]
-        parser = ArgumentParser(prog=prog, description=self.purpose, epilog=more)
+        parser = ArgumentParser(prog=prog, description=self.purpose, epilog=more, exit_on_error=False)
         module.options(parser)
         return parser
 
@@ -37,11 +40,14 @@ class Command:
 
         Raises:
             SystemExit: the words are none of its options, or ask for --help.
-            ValueError: another mistake of the user.
+            ValueError: an option has a value that it does not take, or another mistake of the user.
         """
         parser = self.parser(prog)
         nested = any(action.nargs == PARSER for action in parser._actions)
-        given = parser.parse_args(argv) if nested else parser.parse_intermixed_args(argv)
+        try:
+            given = parser.parse_args(argv) if nested else parser.parse_intermixed_args(argv)
+        except ArgumentError as error:  # a sentence is enough where the usage would say no more
+            raise ValueError(str(error)) from None
         code: int = import_module(self.module).run(given)
         return code
 
@@ -72,3 +78,19 @@ def overview(prog: str, commands: Mapping[str, Command]) -> str:
     width = max(map(len, commands))
     rows = "\n".join(f"  {name:{width}}  {command.purpose}" for name, command in commands.items())
     return f"usage: {prog} COMMAND ...\n\n{rows}\n\n{prog} COMMAND --help says what may follow it.\n{EXITS}"
+
+
+def given_place(word: str) -> str:
+    """The type of an option that names a place: a path or URL, in its one spelling."""
+    try:
+        return canonical(word)
+    except ValueError as error:  # of other errors argparse tells nothing
+        raise ArgumentTypeError(str(error)) from None
+
+
+def given_path(word: str) -> Path:
+    """The type of an option that names a file or a folder on this machine."""
+    try:
+        return local_path(word)
+    except ValueError as error:
+        raise ArgumentTypeError(str(error)) from None

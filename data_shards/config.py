@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from data_shards.storage.place import check_url, without_slash
+from data_shards.storage.place import canonical
 
 
 @dataclass(frozen=True)
@@ -40,8 +40,7 @@ class DataConfig:
     """
 
     def __post_init__(self) -> None:
-        check_url(self.url)
-        object.__setattr__(self, "url", without_slash(self.url))  # one place, one name
+        object.__setattr__(self, "url", canonical(self.url))  # one place, one name
         if self.workers < 0:
             raise ValueError(f"workers {self.workers} must be at least 0")
         for name in ("streams", "block", "ahead", "threads", "extent_bytes"):

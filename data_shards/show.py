@@ -15,6 +15,7 @@ from jaxtyping import Bool, Float64, UInt8
 from PIL import Image, ImageDraw, ImageFont
 
 from data_shards.clip import Clip
+from data_shards.commands import given_path, given_place
 from data_shards.encoding import decode
 from data_shards.manifest import Manifest, read_manifest, split_shards
 from data_shards.order import shards_and_samples
@@ -33,7 +34,9 @@ OUTLINES = np.array(
 
 def options(parser: ArgumentParser) -> None:
     """Which clips, and where the picture goes."""
-    parser.add_argument("url", metavar="URL", help="of the data set: a folder or s3://bucket/prefix")
+    parser.add_argument(
+        "url", type=given_place, metavar="URL", help="of the data set: a folder or s3://bucket/prefix"
+    )
     parser.add_argument("--split", help="whose clips; the first of the set by default")
     parser.add_argument(
         "--count",
@@ -44,7 +47,7 @@ def options(parser: ArgumentParser) -> None:
     )
     parser.add_argument(
         "--out",
-        type=Path,
+        type=given_path,
         default=Path("show.png"),
         metavar="FILE",
         help="where the picture goes; %(default)s by default",

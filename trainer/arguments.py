@@ -13,9 +13,7 @@ def require_positive(given: Namespace, *options: str) -> None:
 
 
 def require_folder(option: str, folder: Path) -> None:
-    """Raises ValueError where `folder` is not there and cannot be made, or is not on this machine."""
-    if folder.parts[:1] and folder.parts[0].endswith(":"):  # Path makes s3:/ of s3://
-        raise ValueError(f"--{option}: got the URL {folder}, must be a path on this machine")
+    """Raises ValueError where `folder` is not there and cannot be made."""
     folder = folder.absolute()
     there = next(place for place in (folder, *folder.parents) if os.path.exists(place))
     if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):

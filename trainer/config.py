@@ -23,7 +23,7 @@ from pydantic import (
 )
 
 from data_shards.loader import DataConfig
-from data_shards.storage.place import check_url
+from data_shards.storage.place import canonical, check_url, is_http
 from model import MODELS
 from model.interface import ModelConfig
 from model.schedule import Stairs
@@ -187,9 +187,11 @@ class MonitoringConfig(Frozen):
     @field_validator("targets")
     @classmethod
     def _on_this_machine(cls, value: str | None) -> str | None:
-        if value and not value.startswith(("http://", "https://")) and check_url(value)[0]:
+        if value is None or is_http(value):
+            return value
+        if check_url(value)[0]:
             raise ValueError("Prometheus reads no buckets: name a folder or http://host:port/targets")
-        return value
+        return canonical(value)
 
 
 # Fields that came after the first checkpoints, and what they are where they are not used.
@@ -227,6 +229,11 @@ class RunConfig(Frozen):
     """Optimiser steps between two lines of metrics."""
     seed: int = Field(0, ge=0)
     """Of weights, order of clips and random draws."""
+
+    @field_validator("output", "start")
+    @classmethod
+    def _one_place(cls, value: str | None) -> str | None:
+        return None if value is None else canonical(value)
 
     def digest(self) -> str:
         """Twelve hexadecimal digits over all fields: equal configs, equal digests.

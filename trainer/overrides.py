@@ -5,12 +5,12 @@ import difflib
 import json
 import re
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, TypeVar, overload
 
 from pydantic import ValidationError
 from pydantic_core import PydanticUndefined
 
+from data_shards.storage.place import local_path
 from model import MODELS
 from trainer.config import RunConfig, model_to
 from trainer.recipes import RECIPES
@@ -48,7 +48,7 @@ def resolve(
         ValueError: one sentence: the field, the value, what is allowed and the nearest existing name.
     """
     if file is not None:
-        tree = _read(Path(file))
+        tree = _read(file)
     elif recipe in RECIPES:
         tree = RECIPES[recipe]().model_dump(mode="json") | {"recipe": recipe}
     else:
@@ -109,7 +109,8 @@ def nearest(name: str, names: Any) -> str:
     return f" (did you mean {close[0]}?)" if close else ""
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(file: str) -> dict[str, Any]:
+    path = local_path(file)
     try:
         tree = json.loads(path.read_text())
     except OSError as error:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from data_shards.loader import Counters
-from data_shards.storage.place import check_url, open_store
+from data_shards.storage.place import is_http, open_store
 from data_shards.storage.store import StorageError
 from monitoring.exporter import Exporter
 from monitoring.run_state import RunState, Timeline
@@ -54,8 +54,9 @@ class Telemetry:
         self._told = Counters()
         monitoring = config.monitoring
         port = monitoring.port + group.rank if monitoring.port else monitoring.port
-        given = monitoring.targets or str(local_folder(config.output) / "targets")
-        targets = given if given.startswith(("http://", "https://")) else Path(check_url(given)[1])
+        targets: Path | str = local_folder(config.output) / "targets"
+        if monitoring.targets is not None:
+            targets = monitoring.targets if is_http(monitoring.targets) else Path(monitoring.targets)
         self._exporter = Exporter(run_name(config.output), group.rank, port, targets, host=monitoring.host)
         self.observe = self._exporter.observe
         self.enter(RunState.STARTING)

@@ -13,7 +13,7 @@ import av
 from av.container import InputContainer
 
 from data_shards.sources.picture_folder import PICTURES, RATE, PictureFolder, picture_folders
-from data_shards.storage.place import check_url, open_store
+from data_shards.storage.place import canonical, check_url, open_store
 
 EXTENSIONS = (".avi", ".mkv", ".mp4", ".webm")
 
@@ -102,8 +102,8 @@ def _longer(file: Recording) -> Recording:
 
 
 def _find(place: str, rate: float) -> Sequence[Recording]:
+    place = canonical(place)
     bucket, path = check_url(place)
-    place = place if bucket else path
     parent, _, last = place.rstrip("/").rpartition("/")
     is_file = open_store(parent).exists(last) if bucket and path else Path(path).is_file()
     if is_file:

@@ -2,13 +2,12 @@
 
 import gzip
 import zlib
-from urllib.parse import urlsplit
 
 import fsspec
 import numpy as np
 from jaxtyping import UInt8
 
-from data_shards.storage.place import open_store
+from data_shards.storage.place import is_elsewhere, open_store
 from data_shards.storage.store import NotFound, StorageError
 
 UNSIGNED_BYTE = 8  # the number type of images and labels, in the third byte
@@ -73,8 +72,7 @@ def read_bytes(folder: str, name: str) -> bytes:
         StorageError: it cannot be read.
         ValueError: fsspec does not know the scheme.
     """
-    scheme = urlsplit(folder).scheme
-    if scheme in ("", "file", "s3"):
+    if not is_elsewhere(folder):
         return open_store(folder).read(name)
     url = f"{folder.rstrip('/')}/{name}"
     try:

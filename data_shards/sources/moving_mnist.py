@@ -23,7 +23,7 @@ from PIL import Image
 from data_shards.clip import Clip
 from data_shards.sources.idx import read_bytes, read_images
 from data_shards.sources.splits import clip_generator, split_number
-from data_shards.storage.place import check_url
+from data_shards.storage.place import canonical, is_elsewhere
 
 EMBEDDED_DIGITS = "scikit-learn"  # the digits at hand where there are no files
 PAPER_SIZE, DIGIT, INK = (
@@ -230,13 +230,12 @@ def open_array(url: str) -> np.ndarray:
         ValueError: not an npy file, or one of Python objects.
         StorageError: it cannot be read.
     """
-    folder, _, name = url.rpartition("/")
+    url = url if is_elsewhere(url) else canonical(url)
+    folder, slash, name = url.rpartition("/")
     try:
-        if "://" not in url or url.startswith("file:"):
-            path = Path(check_url(url)[1])
-            if path.is_file():
-                return np.lib.format.open_memmap(path, mode="r")
-        data = io.BytesIO(read_bytes(folder or ".", name))
+        if not is_elsewhere(url) and Path(url).is_file():
+            return np.lib.format.open_memmap(Path(url), mode="r")
+        data = io.BytesIO(read_bytes(folder or slash or ".", name))
         return np.lib.format.read_array(data, allow_pickle=False)
     except (ValueError, EOFError) as error:
         raise ValueError(f"sequences {url}: not an npy array ({error})") from error

@@ -3,7 +3,17 @@
 The room's own files import each other; everybody else takes what is named here.
 """
 
-from data_shards.storage.place import check_url, open_store, without_slash
+from data_shards.storage.place import canonical, check_url, local_path, open_store
 from data_shards.storage.store import Changed, NotFound, Stat, StorageError, Store
 
-__all__ = ["Changed", "NotFound", "Stat", "StorageError", "Store", "check_url", "open_store", "without_slash"]
+__all__ = [
+    "Changed",
+    "NotFound",
+    "Stat",
+    "StorageError",
+    "Store",
+    "canonical",
+    "check_url",
+    "local_path",
+    "open_store",
+]

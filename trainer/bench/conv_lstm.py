@@ -10,12 +10,12 @@ from argparse import ArgumentParser, Namespace
 from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import product
-from pathlib import Path
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from data_shards.commands import given_path
 from model.layers.conv_lstm import ConvLSTM, ConvLSTMState
 from model.remat import Remat
 from model.unroll import unroll
@@ -188,7 +188,7 @@ def options(parser: ArgumentParser) -> None:
         help="in torch's words; %(default)s by default on this machine",
     )
     parser.add_argument(
-        "--json", type=Path, metavar="FILE", help="write settings and rows there too; not by default"
+        "--json", type=given_path, metavar="FILE", help="write settings and rows there too; not by default"
     )
 
 

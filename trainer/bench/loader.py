@@ -23,6 +23,7 @@ import s3fs
 import torch
 import webdataset
 
+from data_shards.commands import given_path, given_place
 from data_shards.encoding import decode_member
 from data_shards.loader import DataConfig, Loader
 from data_shards.manifest import MANIFEST, Manifest, read_manifest
@@ -48,10 +49,14 @@ class Row:
 def options(parser: ArgumentParser) -> None:
     """Which stores, how many processes and how long."""
     parser.add_argument(
-        "--data", metavar="URL", help="a set of files; by default the paper's sprites are built"
+        "--data",
+        type=given_place,
+        metavar="URL",
+        help="a set of files; by default the paper's sprites are built",
     )
     parser.add_argument(
         "--s3",
+        type=given_place,
         metavar="URL",
         help="measure here as well, s3://bucket/prefix; built if there is none; not by default",
     )
@@ -75,7 +80,9 @@ def options(parser: ArgumentParser) -> None:
         metavar="N",
         help="loader processes, one measurement each; %(default)s by default",
     )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows there too; not by default")
+    parser.add_argument(
+        "--json", type=given_path, metavar="FILE", help="write the rows there too; not by default"
+    )
 
 
 def run(given: Namespace) -> int:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import torch
 
+from data_shards.commands import given_path
 from data_shards.loader import Loader
 from trainer.batch import to_video
 from trainer.config import RunConfig
@@ -90,7 +91,9 @@ def options(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--no-ray", action="store_true", help="leave out the way through Ray, which is measured by default"
     )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows there too; not by default")
+    parser.add_argument(
+        "--json", type=given_path, metavar="FILE", help="write the rows there too; not by default"
+    )
     parser.add_argument("--bare", action="store_true", help=SUPPRESS)  # the process of the bare loop itself
 
 

@@ -6,12 +6,12 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from data_shards.commands import given_path
 from model.cost import Cost, measure
 from model.layers.conv_lstm import ConvLSTM, ConvLSTMState
 from model.remat import Remat, binomial_optimum, most_waiting, peak_bytes, recomputed_steps
@@ -164,7 +164,7 @@ def options(parser: ArgumentParser) -> None:
         help="in torch's words; %(default)s by default on this machine",
     )
     parser.add_argument(
-        "--json", type=Path, metavar="FILE", help="write settings and rows there too; not by default"
+        "--json", type=given_path, metavar="FILE", help="write settings and rows there too; not by default"
     )
 
 

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import torch
 
-from data_shards.storage.place import check_url, open_store, without_slash
+from data_shards.commands import given_place
+from data_shards.storage.place import check_url, open_store
 from trainer.arguments import require_file, require_positive
 from trainer.checkpoints.load import LoadedModel, load_model
 from trainer.compare.figure import shown_clips
@@ -25,16 +26,21 @@ from trainer.papers.paper import Table
 def options(parser: ArgumentParser) -> None:
     """Which runs, on which clips, and where the page goes."""
     parser.add_argument(
-        "runs", nargs="+", metavar="RUN_OR_CHECKPOINT", help="what to compare: a path or s3://bucket/prefix"
+        "runs",
+        nargs="+",
+        type=given_place,
+        metavar="RUN_OR_CHECKPOINT",
+        help="what to compare: a path or s3://bucket/prefix",
     )
     parser.add_argument(
         "--out",
         required=True,
+        type=given_place,
         metavar="FOLDER_OR_FILE",
         help="where the page goes: compare.html and .json there, or FILE.html and .json",
     )
     parser.add_argument(
-        "--data", type=without_slash, metavar="URL", help="data set; by default the one that all runs share"
+        "--data", type=given_place, metavar="URL", help="data set; by default the one that all runs share"
     )
     parser.add_argument("--split", default="test", help="of the data set; %(default)s by default")
     parser.add_argument(
@@ -63,13 +69,13 @@ def run(given: Namespace) -> int:
     """Write the page and its numbers, and print the order of the networks beside the paper's."""
     require_positive(given, "clips", "limit", "batch")
     folder, name = folder_and_name(given.out)
-    bucket, path = check_url(folder)
+    bucket, local = check_url(folder)
     store = open_store(folder)
     for ending in ("html", "json"):
         if bucket:
             store.exists(f"{name}.{ending}")  # a bucket or key that is wrong is told before the work
         else:
-            require_file("out", Path(path, f"{name}.{ending}"))
+            require_file("out", Path(local, f"{name}.{ending}"))
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     runs = [load_model(url) for url in given.runs]
     table, data = table_of(runs, given.paper), data_of(runs, given.data)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from data_shards.storage.place import without_slash
+from data_shards.commands import given_path, given_place
 from model.interface import Video
 from trainer.arguments import require_file, require_positive, write_file
 from trainer.checkpoints.load import load_model
@@ -25,13 +25,14 @@ def options(parser: ArgumentParser) -> None:
     parser.add_argument(
         "checkpoints",
         nargs="+",
+        type=given_place,
         metavar="RUN_OR_CHECKPOINT",
         help="what to score, a run by its newest checkpoint: a path or s3://bucket/prefix",
     )
     parser.add_argument(
         "--data",
         nargs="+",
-        type=without_slash,
+        type=given_place,
         metavar="URL",
         help="data sets; by default the one of each run",
     )
@@ -48,13 +49,13 @@ def options(parser: ArgumentParser) -> None:
     )
     parser.add_argument(
         "--json",
-        type=Path,
+        type=given_path,
         metavar="FILE",
         help="write all evaluations there too, as a JSON list; not by default",
     )
     parser.add_argument(
         "--plot",
-        type=Path,
+        type=given_path,
         default=Path("grid.png"),
         metavar="FILE",
         help="box plot of several checkpoints or data sets; %(default)s by default",

@@ -17,6 +17,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from data_shards.commands import given_path, given_place
 from data_shards.loader import scan
 from data_shards.manifest import MANIFEST, read_manifest
 from data_shards.storage.place import open_store
@@ -48,16 +49,20 @@ class Scene:
 def options(parser: ArgumentParser) -> None:
     """Which model, which video, and where the pictures go."""
     parser.add_argument(
-        "checkpoint", metavar="CHECKPOINT", help="whose model: a run or a checkpoint, a path or URL"
+        "checkpoint",
+        type=given_place,
+        metavar="CHECKPOINT",
+        help="whose model: a run or a checkpoint, a path or URL",
     )
     parser.add_argument(
         "video",
+        type=given_place,
         metavar="VIDEO",
         help=f"a file ({', '.join(EXTENSIONS)}), a folder of such files or of numbered pictures, or a data set: a path "
         "or URL",
     )
     parser.add_argument(
-        "--out", type=Path, required=True, metavar="FOLDER", help="where the pictures and films go"
+        "--out", type=given_path, required=True, metavar="FOLDER", help="where the pictures and films go"
     )
     parser.add_argument("--split", default="test", help="of a data set; %(default)s by default")
     parser.add_argument(

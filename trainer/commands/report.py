@@ -5,7 +5,8 @@ from pathlib import Path
 
 import torch
 
-from data_shards.storage.place import open_store, without_slash
+from data_shards.commands import given_path, given_place
+from data_shards.storage.place import open_store
 from trainer.arguments import require_file, require_folder, require_positive, write_file
 from trainer.checkpoints.checkpoint import run_of
 from trainer.checkpoints.load import load_model
@@ -21,10 +22,13 @@ from trainer.report.page import build_page
 def options(parser: ArgumentParser) -> None:
     """Which run, on which clips, and where the page goes."""
     parser.add_argument(
-        "run", metavar="RUN_OR_CHECKPOINT", help="what to report on: a path or s3://bucket/prefix"
+        "run",
+        type=given_place,
+        metavar="RUN_OR_CHECKPOINT",
+        help="what to report on: a path or s3://bucket/prefix",
     )
     parser.add_argument(
-        "--data", type=without_slash, metavar="URL", help="data set; by default the one of the run"
+        "--data", type=given_place, metavar="URL", help="data set; by default the one of the run"
     )
     parser.add_argument("--split", default="val", help="of the data set; %(default)s by default")
     parser.add_argument(
@@ -42,11 +46,14 @@ def options(parser: ArgumentParser) -> None:
         help="clips to score if no evaluation is stored; %(default)s by default",
     )
     parser.add_argument(
-        "--out", type=Path, metavar="FILE", help="a local file; by default report.html in the run's folder"
+        "--out",
+        type=given_path,
+        metavar="FILE",
+        help="a local file; by default report.html in the run's folder",
     )
     parser.add_argument(
         "--pictures",
-        type=Path,
+        type=given_path,
         metavar="FOLDER",
         help="write PNG and GIF files of the clips there too; not by default",
     )
