@@ -173,6 +173,10 @@ class EvaluationConfig(Frozen):
     clips: int | None = Field(200, ge=1)
     """The first so many of the split; null = all."""
 
+    def due(self, step: int, last: int) -> bool:
+        """Whether a run that ends at step `last` is scored after `step` of its steps."""
+        return bool(self.steps) and (step % self.steps == 0 or step == last)
+
 
 class MonitoringConfig(Frozen):
     """What Prometheus is served."""

@@ -10,6 +10,7 @@ from types import FrameType, TracebackType
 class Interruption:
     """Within the context, the first SIGTERM or SIGINT is noted in `requested`; a second SIGINT interrupts at once.
 
+    One within another, as a run's in that of a chain of runs, passes on what it notes: it may end before it could act.
     Outside the main thread (a Ray worker) signals cannot be caught; then only `stopping` is asked.
     """
 
@@ -40,6 +41,9 @@ class Interruption:
         if self._noted and number == signal.SIGINT:
             raise KeyboardInterrupt
         self._noted = True
+        outer = getattr(self._previous.get(number), "__self__", None)
+        if isinstance(outer, Interruption):
+            outer._noted = True
 
 
 @contextmanager

@@ -34,10 +34,7 @@ class Journal:
         self.folder = local_folder(run)
         self.folder.mkdir(parents=True, exist_ok=True)
         self._path = self.folder / LINES
-        lines = _lines(self._path.read_bytes()) if self._path.exists() else []
-        if self._remote and start:
-            lines = _longer(lines, stored_lines(open_store(run)))
-        kept = [line for line in lines if line["step"] <= start]
+        kept = [line for line in run_lines(run) if line["step"] <= start] if start else []
         # Never half a file: a kill or a full disk here would take the curve of weeks.
         unfinished = self._path.with_suffix(".unfinished")
         unfinished.write_text("".join(json.dumps(line) + "\n" for line in kept))
@@ -92,6 +89,22 @@ def _lines(text: bytes) -> list[dict[str, Any]]:
         except ValueError:  # cut off by a kill in mid-write
             continue
     return lines
+
+
+def run_lines(run: str) -> list[dict[str, Any]]:
+    """The lines of metrics.jsonl that a start of the run at this URL finds, here and, where it lies there, on storage.
+
+    Raises:
+        StorageError: they cannot be read.
+    """
+    path = local_folder(run) / LINES
+    lines = _lines(path.read_bytes()) if path.exists() else []
+    return _longer(lines, stored_lines(open_store(run))) if check_url(run)[0] else lines
+
+
+def is_scored(run: str, step: int) -> bool:
+    """Whether `run_lines` has the scores of that step."""
+    return any(line["step"] == step and "scores" in line for line in run_lines(run))
 
 
 def stored_lines(store: Store) -> list[dict[str, Any]]:

@@ -31,6 +31,7 @@ from trainer.engine import Engine, private_extensions, start_processes
 from trainer.evaluation.scoring import evaluate
 from trainer.flops import Work
 from trainer.interruption import Interruption, at_once
+from trainer.journal import is_scored
 from trainer.optim import learning_rate
 from trainer.process_group import ProcessGroup, seed_draws
 from trainer.requirements import require_data, require_fit
@@ -64,7 +65,11 @@ class StepOutcome:
 
 
 def train(
-    config: RunConfig, *, report: Report | None = None, stopping: Callable[[], bool] | None = None
+    config: RunConfig,
+    *,
+    report: Report | None = None,
+    stopping: Callable[[], bool] | None = None,
+    enough: Callable[[], bool] | None = None,
 ) -> Result:
     """Train to `config.steps`, resuming from the newest complete checkpoint in `config.output`.
 
@@ -74,6 +79,7 @@ def train(
         config: the run.
         report: called on rank 0 with every line of metrics.jsonl.
         stopping: asked at every step; True makes all ranks save and stop, as SIGTERM does.
+        enough: as `stopping`, but the run has then finished.
 
     Raises:
         ValueError: a mistake of the user, in one sentence. Nothing was written then, but where a label read later is
@@ -103,7 +109,7 @@ def train(
         telemetry = Telemetry(config, group, timeline, report)
         try:
             with Run(config, group, manifest, model, found, telemetry) as run:
-                return run.to_the_end(interruption)
+                return run.to_the_end(interruption, enough or (lambda: False))
         except BaseException:
             telemetry.enter(RunState.FAILED)
             raise
@@ -139,9 +145,8 @@ class Run:
         self.share = config.batch.size // group.world
         slots = range(group.rank * self.share, (group.rank + 1) * self.share)
         fields = tuple(name for name in LEARNT if name in manifest.fields)
-        self.loader = Loader(
-            config.data, "train", config.batch.size, slots, self.start, seed=config.seed, fields=fields
-        )
+        size, seed = config.batch.size, config.seed
+        self.loader = Loader(config.data, "train", size, slots, self.start, seed=seed, fields=fields)
         self.micro = config.batch.micro_of(group.world)
         self.work = Work(self.engine.model, config, group.device, self.micro)
         # Last: a start that is refused, or has nothing to do, leaves the config of the run that was there.
@@ -157,16 +162,19 @@ class Run:
         self.loader.close()
         self.engine.close()
 
-    def to_the_end(self, interruption: Interruption) -> Result:
+    def to_the_end(self, interruption: Interruption, enough: Callable[[], bool]) -> Result:
         """All remaining steps."""
         config, telemetry, step, loss = self.config, self.telemetry, self.start, math.nan
-        if step >= config.steps:
+        owed = self._owes_scores()
+        if step >= config.steps and not owed:
             if self.group.rank == 0:
                 log.warning("%s is at step %d already; raise `steps` to train on", config.output, step)
             telemetry.enter(RunState.FINISHED)
             return Result(RunState.FINISHED, step, loss, config.output)
-        batches, pace = iter(self.loader), Pace(step)
         telemetry.begin(self.start)
+        if owed:
+            self._evaluate(step)
+        batches, pace, interrupted = iter(self.loader), Pace(step), False
         while step < config.steps:
             clock = Clock(self.group.device)
             with clock("data"):
@@ -179,7 +187,8 @@ class Run:
             if self.soundness.resumed(step):
                 self.soundness.require_mean(outcome.loss, step)
             with clock("communication"):
-                stop = self._agree(interruption)
+                interrupted, over = self._agree(interruption.requested, enough())
+            stop = interrupted or over
             telemetry.step(clock.seconds.pop("data"), clock.seconds, self.share)
             last = step == config.steps or stop
             if not last:
@@ -188,8 +197,7 @@ class Run:
                 loss = self._log(step, outcome, pace.lap(step))
             if config.engine.hash_steps and step % config.engine.hash_steps == 0:
                 self.soundness.compare(self.engine, step)
-            every = config.evaluation.steps
-            evaluate_now = bool(every) and (step % every == 0 or step == config.steps) and not stop
+            evaluate_now = config.evaluation.due(step, config.steps) and not stop
             if step % config.checkpoint.steps == 0 or last:
                 # Complete before the scores, which can be made again from it: an evaluation may fail.
                 with pace.paused():
@@ -200,7 +208,7 @@ class Run:
             if stop:
                 break
         self.saver.finish()
-        state = RunState.FINISHED if step >= config.steps else RunState.INTERRUPTED
+        state = RunState.INTERRUPTED if interrupted and step < config.steps else RunState.FINISHED
         telemetry.enter(state)
         return Result(state, step, loss, config.output)
 
@@ -223,12 +231,19 @@ class Run:
         mean = {name: torch.stack([t[name] for t in terms]).mean() for name in terms[0]}
         return StepOutcome(torch.stack(losses).mean(), mean, norm, clock.seconds)
 
-    def _agree(self, interruption: Interruption) -> bool:
-        """Whether any rank was asked to stop; also where all hear of uploads, and fast ranks wait for slow ones."""
-        stop = torch.tensor([float(interruption.requested)], dtype=torch.float64)
-        total = self.group.total(torch.cat([stop, self.saver.news()]))
-        self.saver.hear(total[1:])
-        return bool(total[0].item())
+    def _agree(self, *wishes: bool) -> list[bool]:
+        """Which of these any rank has; also where all hear of uploads, and fast ranks wait for slow ones."""
+        mine = torch.tensor(wishes, dtype=torch.float64)
+        total = self.group.total(torch.cat([mine, self.saver.news()]))
+        self.saver.hear(total[len(wishes) :])
+        return [bool(wish) for wish in total[: len(wishes)]]
+
+    def _owes_scores(self) -> bool:
+        """Whether the step gone on from was to be scored, but a kill or a stop came first; the same on all ranks."""
+        if not self.start or not self.config.evaluation.due(self.start, self.config.steps):
+            return False
+        scored = self.group.rank > 0 or is_scored(self.config.output, self.start)
+        return bool(self.group.total(torch.tensor([not scored]).double()))
 
     def _log(self, step: int, outcome: StepOutcome, step_s: float) -> float:
         """Write a line of means over ranks; returns the loss. A collective."""

@@ -23,3 +23,11 @@ def test_before_training_a_signal_ends_the_process_at_once() -> None:
     with at_once():
         assert signal.getsignal(signal.SIGINT) == signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_what_ends_within_another_passes_on_what_it_has_noted() -> None:
+    with Interruption() as outer:
+        with Interruption() as inner:
+            os.kill(os.getpid(), signal.SIGTERM)
+            assert inner.requested
+        assert outer.requested

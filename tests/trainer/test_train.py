@@ -26,6 +26,7 @@ from trainer import flops, loop
 from trainer.checkpoints.checkpoint import FOLDER, MANIFEST, read_checkpoint, steps_on
 from trainer.checkpoints.saver import Saver
 from trainer.checkpoints.scratch import scratch_name, scratch_path
+from trainer.evaluation import scoring
 from trainer.flops import Work
 from trainer.journal import run_name
 from trainer.loop import Result, Run, train
@@ -399,6 +400,48 @@ def test_a_stop_saves_and_does_not_evaluate(
     result = train(resolve("demo", words), stopping=lambda: True)
     assert (result.state, result.step) == (RunState.INTERRUPTED, 1)
     assert steps_on(open_store(str(tmp_path))) == [1]
+
+
+@pytest.mark.parametrize(("stopped", "state"), [(False, RunState.FINISHED), (True, RunState.INTERRUPTED)])
+def test_a_run_that_has_enough_has_finished_unless_it_was_stopped_too(
+    data: str, tmp_path: Path, stopped: bool, state: RunState
+) -> None:
+    words = [*TINY, f"data.url={data}", f"output={tmp_path}"]
+    answers = iter([False, True])
+    asked = iter([False, stopped])
+    config = resolve("demo", words)
+    result = train(config, enough=lambda: next(answers), stopping=lambda: next(asked))
+    assert (result.state, result.step) == (state, 2)
+    assert steps_on(open_store(str(tmp_path))) == [2]
+
+
+@pytest.mark.parametrize("killed_at", [2, 4])
+def test_scores_that_a_kill_has_prevented_are_made_in_the_resume(
+    data: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, killed_at: int
+) -> None:
+    words = ("steps=4", "checkpoint.steps=2", "evaluation.split=train", "evaluation.steps=2")
+    run(tmp_path / "straight", data, *words)
+    evaluate = scoring.evaluate
+
+    def die(model: Any, videos: Any, step: int, *rest: Any, **named: Any) -> Any:
+        if step == killed_at:
+            raise KeyboardInterrupt
+        return evaluate(model, videos, step, *rest, **named)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "evaluate", die)
+        with pytest.raises(KeyboardInterrupt):
+            run(tmp_path / "killed", data, *words)
+    assert killed_at not in scores(tmp_path / "killed")
+    assert run(tmp_path / "killed", data, *words).step == 4
+    assert scores(tmp_path / "killed") == scores(tmp_path / "straight")
+    before = content(tmp_path / "killed")
+    run(tmp_path / "killed", data, *words)
+    assert content(tmp_path / "killed") == before, "a run that is over and scored"
+
+
+def scores(run: Path) -> dict[int, object]:
+    return {int(str(line["step"])): line["scores"] for line in lines(run) if "scores" in line}
 
 
 def test_a_run_that_is_over_is_told_and_left_as_it_is(

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from data_shards.storage.store import NotFound, StorageError, Store
+from trainer.config import RunConfig
 
 FOLDER = "checkpoints"
 
@@ -57,6 +58,17 @@ class Checkpoint:
     def weights(self) -> str:
         """Twelve hexadecimal digits of the weights' hash: a run that went back may save others at the same step."""
         return self.files[weights_name(self)][1][:12]
+
+
+def put_config(store: Store, config: RunConfig, revision: str, attempt: str) -> None:
+    """Write a run's config.json: what this start of it was given."""
+    described = {
+        "attempt": attempt,
+        "revision": revision,
+        "digest": config.digest(),
+        "config": config.model_dump(mode="json"),
+    }
+    store.put(CONFIG, json.dumps(described, indent=2).encode())
 
 
 def step_of(name: str) -> int | None:

@@ -1,6 +1,5 @@
 """Saver: takes the checkpoints of a run and settles with all ranks what became of them."""
 
-import json
 import logging
 import shutil
 import time
@@ -12,7 +11,7 @@ from jaxtyping import Float64
 from torch import Tensor
 
 from data_shards.storage.store import Store
-from trainer.checkpoints.checkpoint import CONFIG, Checkpoint
+from trainer.checkpoints.checkpoint import Checkpoint, put_config
 from trainer.checkpoints.scratch import scratch_name, scratch_path, sweep
 from trainer.checkpoints.upload import POLL_S, Upload
 from trainer.config import RunConfig
@@ -63,13 +62,7 @@ class Saver:
 
     def claim(self) -> None:
         """Describe this start in the run's config.json: from now on no other's checkpoint is completed."""
-        described = {
-            "attempt": self.attempt,
-            "revision": self._revision,
-            "digest": self._config.digest(),
-            "config": self._config.model_dump(mode="json"),
-        }
-        self._store.put(CONFIG, json.dumps(described, indent=2).encode())
+        put_config(self._store, self._config, self._revision, self.attempt)
 
     def save(self, engine: Engine, step: int, progress: dict[str, Any]) -> float:
         """Snapshot the state of all ranks and start the upload, once the previous one is over. A collective.
