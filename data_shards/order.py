@@ -99,9 +99,8 @@ class Order:
         """Where the shuffle of its block sends each place: the rank of random keys."""
         inside = np.arange(sizes.max(initial=1))
         keys = mix(mix(mix(_key(self.seed, 0, epochs), streams), blocks)[:, None], inside)
-        keys = np.where(
-            inside < sizes[:, None], keys, np.iinfo(np.uint64).max
-        )  # a short block's end stays last
+        # A short block's end stays last.
+        keys = np.where(inside < sizes[:, None], keys, np.iinfo(np.uint64).max)
         order: Int64[np.ndarray, "p k"] = np.argsort(keys, axis=1, kind="stable")
         return np.take_along_axis(order, places[:, None], axis=1)[:, 0]
 

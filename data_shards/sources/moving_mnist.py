@@ -26,11 +26,8 @@ from data_shards.sources.splits import clip_generator, split_number
 from data_shards.storage.place import canonical, is_elsewhere
 
 EMBEDDED_DIGITS = "scikit-learn"  # the digits at hand where there are no files
-PAPER_SIZE, DIGIT, INK = (
-    64,
-    28,
-    20,
-)  # pixels of the frame, of a digit's image, of the box that its strokes fill
+# Pixels of the frame, of a digit's image, of the box that its strokes fill.
+PAPER_SIZE, DIGIT, INK = 64, 28, 20
 HALF = 128  # of 255: from here on a pixel is lit
 
 

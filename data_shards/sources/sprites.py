@@ -26,9 +26,8 @@ PATH_SHARE = (0.6, 1.0)  # of the way from start to goal, covered within the cli
 TRAVEL = (20.0, 44.0)  # length of a random path; like the 5-95 % range of the quadrant paths, and always fits
 
 _LEVELS = np.linspace(0.0, 1.0, 5)
-COLOURS = np.stack(np.meshgrid(_LEVELS, _LEVELS, _LEVELS, indexing="ij"), -1).reshape(-1, 3)[
-    1:
-]  # 124, no black
+_CUBE = np.stack(np.meshgrid(_LEVELS, _LEVELS, _LEVELS, indexing="ij"), -1).reshape(-1, 3)
+COLOURS = _CUBE[1:]  # 124, no black
 
 
 @dataclass(frozen=True)

@@ -69,9 +69,8 @@ def test_the_order_never_changes() -> None:
     shards, samples = order.locate(np.arange(12))
     assert shards.tolist() == [1, 0, 1, 2, 0, 0, 1, 2, 0, 0, 2, 2]
     assert samples.tolist() == [2, 3, 1, 0, 0, 2, 0, 1, 1, 4, 3, 2]
-    assert mix(np.array([0], np.uint64), np.array([0])).tolist() == [
-        0xE220A8397B1DCDAF
-    ]  # splitmix64's first number
+    first = 0xE220A8397B1DCDAF  # of splitmix64
+    assert mix(np.array([0], np.uint64), np.array([0])).tolist() == [first]
 
 
 def test_every_pair_of_seed_and_epoch_has_an_order_of_its_own() -> None:
@@ -95,9 +94,8 @@ def test_a_batch_is_no_run_of_neighbours(samples: int, batch: int) -> None:
         whole = (places + np.cumsum((0, *counts))[shards]).reshape(-1, batch)
         distances.append(np.abs(np.diff(whole, axis=1)).ravel() / samples)
     distance = np.concatenate(distances)
-    assert (
-        0.95 < np.mean(distance) / (1 / 3) < 1.25
-    )  # pieces of few streams, each once, are a little further apart
+    # Pieces of few streams, each once, are a little further apart.
+    assert 0.95 < np.mean(distance) / (1 / 3) < 1.25
     assert np.mean(distance < 0.04) < 1 - 0.96**2  # the share of random pairs that are so close
 
 

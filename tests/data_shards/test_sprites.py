@@ -71,9 +71,8 @@ def test_truth_renders_the_frames(source: Sprites) -> None:
         image = np.broadcast_to(back, clip.frames.shape).copy()
         owner = np.ones(clip.visible_ids.shape)
         shares = {0: owner}
-        for i in np.argsort(
-            -clip.depth_ranks
-        ):  # painted from the farthest to the nearest, unlike the generator
+        # Painted from the farthest to the nearest, unlike the generator.
+        for i in np.argsort(-clip.depth_ranks):
             coverage = clip.amodal_masks[:, i] / 255
             image = image * (1 - coverage[..., None]) + clip.colours[i] * coverage[..., None]
             shares = {j: share * (1 - coverage) for j, share in shares.items()} | {i + 1: coverage}

@@ -194,11 +194,12 @@ def test_sigterm_while_ray_starts_leaves_nothing_behind(
 @pytest.mark.parametrize(
     ("mistake", "sentence"),
     [
-        (["data.url=/nowhere/set"], "error: /nowhere/set: no data set here"),  # found by the driver
+        # The driver finds this one, a worker the next.
+        (["data.url=/nowhere/set"], "error: /nowhere/set: no data set here"),
         (
             ["evaluation.steps=1", "evaluation.split=none"],
             "error: field evaluation.split: got none",
-        ),  # by a worker
+        ),
         (
             ["scaling.use_gpu=true", "ray.start_timeout_s=15"],
             "error: field scaling.num_workers: no room for 1",

@@ -182,9 +182,8 @@ class Paper:
         for t, frame in enumerate(frames[:-1]):
             seen = torch.cat([frame, frame - frames[max(0, t - 1)]]) if config.frame_difference else frame
             raw, lstm = self.masks(seen, lstm)
-            sharp = 1 / (
-                1 + torch.exp(-config.alpha.at(STEP) * (raw - config.beta))
-            )  # eq. 2, 3, its sign put right
+            # Eq. 2, 3, its sign put right.
+            sharp = 1 / (1 + torch.exp(-config.alpha.at(STEP) * (raw - config.beta)))
             order = self.ordered(sharp, (expected if last else sharp).detach(), frame, noise[t])
             shown = occlusion(order, sharp)
             colours = [torch.where(shown[j] > 0.5, frame, registered[j]) for j in slots]  # F4, eq. 10

@@ -121,9 +121,8 @@ def test_an_upload_that_fails_warns_and_is_tried_again(
     assert str(local_folder(RUN)) in caplog.text
     assert not bucket.list()
     writing.publish()
-    wait(
-        lambda: writing._upload is not None and writing._upload.done()
-    )  # the events too, not the lines alone
+    # The events too, not the lines alone.
+    wait(lambda: writing._upload is not None and writing._upload.done())
     assert bucket.list("metrics.jsonl")
     writing.write(line(2))
     bucket.refusals = 100

@@ -353,9 +353,8 @@ def test_a_resume_leaves_no_folders_and_removes_those_of_killed_ones(
 ) -> None:
     local = tmp_path / "local"
     monkeypatch.setattr(tempfile, "tempdir", str(local))
-    scratch_path(scratch_name(f"resume-{run_name(str(copy))}")).mkdir(
-        parents=True
-    )  # of this number: it is over
+    # Of this process's number: it is over.
+    scratch_path(scratch_name(f"resume-{run_name(str(copy))}")).mkdir(parents=True)
     scratch_path(scratch_name(f"save-{run_name(str(copy))}-0")).mkdir()
     run(copy, data, "steps=3")
     assert not list(local.glob("commonfate-resume-*"))

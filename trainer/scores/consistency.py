@@ -42,9 +42,8 @@ def over_gap(
     assert views.depth_order is not None
     assert views.motion is not None
     steps = views.amodal_masks.shape[1]
-    starts = (
-        steps + 1 - gap if direction == "forward" else steps - gap
-    )  # the last motion leads to frame `steps`
+    # The last motion leads to frame `steps`.
+    starts = steps + 1 - gap if direction == "forward" else steps - gap
     motion = views.motion[:, :starts]
     for later in range(1, gap):
         motion = compose(views.motion[:, later : later + starts], motion)

@@ -46,9 +46,8 @@ def test_a_limited_evaluation_leaves_the_full_one_alone(run: str) -> None:
     folder = Path(run) / "evaluation"
     for limit in ("16", "10"):
         assert main(["evaluate", run, "--limit", limit]) == 0
-    assert (
-        Evaluation.from_json((folder / "val.json").read_text()).clips == 16
-    )  # there are no more: that is no limit
+    # There are no more: that is no limit.
+    assert Evaluation.from_json((folder / "val.json").read_text()).clips == 16
     assert Evaluation.from_json((folder / "val-first-10.json").read_text()).clips == 10
 
 

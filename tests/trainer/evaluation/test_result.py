@@ -16,9 +16,8 @@ def test_json_round_trip_is_exact() -> None:
     result = replace(
         evaluate(Halves(), [sprites(2, objects=1)], 0, CPU), checkpoint="a/b", data="c", split="val"
     )
-    assert any(
-        curve.mean is None for curve in result.tables["model"].values()
-    )  # one object: no pair to order
+    # One object: no pair to order.
+    assert any(curve.mean is None for curve in result.tables["model"].values())
     assert Evaluation.from_json(result.to_json()) == result
 
 
