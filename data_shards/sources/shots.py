@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import floor
-from typing import Any, Literal, NamedTuple
+from typing import NamedTuple
 
 import av
 import numpy as np
@@ -13,8 +13,9 @@ from jaxtyping import Float32, Int64, UInt8
 
 from data_shards.sources.footage import Footage, Recording
 from data_shards.sources.picture_folder import PictureFolder
+from data_shards.sources.small_picture import Fit as Fit
+from data_shards.sources.small_picture import small_picture
 
-Fit = Literal["crop", "stretch"]
 BINS = 16  # of the histograms, and places along each side, by which cuts are found
 HOLE = 5  # frame intervals; a longer step in time ends the take. Wrong times in old files reach 3
 
@@ -97,7 +98,7 @@ def decode(
             if frame is None:
                 before, damaged = None, damaged + 1
                 continue
-            image = _picture(frame, aspect, converter, shape, fit, grey)
+            image = small_picture(frame, aspect, converter, shape, fit, grey)
             if count and (before is None or not joined or difference(before, image) > cut):
                 shot += 1
             yield DecodedFrame(image, index, time, shot)
@@ -197,45 +198,6 @@ def _of_folder(folder: PictureFolder) -> Iterator[_Frame]:
         image = folder.read(index)
         frame = None if image is None else VideoFrame.from_ndarray(image, format="rgb24")
         yield _Frame(frame, index / folder.rate, joined)
-
-
-def _picture(
-    frame: VideoFrame,
-    aspect: float,
-    converter: VideoReformatter,
-    shape: tuple[int, int],
-    fit: Fit,
-    grey: bool,
-) -> UInt8[np.ndarray, "h w c"]:
-    mirrored, turns = _pose(frame)
-    height, width = shape[::-1] if turns % 2 else shape
-    w, h = width, height
-    if fit == "crop":
-        wide = frame.width * aspect
-        scale = max(width / wide, height / frame.height)
-        w, h = max(w, round(wide * scale)), max(h, round(frame.height * scale))
-    # "area" averages every source pixel once; enlarging, it would repeat them.
-    way = "AREA" if w <= frame.width and h <= frame.height else "BICUBIC"
-    small = converter.reformat(frame, w, h, format="gray" if grey else "rgb24", interpolation=way)
-    image = small.to_ndarray().reshape(h, w, -1)
-    top, left = (h - height) // 2, (w - width) // 2
-    image = image[top : top + height, left : left + width]
-    return np.ascontiguousarray(np.rot90(image[:, ::-1] if mirrored else image, turns))
-
-
-def _pose(frame: VideoFrame) -> tuple[bool, int]:
-    """How the stored picture becomes the upright one: left and right swapped or not, then quarter turns to the left.
-
-    Phones store pictures sideways, and those of front cameras mirrored, and say so by a matrix beside them.
-    """
-    turns = round(frame.rotation / 90)
-    data: Any = frame.side_data.get("DISPLAYMATRIX")
-    if data is None:
-        return False, turns
-    (a, b, _), (c, d, _), _ = np.frombuffer(data, np.int32).reshape(3, 3).astype(float)
-    mirrored = bool(a * d - b * c < 0)
-    # The rotation is the angle of (a, b): swapping left and right first turns it by half.
-    return mirrored, turns + 2 * mirrored
 
 
 def _told_rate(stream: "av.VideoStream") -> float:
