@@ -62,11 +62,7 @@ def build(
     for name, value, low in (("shard_bytes", shard_bytes, 1), ("seed", seed, 0)):
         if value < low:
             raise ValueError(f"{name} {value} must be at least {low}")
-    store = open_store(url)
-    if store.exists(MANIFEST):
-        raise FileExistsError(
-            f"{store.url}: a data set exists here already; choose another place or delete it"
-        )
+    store = _vacant(url)
     video_encoding = str(getattr(source, "video_encoding", "lossless"))
     splits: dict[str, tuple[Shard, ...]] = {}
     shape = _Shape()
@@ -93,6 +89,16 @@ def build(
     )
     _publish(manifest, store)
     return manifest
+
+
+def _vacant(url: str) -> Store:
+    """The store at `url`. FileExistsError where there is a data set."""
+    store = open_store(url)
+    if store.exists(MANIFEST):
+        raise FileExistsError(
+            f"{store.url}: a data set exists here already; choose another place or delete it"
+        )
+    return store
 
 
 def _written(

@@ -41,9 +41,8 @@ def measure(
     devices = sorted({x.device.index for x in tree_leaves((first, state)) if x.is_cuda})
     with torch.random.fork_rng(devices):
         for _ in range(2):
-            state = tree_map(
-                lambda x: x.detach().requires_grad_(x.is_floating_point()), state
-            )  # as in mid-scan
+            # As in mid-scan.
+            state = tree_map(lambda x: x.detach().requires_grad_(x.is_floating_point()), state)
             step = _Storages()
             with saved_tensors_hooks(step.save, lambda x: x):
                 step.hold((first, state))

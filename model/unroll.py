@@ -18,9 +18,8 @@ from model.remat import Plan, Remat, blocks
 
 State = TypeVar("State")
 Tree = TypeVar("Tree")
-Step = Callable[
-    [State, Any], tuple[State, Any]
-]  # (state, inputs of one step) -> (state, outputs of one step)
+# (state, inputs of one step) -> (state, outputs of one step)
+Step = Callable[[State, Any], tuple[State, Any]]
 
 
 def unroll(

@@ -96,9 +96,8 @@ class ConvLSTM(nn.Module):
             return None
         weight, bias = self.input_conv(None)
         joined, device = self.hidden_conv(weight, join=True), state.hidden.device.type
-        if torch.is_autocast_enabled(
-            device
-        ):  # which remembers its casts of parameters only: it would cast every step
+        if torch.is_autocast_enabled(device):
+            # It remembers its casts of parameters only, and would cast every step.
             half = torch.get_autocast_dtype(device)
             joined, bias = joined.to(half), bias.to(half)
         return ConvLSTMWeights(joined, bias)

@@ -57,9 +57,8 @@ class Cell:
         seen, encoded, noise = inputs
         frame = seen[:, : self.config.channels]
         started = state.started[:, None, None, None] > 0
-        lstm, masks = self.masks.step(
-            state.lstm, encoded, state.supports.detach(), self.lstm_weights
-        )  # eq. 1
+        # Eq. 1.
+        lstm, masks = self.masks.step(state.lstm, encoded, state.supports.detach(), self.lstm_weights)
         supports = binarise(masks, self.anneal.alpha, self.config.beta)  # eq. 2, 3
 
         # The first frame is expected as its masks lie. Algorithm 1, line 4, applies gamma to them unsorted, which would

@@ -94,9 +94,8 @@ class MaskNet(nn.Module):
         with torch.no_grad():
             assert self.head.bias is not None
             self.head.bias.fill_(config.mask_bias)
-            if (
-                config.tracking
-            ):  # at first, slots hold what changes, each where it was before or in its own place
+            # At first, slots hold what changes, each where it was before or in its own place.
+            if config.tracking:
                 self.head.weight[:, 2 * edges :] = 0
                 self.head.weight[:, 2 * edges, 1, 1] = CHANGE
                 self.head.weight[:, 2 * edges + 1 : 2 * edges + 1 + slots, 1, 1] = PLACE * torch.eye(slots)

@@ -11,9 +11,8 @@ from torch import Tensor, nn
 from model.video_autoencoder.layers import xavier
 
 KERNEL = 15  # its reach bounds the displacement that can be seen
-UNIT = (
-    2 / 32
-)  # what the released code's scalars start at; a pixel of the paper's 32x32 maps (its grid says 2 / 31)
+# What the released code's scalars start at; a pixel of the paper's 32x32 maps (its grid says 2 / 31).
+UNIT = 2 / 32
 
 
 @dataclass(frozen=True)
