@@ -12,7 +12,7 @@ from data_shards.h264 import decode_h264, encode_h264
 from data_shards.sources.footage import find_footage
 from data_shards.sources.shots import decode
 from data_shards.sources.small_picture import Fit
-from tests.data_shards.test_video import NO_CUTS, whole
+from tests.films import NO_CUTS, whole
 
 RED, BLUE = (255, 0, 0), (0, 0, 255)
 SMALL = 64
