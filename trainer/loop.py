@@ -30,6 +30,7 @@ from trainer.config import RunConfig
 from trainer.engine import Engine, private_extensions, start_processes
 from trainer.evaluation.scoring import evaluate
 from trainer.flops import Work
+from trainer.health import health
 from trainer.interruption import Interruption, at_once
 from trainer.journal import is_scored
 from trainer.optim import learning_rate
@@ -217,6 +218,7 @@ class Run:
         parts = split_video(video, self.micro)
         first = self.group.rank * len(parts)
         lr = learning_rate(self.config.optim, step, self.config.steps)
+        logged = (step + 1) % self.config.log_steps == 0 or step + 1 == self.config.steps
         losses, terms, norm = [], [], 0.0
         for index, part in enumerate(parts):
             seed_draws(self.config.seed, step, first + index)
@@ -225,7 +227,7 @@ class Run:
             with clock("backward"):
                 self.engine.backward(output.loss)
             losses.append(output.loss.detach())
-            terms.append(output.terms)
+            terms.append(output.terms | (health(output.views) if logged else {}))
             with clock("optimiser"):
                 norm = self.engine.update(lr, last=index == len(parts) - 1)
         mean = {name: torch.stack([t[name] for t in terms]).mean() for name in terms[0]}

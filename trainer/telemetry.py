@@ -15,6 +15,7 @@ from data_shards.storage.store import StorageError
 from monitoring.exporter import Exporter
 from monitoring.run_state import RunState, Timeline
 from trainer.config import RunConfig
+from trainer.health import HEALTH
 from trainer.journal import Journal, local_folder, run_name
 from trainer.process_group import ProcessGroup
 from trainer.progress import Progress
@@ -24,15 +25,6 @@ log = logging.getLogger(__name__)
 Report = Callable[[dict[str, Any]], None]
 
 STARTS = "starts"  # below a run: an object for each time that it began to train, with the step it began at
-
-# Terms that are the health of the slots go to metrics of their own.
-SLOT_METRICS = {
-    "slot_mask_area": "commonfate_slot_mask_area_ratio",
-    "slot_active": "commonfate_slot_active",
-    "slot_duplicate_iou": "commonfate_slot_duplicate_iou_ratio",
-    "slot_order_entropy": "commonfate_slot_order_entropy_ratio",
-    "slot_motion_pixels": "commonfate_slot_motion_pixels",
-}
 
 
 class Telemetry:
@@ -103,8 +95,8 @@ class Telemetry:
         for activity, seconds in self.timeline.split().items():
             self.observe("commonfate_run_activity_seconds", seconds, activity=activity)
         for name, value in line["terms"].items():
-            if name in SLOT_METRICS:
-                self.observe(SLOT_METRICS[name], value)
+            if name in HEALTH:
+                self.observe(HEALTH[name].series, value)
             else:
                 self.observe("commonfate_loss_term", value, term=name)
         if flops:

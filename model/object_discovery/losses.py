@@ -13,10 +13,9 @@ from torch import Tensor
 
 from model.bounds import require_at_least
 from model.interface import ModelConfig
-from model.object_discovery.motion import centres_of_mass
 from model.object_discovery.slots import Slots
 from model.ops.composition import compose, to_identities, to_ranks, visible
-from model.ops.spatial_transformer import compose_over_time, inverse, pixel_centres, warp
+from model.ops.spatial_transformer import centres_of_mass, compose_over_time, inverse, pixel_centres, warp
 from model.schedule import Ramp
 
 NOTICEABLE = 0.02  # a pixel changes where a channel differs by more: five of 255 levels

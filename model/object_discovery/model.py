@@ -9,7 +9,6 @@ from torch import Tensor
 
 from model.interface import ModelOutput, Video, VideoModel, Views
 from model.object_discovery.cell import Annealed, Cell, Decomposition, Inputs, start
-from model.object_discovery.health import slot_health
 from model.object_discovery.losses import (
     Objective,
     absolute_error,
@@ -87,7 +86,6 @@ class ObjectDiscovery(VideoModel):
             + config.sparsity.at(step) * terms["sparsity"]
             + config.compactness.at(step) * terms["compactness"]
         )
-        terms |= slot_health(slots.supports, slots.order, slots.motion)
         views = Views(
             prediction=prediction,
             amodal_masks=slots.supports,

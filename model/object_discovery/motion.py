@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from model.bounds import require_one_of
 from model.layers.conv import StridedReader
 from model.object_discovery.scale import Scale
-from model.ops.spatial_transformer import PARAMETERS, identity, near_identity, pixel_centres
+from model.ops.spatial_transformer import PARAMETERS, centres_of_mass, identity, near_identity
 
 CENTRES = 4  # numbers that say where the mask is and how its centre moved
 STEP = 10.0  # scales shifts per frame to the order of 1
@@ -75,11 +75,3 @@ class MotionNet(nn.Module):
         hidden = torch.relu(self.first(torch.cat([features, past, centre, shift], -1)))
         bounds = torch.tensor(self.bounds, device=frame.device)
         return near_identity(bounds * torch.tanh(self.last(hidden).float()))
-
-
-def centres_of_mass(masks: Float[Tensor, "*b h w"], faintest: float = 1e-3) -> Float[Tensor, "*b 2"]:
-    """Centres (x, y), normalised; `faintest` of the frame is added to the area, which draws empty masks to 0."""
-    height, width = masks.shape[-2:]
-    points = pixel_centres(height, width, like=masks)
-    area = masks.sum((-1, -2)) + faintest * height * width
-    return (masks[..., None] * points).sum((-2, -3)) / area[..., None]

@@ -121,3 +121,11 @@ def warp(images: Float[Tensor, "*n c h w"], sampling: Float[Tensor, "*n 3 3"]) -
         pixel_centres(height, width, like=images).expand(flat.shape[0], -1, -1, -1),
     )
     return sample(flat, points).reshape(images.shape)
+
+
+def centres_of_mass(masks: Float[Tensor, "*b h w"], faintest: float = 1e-3) -> Float[Tensor, "*b 2"]:
+    """Centres (x, y), normalised; `faintest` of the frame is added to the area, which draws empty masks to 0."""
+    height, width = masks.shape[-2:]
+    points = pixel_centres(height, width, like=masks)
+    area = masks.sum((-1, -2)) + faintest * height * width
+    return (masks[..., None] * points).sum((-2, -3)) / area[..., None]

@@ -7,7 +7,6 @@ import torch
 from torch import Tensor
 
 from model.interface import Video
-from model.object_discovery.health import slot_health
 from model.object_discovery.losses import (
     absolute_error,
     change_weights,
@@ -19,10 +18,10 @@ from model.object_discovery.losses import (
 from model.object_discovery.masks import binarise, places
 from model.object_discovery.memory import BackgroundNet, seen_by_slots, update_colours
 from model.object_discovery.model import Config, ObjectDiscovery
-from model.object_discovery.motion import MotionNet, centres_of_mass
+from model.object_discovery.motion import MotionNet
 from model.object_discovery.slots import Slots
 from model.ops.composition import compose, to_identities, to_ranks, visible
-from model.ops.spatial_transformer import inverse, near_identity, translation, warp
+from model.ops.spatial_transformer import centres_of_mass, inverse, near_identity, translation, warp
 from model.schedule import Ramp
 
 SMALL = Config(
@@ -355,24 +354,6 @@ class TestCycle:
         assert touched(slots.background) == [1, 4]
         assert touched(slots.motion) == [1, 2, 3]
         assert touched(slots.order) == [2, 3]  # P_{t1+1} back, P_{t2-1} there
-
-
-class TestHealth:
-    def test_signs_of_collapse(self) -> None:
-        supports = torch.zeros(1, 2, 3, 64, 64)
-        supports[:, :, 0] = disc(10, 20, 20)
-        supports[:, :, 1] = disc(10, 20, 20)
-        order = torch.eye(3).expand(1, 2, 3, 3)
-        motion = translation(torch.tensor([3.0, 4.0]) / 32).expand(1, 2, 3, 3, 3)
-        health = slot_health(supports, order, motion)
-        assert health["slot_active"] == 2
-        assert health["slot_duplicate_iou"] == pytest.approx(1 / 3)
-        assert health["slot_order_entropy"] == 0
-        assert health["slot_motion_pixels"] == pytest.approx(5.0, abs=1e-3)
-        assert health["slot_mask_area"] == pytest.approx(float(supports.mean()))
-        assert slot_health(0.4 * supports, order, motion)["slot_mask_area"] == 0  # haze holds nothing
-        unsure = slot_health(supports, torch.full((1, 2, 3, 3), 1 / 3), motion)
-        assert unsure["slot_order_entropy"] == pytest.approx(1.0)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,44 @@
+"""Signs of collapse: what each says of masks, orders and motion that are known; every row has its series."""
+
+import pytest
+import torch
+
+from model.interface import Views
+from model.ops.spatial_transformer import pixel_centres, translation
+from monitoring.catalogue import METRICS
+from trainer.health import HEALTH, health
+
+
+def disc(radius: float, x: float, y: float) -> torch.Tensor:
+    """A disc on 64x64 pixels."""
+    centres = (pixel_centres(64, 64, like=torch.zeros(1)) + 1) * 32
+    return ((centres - torch.tensor([x, y])).norm(dim=-1) <= radius).float()
+
+
+def test_signs_of_collapse() -> None:
+    supports = torch.zeros(1, 2, 3, 64, 64)
+    supports[:, :, 0] = disc(10, 20, 20)
+    supports[:, :, 1] = disc(10, 20, 20)
+    order = torch.eye(3).expand(1, 2, 3, 3)
+    motion = translation(torch.tensor([3.0, 4.0]) / 32).expand(1, 2, 3, 3, 3)
+    found = health(Views(amodal_masks=supports, depth_order=order, motion=motion))
+    assert found["slot_active"] == 2
+    assert found["slot_duplicate_iou"] == pytest.approx(1 / 3)
+    assert found["slot_order_entropy"] == 0
+    assert found["slot_motion_pixels"] == pytest.approx(5.0, abs=1e-3)
+    assert found["slot_mask_area"] == pytest.approx(float(supports.mean()))
+    assert health(Views(amodal_masks=0.4 * supports))["slot_mask_area"] == 0  # haze holds nothing
+    unsure = health(Views(depth_order=torch.full((1, 2, 3, 3), 1 / 3)))
+    assert unsure["slot_order_entropy"] == pytest.approx(1.0)
+
+
+def test_signs_are_of_what_a_model_has() -> None:
+    assert health(Views()) == {}
+    masks = torch.ones(1, 2, 1, 4, 4)
+    assert set(health(Views(amodal_masks=masks))) == {"slot_mask_area", "slot_active", "slot_duplicate_iou"}
+
+
+@pytest.mark.parametrize("name", HEALTH)
+def test_every_sign_is_exported_as_a_gauge(name: str) -> None:
+    assert METRICS[HEALTH[name].series].kind == "gauge"
+    assert not METRICS[HEALTH[name].series].labels

@@ -1,0 +1,95 @@
+"""HEALTH: signs that a model has collapsed, from its views alone: empty, full or doubled masks, motion ignored.
+
+A sign is a function of Views, looked at on the steps that are logged. It stands among the terms of a line of
+metrics.jsonl under its name, and is exported as the series of its row. To add one, write it here or beside its like,
+give it a row, and its series a row in monitoring/catalogue.py.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import log
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from model.interface import Views
+from model.ops.spatial_transformer import centres_of_mass, move_points
+
+ACTIVE_SHARE = 0.005  # of the frame that a slot must hold to count
+
+
+@dataclass(frozen=True)
+class Sign:
+    """One row: the series it is exported as, the fields of Views that it reads, its mean over clips and frames."""
+
+    series: str
+    views: tuple[str, ...]
+    measure: Callable[[Views], Float[Tensor, ""]]
+
+
+def mask_area(views: Views) -> Float[Tensor, ""]:
+    """Share of the frame that a slot holds: the pixels where its support is above a half."""
+    return _held(views).mean()
+
+
+def active_slots(views: Views) -> Float[Tensor, ""]:
+    """Slots that hold more than 0.5 % of the frame."""
+    return _active(_held(views)).sum(-1).mean()
+
+
+def duplicate_iou(views: Views) -> Float[Tensor, ""]:
+    """Overlap of two slots' masks over their union, mean over pairs; near 1 = the same object twice."""
+    held = _held(views)
+    first, second = torch.triu_indices(held.shape[2], held.shape[2], 1, device=held.device)
+    overlap = (held[:, :, first] * held[:, :, second]).sum(-1)
+    union = (held[:, :, first] + held[:, :, second]).sum(-1) - overlap
+    return (overlap / union.clamp(min=1)).sum() / max(overlap.numel(), 1)
+
+
+def order_entropy(views: Views) -> Float[Tensor, ""]:
+    """Of a rank's distribution over slots: 0 = sure, 1 = no idea."""
+    assert views.depth_order is not None
+    entropy = torch.special.entr(views.depth_order).sum(-2) / log(max(views.depth_order.shape[2], 2))
+    return torch.mean(entropy)
+
+
+def motion_pixels(views: Views) -> Float[Tensor, ""]:
+    """Displacement of the masks' centres from one frame to the next, active slots only."""
+    assert views.amodal_masks is not None
+    assert views.motion is not None
+    height, width = views.amodal_masks.shape[-2:]
+    active, centre = _active(_held(views)), centres_of_mass(views.amodal_masks)
+    moved = (move_points(views.motion, centre) - centre) * centre.new_tensor([width / 2, height / 2])
+    length = torch.linalg.vector_norm(moved, dim=-1)
+    return torch.sum(length * active) / active.sum().clamp(min=1)
+
+
+HEALTH: dict[str, Sign] = {
+    "slot_mask_area": Sign("commonfate_slot_mask_area_ratio", ("amodal_masks",), mask_area),
+    "slot_active": Sign("commonfate_slot_active", ("amodal_masks",), active_slots),
+    "slot_duplicate_iou": Sign("commonfate_slot_duplicate_iou_ratio", ("amodal_masks",), duplicate_iou),
+    "slot_order_entropy": Sign("commonfate_slot_order_entropy_ratio", ("depth_order",), order_entropy),
+    "slot_motion_pixels": Sign("commonfate_slot_motion_pixels", ("amodal_masks", "motion"), motion_pixels),
+}
+
+
+@torch.no_grad()
+def health(views: Views) -> dict[str, Float[Tensor, ""]]:
+    """Every sign by its name, of those whose fields the views have."""
+    return {
+        name: sign.measure(views)
+        for name, sign in HEALTH.items()
+        if all(getattr(views, field) is not None for field in sign.views)
+    }
+
+
+def _held(views: Views) -> Float[Tensor, "b s k x"]:
+    """1 where a slot holds a pixel."""
+    assert views.amodal_masks is not None
+    return (views.amodal_masks > 0.5).flatten(-2).to(views.amodal_masks.dtype)
+
+
+def _active(held: Float[Tensor, "b s k x"]) -> Float[Tensor, "b s k"]:
+    """1 where a slot counts."""
+    return (held.mean(-1) > ACTIVE_SHARE).to(held.dtype)
