@@ -157,12 +157,9 @@ def scan(
     manifest = _manifest(config)
     shards = split_shards(manifest, split, config.url)
     assembly = open_assembly(config, manifest, split, fields)
-    total = manifest.samples(split)
-    # Cut before ranks share it: which samples are read must not depend on their number.
-    count = total if limit is None else min(limit, total)
-    first, last = (count * r // world for r in (rank, rank + 1))
     counts = np.array([shard.samples for shard in shards])
-    numbers, samples = shards_and_samples(counts, np.arange(first, last))
+    places = np.array(stretch(manifest, split, rank, world, limit), dtype=np.int64)
+    numbers, samples = shards_and_samples(counts, places)
     try:
         reach = batch * config.ahead
         for start in range(-reach, len(samples), batch):
@@ -174,6 +171,14 @@ def scan(
             yield assembly.batch(numbers[now].tolist(), samples[now].tolist())
     finally:
         assembly.reader.close()
+
+
+def stretch(manifest: Manifest, split: str, rank: int, world: int, limit: int | None = None) -> range:
+    """Which samples of `split`, by their places in it, one rank of `world` scans."""
+    # Cut before ranks share it: which samples are read must not depend on their number.
+    samples = manifest.samples(split)
+    count = samples if limit is None else min(limit, samples)
+    return range(count * rank // world, count * (rank + 1) // world)
 
 
 def _manifest(config: DataConfig) -> Manifest:

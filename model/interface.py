@@ -11,7 +11,7 @@ Each field of Views says which it is in its metadata: LAST, FIRST or SLOTS.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
@@ -130,6 +130,14 @@ class Views:
         """The views with `f` applied to every tensor that is there."""
         return _mapped(self, f)
 
+    @staticmethod
+    def joined(parts: Sequence["Views"]) -> "Views":
+        """The views of several batches as those of one; all have the same fields."""
+        tensors = zip(*(part.tensors().values() for part in parts), strict=True)
+        return parts[0].map(
+            lambda _: torch.cat(next(tensors))
+        )  # `map` goes through them in the order of `tensors`
+
     def tensors(self) -> dict[str, Tensor]:
         """Every tensor that is there by its name, such as motion or particles.kl."""
         found: dict[str, Tensor] = {}
@@ -174,14 +182,18 @@ class VideoModel(nn.Module, ABC):
     nothing is stored on self in forward; no `.backward()` inside; random numbers only from torch's
     default generators, so that recomputation replays them. But for running statistics of batch normalisation,
     which a forward pass in training mode updates, once.
+
+    In training mode a model draws what its paper draws. In eval mode it is a function of weights, clips and generators,
+    and, unless it `samples`, of weights and each clip alone: it draws nothing, and the other clips of a batch do not
+    matter. One that samples is shown a clip at a time, with generators seeded for it (trainer/evaluation/views.py).
     """
+
+    samples: bool = False
+    """Whether it draws in eval mode too."""
 
     @abstractmethod
     def forward(self, video: Video, step: int) -> ModelOutput:
-        """Loss and views of a batch; `step` (optimiser steps done so far) sets annealed quantities.
-
-        In training mode draws what the paper draws; in eval mode is deterministic.
-        """
+        """Loss and views of a batch; `step` (optimiser steps done so far) sets annealed quantities."""
 
     @abstractmethod
     def predict(self, video: Video, horizon: int) -> Float[Tensor, "b horizon c h w"]:

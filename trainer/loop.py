@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from data_shards.loader import Loader, scan
+from data_shards.loader import Loader, scan, stretch
 from data_shards.manifest import Manifest, read_manifest
 from data_shards.storage.place import open_store
 from model.interface import Video, VideoModel
@@ -142,7 +142,7 @@ class Run:
         else:
             self.engine = Engine(model, config, group)
         self.saver = Saver(store, config, group, code_revision(), data, telemetry.saved)
-        self.samples = manifest.samples("train")
+        self.manifest = manifest
         self.share = config.batch.size // group.world
         slots = range(group.rank * self.share, (group.rank + 1) * self.share)
         fields = tuple(name for name in LEARNT if name in manifest.fields)
@@ -261,7 +261,7 @@ class Run:
             "terms": dict(zip(names, terms, strict=True)),
             "lr": learning_rate(self.config.optim, step - 1, self.config.steps),
             "gradient_norm": outcome.gradient_norm,
-            "epoch": step * self.config.batch.size / self.samples,
+            "epoch": step * self.config.batch.size / self.manifest.samples("train"),
             "step_s": step_s,
             "samples_per_s": self.config.batch.size / step_s,
         }
@@ -273,9 +273,10 @@ class Run:
         config, group = self.config, self.group
         model = self.engine.for_scoring()
         split, clips = config.evaluation.split, config.evaluation.clips
+        mine = stretch(self.manifest, split, group.rank, group.world, clips)
         batches = scan(config.data, split, self.micro, group.rank, group.world, limit=clips)
         videos = (to_video(batch, group.device) for batch in batches)
-        result = evaluate(model, videos, step, group.device, reduce=group.total)
+        result = evaluate(model, videos, step, group.device, reduce=group.total, first=mine.start)
         self.telemetry.scores(step, split, result.scores)
         self.telemetry.enter(RunState.TRAINING)
 

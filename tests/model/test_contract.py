@@ -138,13 +138,30 @@ def test_every_parameter_gets_a_gradient(name: str) -> None:
     assert not dead
 
 
-def test_eval_is_deterministic(name: str) -> None:
+def test_eval_is_a_function_of_weights_clips_and_generators(name: str) -> None:
+    """And draws nothing, unless the model says that it samples."""
     model, video = awake(name).eval(), clip()
     torch.manual_seed(1)
-    first = model(video, 5)
-    torch.manual_seed(2)
-    second = model(video, 5)
-    assert torch.equal(first.loss, second.loss)
+    first, state = model(video, 5), torch.get_rng_state()
+    for seed in (1, 1 if model.samples else 2):
+        torch.manual_seed(seed)
+        before = torch.get_rng_state()
+        again = model(video, 5)
+        assert torch.equal(first.loss, again.loss)
+        assert list(first.views.tensors()) == list(again.views.tensors())
+        for field, value in first.views.tensors().items():
+            assert torch.equal(value, again.views.tensors()[field]), field
+        assert torch.equal(torch.get_rng_state(), state if model.samples else before)
+
+
+def test_the_other_clips_of_a_batch_do_not_matter(name: str) -> None:
+    model, video = awake(name).eval(), clip(batch=3)
+    if model.samples:
+        pytest.skip("is shown a clip at a time")
+    together = model(video, 5).views.tensors()
+    for i in range(3):
+        for field, value in model(Video(video.frames[i : i + 1]), 5).views.tensors().items():
+            torch.testing.assert_close(value[0], together[field][i], atol=1e-5, rtol=1e-5)
 
 
 def test_forward_changes_nothing_in_the_model(name: str) -> None:

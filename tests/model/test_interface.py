@@ -48,6 +48,16 @@ def test_every_tensor_is_mapped_and_what_is_missing_stays_so() -> None:
     assert halves.particles.kl is None
 
 
+def test_views_of_batches_are_joined() -> None:
+    whole = full()
+    parts = [whole.map(lambda x: x[:1]), whole.map(lambda x: x[1:])]
+    joined = Views.joined(parts).tensors()
+    assert list(joined) == list(whole.tensors())
+    assert all(torch.equal(value, joined[name]) for name, value in whole.tensors().items())
+    with pytest.raises(ValueError):
+        Views.joined([whole, Views(prediction=whole.prediction)])
+
+
 def test_such_views_are_scored() -> None:
     video = Video(torch.rand(B, T, 3, 8, 8), Truth(visible_ids=torch.randint(0, 3, (B, T, 8, 8))))
     able = [name for name, score in SCORES.items() if not score.missing(full(), video)]

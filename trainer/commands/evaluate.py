@@ -10,12 +10,12 @@ from pathlib import Path
 import torch
 
 from data_shards.commands import given_path, given_place
-from model.interface import Video
 from trainer.arguments import require_file, require_positive, write_file
 from trainer.checkpoints.load import load_model
 from trainer.config import model_to
 from trainer.evaluation.scoring import CLIPS_PER_BATCH, evaluate_on, videos
 from trainer.evaluation.stored import store_beside_run
+from trainer.evaluation.views import views_of
 from trainer.papers import ordered_papers
 from trainer.papers.paper import Cell, Grid
 
@@ -81,9 +81,8 @@ def run(given: Namespace) -> int:
             result = evaluate_on(loaded, data, given.split, device, given.limit, given.batch)
             store_beside_run(result, own_data=data == loaded.config.data.url, limit=given.limit)
             print(result.text(), end="\n\n")
-            with torch.no_grad():
-                clip = next(videos(loaded, data, given.split, device, 1, 1))
-                cells.append(Cell(result, loaded.model(Video(clip.frames), loaded.step).views, clip))
+            clip = next(videos(loaded, data, given.split, device, 1, 1))
+            cells.append(Cell(result, views_of(loaded.model, clip, loaded.step), clip))
     if is_grid:
         write_grid(next(paper.grid for paper in ordered_papers(kinds) if paper.grid)(cells), given.plot)
     if given.json:

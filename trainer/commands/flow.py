@@ -10,6 +10,7 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +27,7 @@ from model.interface import Video, VideoModel
 from trainer.arguments import require_folder, write_file
 from trainer.batch import to_video
 from trainer.checkpoints.load import LoadedModel, load_model
+from trainer.evaluation.views import views_of
 from trainer.pictures.film import mp4
 from trainer.pictures.flo import flo_bytes
 from trainer.pictures.picture import Strip, enlarged, png, rgb, sheet
@@ -124,8 +126,8 @@ def flow_of(
     parts: list[Tensor] = []
     # unfold puts the frames of a clip last.
     clips = frames.unfold(0, window, 1).movedim(-1, 1)
-    for some in torch.split(clips, WINDOWS):
-        flow = model(Video(some), step).views.flow
+    for first, some in zip(count(0, WINDOWS), torch.split(clips, WINDOWS), strict=False):
+        flow = views_of(model, Video(some), step, first).flow
         if flow is None:
             raise ValueError(
                 "the checkpoint's model has no flow; train one that has, such as ae-convlstm-flow"

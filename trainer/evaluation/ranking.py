@@ -9,6 +9,7 @@ import torch
 from model.interface import Video, Views
 from trainer.batch import limited, some_clips
 from trainer.checkpoints.load import LoadedModel
+from trainer.evaluation.views import views_of
 from trainer.scores import Score
 
 POOL = 64  # clips among which the shown ones are chosen
@@ -51,9 +52,8 @@ def best_to_worst(
     """
     pool: list[Ranked] = []
     for video in limited(batches, POOL):
-        views = {
-            name: loaded.model(Video(video.frames), loaded.step).views for name, loaded in networks.items()
-        }
+        first = len(pool)
+        views = {name: views_of(loaded.model, video, loaded.step, first) for name, loaded in networks.items()}
         values = {name: score.of_clips(seen, video, last=last) for name, seen in views.items()}
         for i in range(len(video.frames)):
             one = slice(i, i + 1)

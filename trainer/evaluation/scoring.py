@@ -19,6 +19,7 @@ from trainer.batch import to_video
 from trainer.checkpoints.load import LoadedModel
 from trainer.evaluation.references import REFERENCES, Reference, label_references
 from trainer.evaluation.result import MODEL, Curve, Evaluation
+from trainer.evaluation.views import views_of
 from trainer.scores import SCORES
 from trainer.scores.kinds import KINDS
 from trainer.scores.matching import exists
@@ -55,11 +56,12 @@ def evaluate(
     reduce: Callable[[Tensor], Tensor] | None = None,
     references: Mapping[str, Reference] = REFERENCES,
     scores: Collection[str] = tuple(SCORES),
+    first: int = 0,
 ) -> Evaluation:
     """Score `model` at optimiser step `step`, and the references, on all of `batches`.
 
     A value counts once wherever it was computed: means are sums over counts, over all clips of all ranks.
-    The model is shown frames only, never the truth.
+    The model is shown frames only, never the truth; what it draws, if it does, depends on the clip's place alone.
 
     Args:
         model: is put in eval mode for the while.
@@ -70,6 +72,7 @@ def evaluate(
         reduce: sums a float64 vector (CPU) over the ranks; None = one rank.
         references: name -> views, by default copy-last, black and the oracle. {} saves their time.
         scores: names in SCORES, by default all.
+        first: place of this rank's first clip in the split, from 0; the others follow it.
 
     Raises:
         FloatingPointError: the model's views are not finite.
@@ -81,7 +84,8 @@ def evaluate(
     training = model.training
     model.eval()
     for video in batches:
-        views = model(Video(video.frames), step).views
+        views = views_of(model, video, step, first)
+        first += len(video.frames)
         _require_finite(views, step)
         tallies[MODEL].add(views, video)
         for name, reference in references.items():

@@ -11,6 +11,7 @@ from trainer.checkpoints.load import LoadedModel
 from trainer.evaluation.ranking import POOL, Ranked, best_to_worst
 from trainer.evaluation.result import MODEL
 from trainer.evaluation.scoring import keyed_videos
+from trainer.evaluation.views import draws_of_clip, views_of
 from trainer.papers import PAPERS
 from trainer.papers.paper import Extra
 from trainer.pictures.picture import Picture, Strip, side_by_side
@@ -62,13 +63,15 @@ def chosen_clips(
 
 
 def _shown(loaded: LoadedModel, key: str, clip: Ranked) -> Shown:
-    video, psnr = clip.video, clip.values[MODEL]
-    views = loaded.model(Video(video.frames), loaded.step).views
-    columns = video.frames.shape[1]
+    video, frames, psnr = clip.video, clip.video.frames, clip.values[MODEL]
+    views = views_of(loaded.model, video, loaded.step, clip.place)
+    columns = frames.shape[1]
     rows = strips(views, video)
     seen = max(2, columns // 2)  # motion cannot be seen in fewer
     if seen < columns and views.prediction is not None:
-        rows.append(rollout_strip(loaded.model.predict(Video(video.frames[:, :seen]), columns - seen), seen))
+        with draws_of_clip(clip.place, frames.device):
+            future = loaded.model.predict(Video(frames[:, :seen]), columns - seen)
+        rows.append(rollout_strip(future, seen))
     masks = views.visible_masks if views.amodal_masks is None else views.amodal_masks
     return Shown(
         key=key,
