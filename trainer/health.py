@@ -21,7 +21,10 @@ ACTIVE_SHARE = 0.005  # of the frame that a slot must hold to count
 
 @dataclass(frozen=True)
 class Sign:
-    """One row: the series it is exported as, the fields of Views that it reads, its mean over clips and frames."""
+    """One row: the series it is exported as, the fields of Views that it reads, its mean over clips and frames.
+
+    A field may lie deeper, as particles.kl.
+    """
 
     series: str
     views: tuple[str, ...]
@@ -77,11 +80,8 @@ HEALTH: dict[str, Sign] = {
 @torch.no_grad()
 def health(views: Views) -> dict[str, Float[Tensor, ""]]:
     """Every sign by its name, of those whose fields the views have."""
-    return {
-        name: sign.measure(views)
-        for name, sign in HEALTH.items()
-        if all(getattr(views, field) is not None for field in sign.views)
-    }
+    there = views.tensors().keys()
+    return {name: sign.measure(views) for name, sign in HEALTH.items() if there >= set(sign.views)}
 
 
 def _held(views: Views) -> Float[Tensor, "b s k x"]:

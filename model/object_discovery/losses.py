@@ -14,8 +14,8 @@ from torch import Tensor
 from model.bounds import require_at_least
 from model.interface import ModelConfig
 from model.object_discovery.slots import Slots
-from model.ops.composition import compose, to_identities, to_ranks, visible
-from model.ops.spatial_transformer import centres_of_mass, compose_over_time, inverse, pixel_centres, warp
+from model.ops.cycle import Layers, reproject
+from model.ops.spatial_transformer import centres_of_mass, pixel_centres
 from model.schedule import Ramp
 
 NOTICEABLE = 0.02  # a pixel changes where a channel differs by more: five of 255 levels
@@ -81,23 +81,6 @@ def compactness(masks: Float[Tensor, "b t k h w"], faintest: float = 1e-3) -> Fl
     return ((masks * distance).sum((-1, -2)) / area).mean()
 
 
-def reproject(
-    sampling: Float[Tensor, "b k 3 3"],
-    order: Float[Tensor, "b k k"],
-    supports: Float[Tensor, "b k h w"],
-    colours: Float[Tensor, "b k c h w"],
-    background: Float[Tensor, "b c h w"],
-) -> Float[Tensor, "b c h w"]:
-    """Another frame from the slots of this one: move, sort, cut, compose (eq. 22 to 24).
-
-    `sampling` is the inverse of the motion to that frame (model/ops); `order` is one of that frame's neighbourhood.
-    Eq. 24 pairs rank-ordered masks with identity-ordered colours; here masks are brought back to identity order.
-    """
-    moved = warp(torch.cat([colours, supports[:, :, None]], 2), sampling)
-    weights = to_identities(order, visible(to_ranks(order, moved[:, :, -1])))
-    return compose(weights, moved[:, :, :-1], background)
-
-
 def pair_of_frames(steps: int, draw: bool) -> tuple[int, int] | None:
     """t1 and t2 of the cycle, from 0, among the `steps` = T - 1 decomposed frames; None where there is but one.
 
@@ -115,23 +98,14 @@ def pair_of_frames(steps: int, draw: bool) -> tuple[int, int] | None:
 def consistency(
     slots: Slots, frames: Float[Tensor, "b t c h w"], pair: tuple[int, int] | None, change_weight: float
 ) -> Float[Tensor, ""]:
-    """L_c: frame t2 from the slots of t1, and t1 from those of t2, the motion in between composed (eq. 21 to 25).
-
-    The order is that of the frame next to the target on the side one comes from (section 3.2); moving back, it is
-    the printed P_{t1+1}. 0 where there is no pair.
-    """
+    """L_c: frame t2 from the slots of t1, and t1 from those of t2 (eq. 21 to 25); 0 where there is no pair."""
     if pair is None:
         return frames.new_zeros(())
     first, second = pair
-    path = compose_over_time(slots.motion[:, first:second])
-    there = reproject(
-        inverse(path), slots.order[:, second - 1],
-        slots.supports[:, first], slots.colours[:, first], slots.background[:, first],
-    )  # fmt: skip
-    back = reproject(  # inv(path) moves back, so sampling takes the path itself
-        path, slots.order[:, first + 1],
-        slots.supports[:, second], slots.colours[:, second], slots.background[:, second],
-    )  # fmt: skip
+    layers = Layers(slots.supports, slots.colours, slots.background, slots.order, slots.motion)
+    start, gap = range(first, first + 1), second - first
+    there = reproject(layers, start, gap, "forward")[:, 0]
+    back = reproject(layers, start, gap, "backward")[:, 0]
     weights = change_weights(frames[:, first], frames[:, second], change_weight)
     forward = absolute_error(there, frames[:, second], weights)
     return (forward + absolute_error(back, frames[:, first], weights)) / 2

@@ -23,7 +23,7 @@ from model.object_discovery.memory import BackgroundNet
 from model.object_discovery.motion import MotionNet
 from model.object_discovery.ordering import OrderNet
 from model.object_discovery.slots import Slots, State
-from model.ops.composition import compose
+from model.ops.composition import compose_layers
 from model.ops.sinkhorn import gumbel_noise
 from model.remat import Remat
 from model.schedule import Ramp
@@ -164,7 +164,7 @@ class ObjectDiscovery(VideoModel):
 
         def finish(outputs: Any) -> Any:
             slots, moved = outputs
-            return slots, compose(moved.weights, moved.colours, slots.background)  # eq. 14, 15
+            return slots, compose_layers(moved.weights, moved.colours, slots.background)  # eq. 14, 15
 
         state, (slots, prediction) = unroll(
             cell,

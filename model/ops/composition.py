@@ -32,7 +32,7 @@ def visible(ranked: Float[Tensor, "*b k h w"]) -> Float[Tensor, "*b k h w"]:
     return (ranked - in_front).clamp(min=0)
 
 
-def compose(
+def compose_layers(
     weights: Float[Tensor, "*b k h w"],
     colours: Float[Tensor, "*b k c h w"],
     background: Float[Tensor, "*b c h w"],

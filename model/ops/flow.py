@@ -1,10 +1,10 @@
 """Dense flow fields, (x, y) in pixels: x to the right, y down.
 
-Sampling is *backward*: each output pixel asks where it comes from, so `warp` wants the flow on the grid of the
+Sampling is *backward*: each output pixel asks where it comes from, so `warp_by_flow` wants the flow on the grid of the
 output. Two consequences that are easy to get wrong:
 
-- True flow F of a pair, as files give it, lives on the grid of frame t and points to t + 1. `warp(frame t + 1, F)` is
-  frame t, exactly where nothing is hidden. `warp(frame t, -F)` approximates frame t + 1, and is wrong near the edges
+- True flow F of a pair, as files give it, lives on the grid of frame t and points to t + 1. Frame t + 1 warped by F is
+  frame t, exactly where nothing is hidden. Frame t warped by -F approximates frame t + 1, and is wrong near the edges
   of what moves.
 - A network that makes frame t + 1 by sampling frame t (arXiv 1511.06309, eq. 3) predicts *minus* the motion.
 """
@@ -17,7 +17,9 @@ from torch import Tensor
 from model.ops.spatial_transformer import pixel_centres, sample
 
 
-def warp(images: Float[Tensor, "*n c h w"], flow: Float[Tensor, "*n 2 h w"]) -> Float[Tensor, "*n c h w"]:
+def warp_by_flow(
+    images: Float[Tensor, "*n c h w"], flow: Float[Tensor, "*n 2 h w"]
+) -> Float[Tensor, "*n c h w"]:
     """Grid generator and bilinear sampler: output(p) = images(p + flow(p)), zeros outside the frame.
 
     In float32 whatever the inputs: half-precision coordinates move pixels. The result has the dtype of `images`.

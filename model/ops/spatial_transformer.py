@@ -56,16 +56,18 @@ def near_identity(residual: Float[Tensor, "... p"]) -> Float[Tensor, "... 3 3"]:
     return identity(*x.shape, like=x) + entries
 
 
-def compose(later: Float[Tensor, "... 3 3"], earlier: Float[Tensor, "... 3 3"]) -> Float[Tensor, "... 3 3"]:
+def compose_motions(
+    later: Float[Tensor, "... 3 3"], earlier: Float[Tensor, "... 3 3"]
+) -> Float[Tensor, "... 3 3"]:
     """The matrix product later @ earlier: first `earlier` moves the points, then `later`."""
     return (later.float()[..., :, :, None] * earlier.float()[..., None, :, :]).sum(-2)
 
 
-def compose_over_time(motion: Float[Tensor, "b t k 3 3"]) -> Float[Tensor, "b k 3 3"]:
+def compose_over_time(motion: Float[Tensor, "*b t k 3 3"]) -> Float[Tensor, "*b k 3 3"]:
     """z_t ... z_2 z_1: the motion through all steps of `motion` (eq. 21); the identity where t = 0."""
-    total = identity(motion.shape[0], motion.shape[2], like=motion)
-    for z in motion.unbind(1):
-        total = compose(z, total)
+    total = identity(*motion.shape[:-4], motion.shape[-3], like=motion)
+    for z in motion.unbind(-4):
+        total = compose_motions(z, total)
     return total
 
 
@@ -85,8 +87,8 @@ def inverse(z: Float[Tensor, "... 3 3"]) -> Float[Tensor, "... 3 3"]:
 
 
 def move_points(z: Float[Tensor, "... 3 3"], points: Float[Tensor, "... 2"]) -> Float[Tensor, "... 2"]:
-    """Where `points` (x, y) are after `z`; leading axes broadcast."""
-    z, points = z.float(), points.float()
+    """Where `points` (x, y) are after `z`, in float32 or better; leading axes broadcast."""
+    z, points = (x.to(torch.promote_types(x.dtype, torch.float32)) for x in (z, points))
     moved = (z[..., :, :2] * points[..., None, :]).sum(-1) + z[..., :, 2]
     # Points on or behind the horizon of a projective motion would divide by zero or turn up on the other side.
     return moved[..., :2] / moved[..., 2:].clamp(min=1e-3)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from model.bounds import require_at_least
 from model.interface import ModelOutput, Video, VideoModel
-from model.ops.flow import enlarge, warp
+from model.ops.flow import enlarge, warp_by_flow
 from model.remat import Remat
 from model.segnet.frames import label_frames
 from model.segnet.network import SegNetBasic
@@ -131,7 +131,7 @@ class FlowSegmenter(VideoModel):
 
         def cell(before: Probabilities, x: Any) -> tuple[Probabilities, Any]:
             logits, flow = x
-            carried = warp(before, enlarge(flow, self.autoencoder.multiple))
+            carried = warp_by_flow(before, enlarge(flow, self.autoencoder.multiple))
             merged = self.merge(logits, carried)
             return merged.softmax(1), (merged, carried)
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from model.bounds import require_at_least, require_one_of
 from model.layers.conv_lstm import ConvLSTMState
 from model.layers.over_time import over_time
-from model.ops.flow import warp
+from model.ops.flow import warp_by_flow
 from model.video_autoencoder.autoencoder import Decoded
 from model.video_autoencoder.flow_head import LAYOUTS, FlowHead
 from model.video_autoencoder.layers import conv_tanh_pool, up_conv
@@ -93,7 +93,7 @@ class FlowAutoencoder(RecurrentAutoencoder):
             # `smoothness` is a mean over the steps it is given; all passes together are to be a mean.
             weight = self.config.huber_weight * part_of.share * flow.shape[1]
             flow = inject_smoothness(flow, self.config.huber_delta, weight)
-        return {"output": over_time(self.decoder, warp(features, flow)), "flow": flow}
+        return {"output": over_time(self.decoder, warp_by_flow(features, flow)), "flow": flow}
 
     def penalty(self, decoded: Decoded) -> tuple[Tensor, dict[str, Tensor]]:
         """The Huber term of eq. 4, unless its gradient was injected; and how large the flow is, in pixels."""

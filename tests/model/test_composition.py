@@ -2,7 +2,7 @@
 
 import torch
 
-from model.ops.composition import compose, to_identities, to_ranks, visible
+from model.ops.composition import compose_layers, to_identities, to_ranks, visible
 from model.ops.sinkhorn import hard_permutation, sinkhorn
 
 
@@ -44,9 +44,9 @@ def test_composition_is_the_same_in_either_order() -> None:
     """Visible masks brought to the slots, or colours brought to the ranks: sum_{j,r} P[j,r] G[r] x[j]."""
     order, ranked = doubly_stochastic(5, 3, 3), visible(torch.rand(5, 3, 8, 8))
     colours, background = torch.rand(5, 3, 3, 8, 8), torch.rand(5, 3, 8, 8)
-    by_slot = compose(to_identities(order, ranked), colours, background)
+    by_slot = compose_layers(to_identities(order, ranked), colours, background)
     sorted_colours = torch.einsum("bjr,bjchw->brchw", order, colours)
-    by_rank = compose(ranked, sorted_colours, background)
+    by_rank = compose_layers(ranked, sorted_colours, background)
     torch.testing.assert_close(by_slot, by_rank, atol=1e-5, rtol=0)
 
 
@@ -57,7 +57,7 @@ def test_composition_paints_front_to_back() -> None:
     colours = torch.tensor([0.25, 0.75])[:, None, None, None].expand(2, 1, 1, 3)
     background = torch.full((1, 1, 3), 0.1)
     order = hard_permutation(torch.tensor([[0.0, 1.0], [1.0, 0.0]]))  # slot 1 in front
-    frame = compose(to_identities(order, visible(to_ranks(order, masks))), colours, background)
+    frame = compose_layers(to_identities(order, visible(to_ranks(order, masks))), colours, background)
     torch.testing.assert_close(frame, torch.tensor([[[0.25, 0.75, 0.1]]]))
 
 

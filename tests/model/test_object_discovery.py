@@ -20,7 +20,7 @@ from model.object_discovery.memory import BackgroundNet, seen_by_slots, update_c
 from model.object_discovery.model import Config, ObjectDiscovery
 from model.object_discovery.motion import MotionNet
 from model.object_discovery.slots import Slots
-from model.ops.composition import compose, to_identities, to_ranks, visible
+from model.ops.composition import compose_layers, to_identities, to_ranks, visible
 from model.ops.spatial_transformer import centres_of_mass, inverse, near_identity, translation, warp
 from model.schedule import Ramp
 
@@ -166,7 +166,7 @@ class TestMemory:
             square[10:14, 2 + 4 * t : 6 + 4 * t] = 1
             supports = torch.stack([square, wall])[None]
             shown = to_identities(order, visible(to_ranks(order, supports)))
-            frame = compose(shown, colours[None], torch.zeros(1, 3, size, size))
+            frame = compose_layers(shown, colours[None], torch.zeros(1, 3, size, size))
             memory = update_colours(frame, seen_by_slots(shown, "own"), registered)
             inside = memory[0, 0][:, square > 0]
             torch.testing.assert_close(inside, colours[0][:, square > 0], atol=1e-4, rtol=0)

@@ -16,10 +16,10 @@ from torch import Tensor
 from data_shards.sources.sprites import Sprites
 from model import MODELS
 from model.interface import Truth, Video
-from model.object_discovery.losses import reproject
-from model.ops.composition import compose, to_identities, to_ranks, visible
+from model.ops.composition import compose_layers, to_identities, to_ranks, visible
+from model.ops.cycle import Layers, reproject
 from model.ops.sinkhorn import hard_permutation
-from model.ops.spatial_transformer import compose_over_time, inverse, translation, warp
+from model.ops.spatial_transformer import inverse, translation, warp
 
 CLIPS = 24
 SIZE = 64
@@ -95,7 +95,7 @@ def one_step(video: Video, order: Float[Tensor, "b k k"]) -> Float[Tensor, "b s 
     moved = warp(masks[:, :-1, :, None], inverse(motion))[:, :, :, 0]
     order = order[:, None].expand(-1, moved.shape[1], -1, -1)
     weights = to_identities(order, visible(to_ranks(order, moved)))
-    return compose(
+    return compose_layers(
         weights,
         colours[:, None].expand(-1, moved.shape[1], -1, -1, -1, -1),
         torch.zeros_like(video.frames[:, :-1]),
@@ -171,10 +171,13 @@ def test_copy_last_and_black_are_where_they_were_measured(clips: Video, objects:
 def test_the_cycle_reaches_the_ceiling_both_ways(clips: Video, first: int, second: int, objects: int) -> None:
     """Eq. 21 to 25: one warp by the composed motion blurs as little as one step, over any gap, in both directions."""
     masks, motion, colours, order = layers(clips)
-    path = compose_over_time(motion[:, first:second])
     black = torch.zeros_like(clips.frames[:, 0])
-    there = reproject(inverse(path), order, masks[:, first], colours, black)
-    back = reproject(path, order, masks[:, second], colours, black)
+    colours, background, order = (
+        x[:, None].expand(-1, clips.frames.shape[1], *x.shape[1:]) for x in (colours, black, order)
+    )
+    truth, start = Layers(masks, colours, background, order, motion), range(first, first + 1)
+    there = reproject(truth, start, second - first, "forward")[:, 0]
+    back = reproject(truth, start, second - first, "backward")[:, 0]
     ceiling = LEVELS[objects].right_order - 2.0  # a single gap is noisier than the mean over ten
     assert psnr(there[:, None], clips.frames[:, second, None]) > ceiling
     assert psnr(back[:, None], clips.frames[:, first, None]) > ceiling

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from model.ops.spatial_transformer import (
-    compose,
+    compose_motions,
     compose_over_time,
     identity,
     inverse,
@@ -68,17 +68,18 @@ def test_projective_points_equal_homogeneous_division() -> None:
     z, points = random_motion(7).double(), torch.rand(7, 2)
     homogeneous = torch.cat([points.double(), torch.ones(7, 1)], 1)
     moved = torch.linalg.solve(torch.linalg.inv(z), homogeneous)
-    torch.testing.assert_close(
-        move_points(z, points).double(), moved[:, :2] / moved[:, 2:], atol=1e-5, rtol=0
-    )
+    moved = moved[:, :2] / moved[:, 2:]
+    torch.testing.assert_close(move_points(z, points.double()), moved, atol=1e-12, rtol=0)
+    torch.testing.assert_close(move_points(z.float(), points).double(), moved, atol=1e-5, rtol=0)
+    assert move_points(z.bfloat16(), points.bfloat16()).dtype == torch.float32
 
 
 @pytest.mark.parametrize("kind", [2, 6, 8])
 def test_products_and_inverses_equal_linalg(kind: int) -> None:
     a, b = random_motion(4, 3, kind=kind), random_motion(4, 3, kind=kind)
-    torch.testing.assert_close(compose(a, b), a @ b)
+    torch.testing.assert_close(compose_motions(a, b), a @ b)
     torch.testing.assert_close(inverse(a), torch.linalg.inv(a))
-    torch.testing.assert_close(compose(a, inverse(a)), identity(4, 3, like=a), atol=1e-6, rtol=0)
+    torch.testing.assert_close(compose_motions(a, inverse(a)), identity(4, 3, like=a), atol=1e-6, rtol=0)
 
 
 def test_motion_over_time_applies_the_earliest_first() -> None:
@@ -90,17 +91,17 @@ def test_motion_over_time_applies_the_earliest_first() -> None:
 
 def test_two_warps_equal_the_warp_by_their_product_and_not_by_the_reverse() -> None:
     """The sheet's check: bugs in the order of products stay invisible with translations, which commute."""
-    first = compose(translation(torch.tensor([0.12, -0.05])), rotation(25.0, 1.1))
-    second = compose(translation(torch.tensor([-0.1, 0.15])), rotation(15.0, 0.85))
+    first = compose_motions(translation(torch.tensor([0.12, -0.05])), rotation(25.0, 1.1))
+    second = compose_motions(translation(torch.tensor([-0.1, 0.15])), rotation(15.0, 0.85))
     stepwise = warp(warp(blob(), inverse(first)[None]), inverse(second)[None])
-    right = warp(blob(), inverse(compose(second, first))[None])
-    wrong = warp(blob(), inverse(compose(first, second))[None])
+    right = warp(blob(), inverse(compose_motions(second, first))[None])
+    wrong = warp(blob(), inverse(compose_motions(first, second))[None])
     assert (stepwise - right).abs().max() < 0.02
     assert (stepwise - wrong).abs().max() > 0.06
 
 
 def test_there_and_back_again() -> None:
-    z = compose(translation(torch.tensor([0.1, 0.05])), rotation(20.0))[None]
+    z = compose_motions(translation(torch.tensor([0.1, 0.05])), rotation(20.0))[None]
     assert (warp(warp(blob(), inverse(z)), z) - blob()).abs().max() < 0.03  # twice interpolated
 
 
@@ -135,9 +136,9 @@ def test_other_numbers_of_parameters_are_refused() -> None:
 def test_bf16_and_autocast_do_not_move_pixels() -> None:
     """Coordinates in bf16 have 8 bits: at 64 pixels they would be off by a quarter of a pixel."""
     z = random_motion(4)
-    exact = inverse(compose(z, z))
+    exact = inverse(compose_motions(z, z))
     with torch.autocast("cpu", torch.bfloat16):
-        assert torch.equal(inverse(compose(z, z)), exact)
+        assert torch.equal(inverse(compose_motions(z, z)), exact)
         images = torch.rand(4, 3, 64, 64)
         assert torch.equal(warp(images, z), _outside_autocast(images, z))
     assert inverse(z.bfloat16()).dtype == torch.float32

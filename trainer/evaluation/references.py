@@ -12,7 +12,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from model.interface import Truth, Video, Views
-from model.ops.composition import compose, to_identities, to_ranks, visible
+from model.ops.composition import compose_layers, to_identities, to_ranks, visible
 from model.ops.spatial_transformer import inverse, translation, warp
 from trainer.evaluation.result import BLACK, CEILING, COPY_LAST, MAJORITY
 from trainer.scores.flow import true_flow
@@ -69,7 +69,7 @@ def oracle(video: Video) -> Views | None:
     background = _background(video.frames, truth.amodal_masks)[:, None].expand(-1, steps, -1, -1, -1)
     moved = warp(masks[:, :, :, None], inverse(motion))[:, :, :, 0]
     return Views(
-        prediction=compose(_visible(moved, order), colours, background),
+        prediction=compose_layers(_visible(moved, order), colours, background),
         amodal_masks=masks,
         visible_masks=_visible(masks, order),
         slot_frames=colours,

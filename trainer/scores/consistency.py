@@ -4,16 +4,12 @@ Frame t2 is composed from the masks and memories of t1 and the motion in between
 (equations 21 to 25 of arXiv 2103.05669), and compared with the true frame.
 """
 
-from typing import Literal
-
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from model.interface import Video, Views
-from model.ops.composition import compose as compose_layers
-from model.ops.composition import to_identities, to_ranks, visible
-from model.ops.spatial_transformer import compose, inverse, warp
+from model.ops.cycle import Direction, Layers, reproject
 from trainer.scores.prediction import peak_signal_to_noise
 
 GAPS = range(2, 10)  # frames between t1 and t2; a gap of 1 is the prediction itself
@@ -29,41 +25,21 @@ def backward_psnr(views: Views, video: Video) -> Float[Tensor, "b gap t"]:
     return _over_gaps(views, video, "backward")
 
 
-def over_gap(
-    views: Views, gap: int, direction: Literal["forward", "backward"]
-) -> Float[Tensor, "b pairs c h w"]:
-    """Frames composed over `gap` steps: targets gap, gap + 1, ... forward, or 0, 1, ... backward.
-
-    The order is that of the step next to the target on the way, P_{t2-1} or P_{t1+1}: it may change in time.
-    """
+def over_gap(views: Views, gap: int, direction: Direction) -> Float[Tensor, "b pairs c h w"]:
+    """Frames composed over `gap` steps: targets gap, gap + 1, ... forward, or 0, 1, ... backward."""
     assert views.amodal_masks is not None
     assert views.slot_frames is not None
     assert views.background is not None
     assert views.depth_order is not None
     assert views.motion is not None
-    steps = views.amodal_masks.shape[1]
+    layers = Layers(views.amodal_masks, views.slot_frames, views.background, views.depth_order, views.motion)
     # The last motion leads to frame `steps`.
-    starts = steps + 1 - gap if direction == "forward" else steps - gap
-    motion = views.motion[:, :starts]
-    for later in range(1, gap):
-        motion = compose(views.motion[:, later : later + starts], motion)
-    if direction == "forward":
-        origin, order = slice(0, starts), slice(gap - 1, gap - 1 + starts)
-        sampling = inverse(motion)
-    else:
-        origin, order = slice(gap, gap + starts), slice(1, 1 + starts)
-        sampling = motion  # the inverse of the inverse
-    masks = warp(views.amodal_masks[:, origin, :, None], sampling)[:, :, :, 0]
-    colours = warp(views.slot_frames[:, origin], sampling)
-    weights = to_identities(
-        views.depth_order[:, order], visible(to_ranks(views.depth_order[:, order], masks))
-    )
-    return compose_layers(weights, colours, views.background[:, origin])
+    steps = views.amodal_masks.shape[1]
+    pairs = steps + 1 - gap if direction == "forward" else steps - gap
+    return reproject(layers, range(pairs), gap, direction)
 
 
-def _over_gaps(
-    views: Views, video: Video, direction: Literal["forward", "backward"]
-) -> Float[Tensor, "b gap t"]:
+def _over_gaps(views: Views, video: Video, direction: Direction) -> Float[Tensor, "b gap t"]:
     assert views.amodal_masks is not None
     frames = video.frames
     steps = views.amodal_masks.shape[1]

@@ -5,7 +5,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from model.interface import Video, Views
-from model.ops.flow import warp
+from model.ops.flow import warp_by_flow
 
 
 def flow_error(views: Views, video: Video) -> Float[Tensor, "b f hw"]:
@@ -32,7 +32,7 @@ def warp_error(views: Views, video: Video) -> Float[Tensor, "b f c h w"]:
     assert views.flow is not None
     steps = views.flow.shape[1]
     before, frames = video.frames[:, -steps - 1 : -1], video.frames[:, -steps:]
-    return (warp(before, -views.flow.float()) - frames).double().square()
+    return (warp_by_flow(before, -views.flow.float()) - frames).double().square()
 
 
 def true_flow(video: Video) -> Float[Tensor, "b f 2 h w"]:

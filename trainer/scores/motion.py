@@ -5,6 +5,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from model.interface import Video, Views
+from model.ops.spatial_transformer import move_points
 from trainer.scores.matching import EMPTY, exists, match, take, truth_of
 
 
@@ -20,7 +21,7 @@ def motion_error(views: Views, video: Video) -> Float[Tensor, "b s n"]:
     steps = take_motion(views, video).shape[1]
     motion = take(take_motion(views, video), slots)
     centres = truth.centres[:, :steps].double()
-    moved = apply_homography(motion, centres)
+    moved = move_points(motion, centres)
     error: Tensor = torch.linalg.vector_norm(moved - centres - truth.velocities[:, :steps], dim=-1)
     return error.masked_fill(~_counted(views, video), torch.nan)
 
@@ -43,13 +44,6 @@ def take_motion(views: Views, video: Video) -> Float[Tensor, "b s k 3 3"]:
     motion = views.motion[:, : video.frames.shape[1] - 1].double()
     to_pixels: Tensor = torch.linalg.inv(to_unit)
     return to_pixels @ motion @ to_unit
-
-
-def apply_homography(matrix: Float[Tensor, "*b 3 3"], points: Float[Tensor, "*b 2"]) -> Float[Tensor, "*b 2"]:
-    """The points (x, y) moved by the homographies."""
-    lifted = torch.cat([points, torch.ones_like(points[..., :1])], dim=-1)
-    moved = (matrix @ lifted[..., None])[..., 0]
-    return moved[..., :2] / moved[..., 2:]
 
 
 def _counted(views: Views, video: Video) -> Tensor:

@@ -7,9 +7,10 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 
 from model.interface import Video, Views
+from model.ops.spatial_transformer import move_points
 from trainer.pictures.picture import PALETTE, Picture, Strip, depth, labelled, object_colours, rgb, tinted
 from trainer.scores.matching import match
-from trainer.scores.motion import apply_homography, take_motion
+from trainer.scores.motion import take_motion
 from trainer.scores.segmentation import predicted_ids
 
 OBJECT = "object"  # kind of the rows of what slots remember
@@ -75,7 +76,7 @@ def arrows(views: Views, video: Video, slots: Int[Tensor, "n"] | None) -> list[P
             if mask.float().mean() < LEAST_AREA:
                 continue
             centre = place[mask].mean(0)
-            end = centre + ARROW_FRAMES * (apply_homography(motion[t, k], centre) - centre)
+            end = centre + ARROW_FRAMES * (move_points(motion[t, k], centre) - centre)
             _arrow(draw, centre, end, tuple(PALETTE[k % len(PALETTE)].tolist()), scale, width=3)
         pictures.append(np.asarray(image))
     return pictures

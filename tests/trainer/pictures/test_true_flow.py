@@ -17,7 +17,7 @@ from PIL import Image
 from scipy.ndimage import map_coordinates
 from torch import Tensor
 
-from model.ops.flow import warp
+from model.ops.flow import warp_by_flow
 from trainer.pictures.flo import parse_flo
 
 SIZE = 96
@@ -56,7 +56,7 @@ def test_warping_is_scipys_bilinear_sampling() -> None:
     y, x = np.mgrid[:SIZE, :SIZE]
     expected = map_coordinates(frame[0].double().numpy(), (y + flow[1].numpy(), x + flow[0].numpy()), order=1)
     inside = visible_inside(flow)
-    np.testing.assert_allclose(warp(frame, flow)[0][inside], expected[inside.numpy()], atol=1e-4)
+    np.testing.assert_allclose(warp_by_flow(frame, flow)[0][inside], expected[inside.numpy()], atol=1e-4)
 
 
 def visible_inside(flow: torch.Tensor) -> torch.Tensor:
@@ -129,7 +129,7 @@ def test_sanity_test_on_true_flow(real_data: Path, number: int) -> None:
     )
     flow = parse_flo(Path(f"{name}-gt.flo").read_bytes())
     half = torch.full_like(flow, 0.5)
-    level = float((warp(warp(before, half), -half) - before)[:, 2:-2, 2:-2].abs().mean())
+    level = float((warp_by_flow(warp_by_flow(before, half), -half) - before)[:, 2:-2, 2:-2].abs().mean())
     exact, other = before_from_after(before, after, flow), after_from_before(before, after, flow)
     assert exact.share > 0.75
     assert exact.l1 < 1.25 * level
@@ -158,7 +158,7 @@ def before_from_after(
     before: Float[Tensor, "c h w"], after: Float[Tensor, "c h w"], flow: Float[Tensor, "2 h w"]
 ) -> Warping:
     """Frame t made by sampling t + 1 at p + flow(p), `flow` on the grid of t: exact but for interpolation."""
-    return _compare(warp(after, _still(flow)), before, visible_after(flow))
+    return _compare(warp_by_flow(after, _still(flow)), before, visible_after(flow))
 
 
 def after_from_before(
@@ -169,9 +169,9 @@ def after_from_before(
     Counted as visible is a pixel whose flow is that of the place it would come from, if that stays visible.
     """
     back = -_still(flow)
-    there = warp(_still(flow), back)
-    seen = warp(visible_after(flow)[None].float(), back)[0] > 0.99
-    return _compare(warp(before, back), after, seen & ((there + back).abs() <= SAME).all(0))
+    there = warp_by_flow(_still(flow), back)
+    seen = warp_by_flow(visible_after(flow)[None].float(), back)[0] > 0.99
+    return _compare(warp_by_flow(before, back), after, seen & ((there + back).abs() <= SAME).all(0))
 
 
 def visible_after(flow: Float[Tensor, "2 h w"]) -> Bool[Tensor, "h w"]:
