@@ -1,8 +1,14 @@
 """Mistakes in a command's arguments that are told before its work begins, not after."""
 
 import os
-from argparse import Namespace
+from argparse import ArgumentParser, Namespace
 from pathlib import Path
+
+
+def add_count(parser: ArgumentParser, option: str, default: int | None, meaning: str) -> None:
+    """Adds an option for a number of things, by default the given one or all."""
+    told = "all" if default is None else "%(default)s"
+    parser.add_argument(option, type=int, default=default, metavar="N", help=f"{meaning}; {told} by default")
 
 
 def require_positive(given: Namespace, *options: str) -> None:

@@ -19,6 +19,7 @@ from data_shards.commands import given_path
 from model.layers.conv_lstm import ConvLSTM, ConvLSTMState
 from model.remat import Remat
 from model.unroll import unroll
+from trainer.arguments import add_count
 from trainer.bench.live_bytes import LiveBytes
 from trainer.bench.stopwatch import clock_of, seconds
 from trainer.flops import peak_flops
@@ -172,13 +173,7 @@ def compare(size: Size, rounds: int, device: torch.device, peaks: dict[str, floa
 
 def options(parser: ArgumentParser) -> None:
     """How long, on which sizes and where."""
-    parser.add_argument(
-        "--rounds",
-        type=int,
-        default=9,
-        metavar="N",
-        help="measured rounds of each size; %(default)s by default",
-    )
+    add_count(parser, "--rounds", 9, "measured rounds of each size")
     parser.add_argument(
         "--sizes", type=int, nargs="*", metavar="N", help="rows of the table of sizes, from 0; all by default"
     )

@@ -30,6 +30,7 @@ from data_shards.manifest import MANIFEST, Manifest, read_manifest
 from data_shards.sources import SOURCES
 from data_shards.storage.place import check_url, open_store
 from data_shards.writer import build
+from trainer.arguments import add_count
 
 BUFFER = 1000  # samples that webdataset shuffles, as in its documentation; the Loader mixes 64 * 16
 
@@ -60,18 +61,10 @@ def options(parser: ArgumentParser) -> None:
         metavar="URL",
         help="measure here as well, s3://bucket/prefix; built if there is none; not by default",
     )
-    parser.add_argument(
-        "--clips", type=int, default=2000, metavar="N", help="of a set that is built; %(default)s by default"
-    )
-    parser.add_argument(
-        "--batch", type=int, default=32, metavar="N", help="clips a batch; %(default)s by default"
-    )
-    parser.add_argument(
-        "--steps", type=int, default=100, metavar="N", help="batches of a round; %(default)s by default"
-    )
-    parser.add_argument(
-        "--rounds", type=int, default=5, metavar="N", help="measured rounds; %(default)s by default"
-    )
+    add_count(parser, "--clips", 2000, "of a set that is built")
+    add_count(parser, "--batch", 32, "clips a batch")
+    add_count(parser, "--steps", 100, "batches of a round")
+    add_count(parser, "--rounds", 5, "measured rounds")
     parser.add_argument(
         "--workers",
         type=int,

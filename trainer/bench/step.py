@@ -18,6 +18,7 @@ import torch
 
 from data_shards.commands import given_path
 from data_shards.loader import Loader
+from trainer.arguments import add_count
 from trainer.batch import to_video
 from trainer.config import RunConfig
 from trainer.flops import forward_flops, peak_flops
@@ -82,12 +83,8 @@ def options(parser: ArgumentParser) -> None:
         metavar="field.path=value",
         help="what differs from the recipe; data.url=... is needed",
     )
-    parser.add_argument(
-        "--steps", type=int, default=60, metavar="N", help="of a round; %(default)s by default"
-    )
-    parser.add_argument(
-        "--rounds", type=int, default=3, metavar="N", help="of each loop; %(default)s by default"
-    )
+    add_count(parser, "--steps", 60, "of a round")
+    add_count(parser, "--rounds", 3, "of each loop")
     parser.add_argument(
         "--no-ray", action="store_true", help="leave out the way through Ray, which is measured by default"
     )

@@ -16,6 +16,7 @@ from model.cost import Cost, measure
 from model.layers.conv_lstm import ConvLSTM, ConvLSTMState
 from model.remat import Remat, binomial_optimum, most_waiting, peak_bytes, recomputed_steps
 from model.unroll import unroll
+from trainer.arguments import add_count
 from trainer.bench.live_bytes import LiveBytes
 from trainer.bench.stopwatch import seconds
 
@@ -139,15 +140,9 @@ def compare(scan: Scan, repeat: int) -> list[Row]:
 
 def options(parser: ArgumentParser) -> None:
     """How large the scan is, how long to measure and where."""
-    parser.add_argument("--steps", type=int, default=128, metavar="N", help="of time; %(default)s by default")
-    parser.add_argument("--batch", type=int, default=4, metavar="N", help="clips; %(default)s by default")
-    parser.add_argument(
-        "--channels",
-        type=int,
-        default=16,
-        metavar="N",
-        help="of the frames; the state has twice as many; %(default)s by default",
-    )
+    add_count(parser, "--steps", 128, "of time")
+    add_count(parser, "--batch", 4, "clips")
+    add_count(parser, "--channels", 16, "of the frames; the state has twice as many")
     parser.add_argument(
         "--size",
         type=int,
@@ -155,9 +150,7 @@ def options(parser: ArgumentParser) -> None:
         metavar="PIXELS",
         help="side of the frames; %(default)s by default",
     )
-    parser.add_argument(
-        "--repeat", type=int, default=3, metavar="N", help="times to measure; %(default)s by default"
-    )
+    add_count(parser, "--repeat", 3, "times to measure")
     parser.add_argument(
         "--device",
         default="cuda" if torch.cuda.is_available() else "cpu",

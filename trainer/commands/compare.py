@@ -12,7 +12,7 @@ import torch
 
 from data_shards.commands import given_place
 from data_shards.storage.place import check_url, open_store
-from trainer.arguments import require_file, require_positive
+from trainer.arguments import add_count, require_file, require_positive
 from trainer.checkpoints.load import LoadedModel, load_model
 from trainer.compare.figure import shown_clips
 from trainer.compare.page import build_page
@@ -48,21 +48,9 @@ def options(parser: ArgumentParser) -> None:
         metavar="NAME",
         help=f"whose table and figure, of {', '.join(tables())}; by default the one of the runs' models",
     )
-    parser.add_argument(
-        "--clips",
-        type=int,
-        default=5,
-        metavar="N",
-        help="clips to show, from best to worst; %(default)s by default",
-    )
-    parser.add_argument("--limit", type=int, metavar="N", help="score only the first N clips; all by default")
-    parser.add_argument(
-        "--batch",
-        type=int,
-        default=CLIPS_PER_BATCH,
-        metavar="N",
-        help="clips at once; %(default)s by default",
-    )
+    add_count(parser, "--clips", 5, "clips to show, from best to worst")
+    add_count(parser, "--limit", None, "score only the first N clips")
+    add_count(parser, "--batch", CLIPS_PER_BATCH, "clips at once")
 
 
 def run(given: Namespace) -> int:

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from data_shards.commands import given_path, given_place
-from trainer.arguments import require_file, require_positive, write_file
+from trainer.arguments import add_count, require_file, require_positive, write_file
 from trainer.checkpoints.load import load_model
 from trainer.config import model_to
 from trainer.evaluation.scoring import CLIPS_PER_BATCH, evaluate_on, videos
@@ -37,16 +37,8 @@ def options(parser: ArgumentParser) -> None:
         help="data sets; by default the one of each run",
     )
     parser.add_argument("--split", default="val", help="of the data sets; %(default)s by default")
-    parser.add_argument(
-        "--limit", type=int, metavar="N", help="score only the first N clips of each set; all by default"
-    )
-    parser.add_argument(
-        "--batch",
-        type=int,
-        default=CLIPS_PER_BATCH,
-        metavar="N",
-        help="clips at once; %(default)s by default",
-    )
+    add_count(parser, "--limit", None, "score only the first N clips of each set")
+    add_count(parser, "--batch", CLIPS_PER_BATCH, "clips at once")
     parser.add_argument(
         "--json",
         type=given_path,

@@ -24,7 +24,7 @@ from data_shards.manifest import MANIFEST, read_manifest
 from data_shards.storage.place import open_store
 from data_shards.takes import EXTENSIONS, takes
 from model.interface import Video, VideoModel
-from trainer.arguments import require_folder, write_file
+from trainer.arguments import add_count, require_folder, write_file
 from trainer.batch import to_video
 from trainer.checkpoints.load import LoadedModel, load_model
 from trainer.evaluation.views import views_of
@@ -67,12 +67,8 @@ def options(parser: ArgumentParser) -> None:
         "--out", type=given_path, required=True, metavar="FOLDER", help="where the pictures and films go"
     )
     parser.add_argument("--split", default="test", help="of a data set; %(default)s by default")
-    parser.add_argument(
-        "--scenes", type=int, default=6, metavar="N", help="scenes to show, at most; %(default)s by default"
-    )
-    parser.add_argument(
-        "--frames", type=int, default=200, metavar="N", help="of a scene, at most; %(default)s by default"
-    )
+    add_count(parser, "--scenes", 6, "scenes to show, at most")
+    add_count(parser, "--frames", 200, "of a scene, at most")
     parser.add_argument(
         "--fastest",
         type=float,

@@ -7,7 +7,7 @@ import torch
 
 from data_shards.commands import given_path, given_place
 from data_shards.storage.place import open_store
-from trainer.arguments import require_file, require_folder, require_positive, write_file
+from trainer.arguments import add_count, require_file, require_folder, require_positive, write_file
 from trainer.checkpoints.checkpoint import run_of
 from trainer.checkpoints.load import load_model
 from trainer.evaluation.scoring import evaluate_on
@@ -31,20 +31,8 @@ def options(parser: ArgumentParser) -> None:
         "--data", type=given_place, metavar="URL", help="data set; by default the one of the run"
     )
     parser.add_argument("--split", default="val", help="of the data set; %(default)s by default")
-    parser.add_argument(
-        "--clips",
-        type=int,
-        default=6,
-        metavar="N",
-        help="clips to show: best, median and worst come first; %(default)s by default",
-    )
-    parser.add_argument(
-        "--limit",
-        type=int,
-        default=200,
-        metavar="N",
-        help="clips to score if no evaluation is stored; %(default)s by default",
-    )
+    add_count(parser, "--clips", 6, "clips to show: best, median and worst come first")
+    add_count(parser, "--limit", 200, "clips to score if no evaluation is stored")
     parser.add_argument(
         "--out",
         type=given_path,
