@@ -134,9 +134,8 @@ class Views:
     def joined(parts: Sequence["Views"]) -> "Views":
         """The views of several batches as those of one; all have the same fields."""
         tensors = zip(*(part.tensors().values() for part in parts), strict=True)
-        return parts[0].map(
-            lambda _: torch.cat(next(tensors))
-        )  # `map` goes through them in the order of `tensors`
+        # `map` goes through them in the order of `tensors`.
+        return parts[0].map(lambda _: torch.cat(next(tensors)))
 
     def tensors(self) -> dict[str, Tensor]:
         """Every tensor that is there by its name, such as motion or particles.kl."""
