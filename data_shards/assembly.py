@@ -77,9 +77,8 @@ class Assembly:
         for member, data in found.members.items():
             try:
                 name, value = decode_member(member, data)
-                shape, sizes = value.shape, self.manifest.sizes
-                if not FIELDS[name].fits(shape, sizes):
-                    wanted = FIELDS[name].shape(sizes)
+                shape, wanted = value.shape, arrays[name].shape[1:]
+                if shape != wanted and not FIELDS[name].fits(shape, self.manifest.sizes):
                     raise DecodeError(f"{member}: has shape {shape}, the manifest says {wanted}")
                 self._fill(arrays, row, name, value)
             except DecodeError as error:
@@ -93,7 +92,7 @@ class Assembly:
         if axis is None:
             target[:] = value
             return
-        objects = value.shape[axis]
-        target, value = np.moveaxis(target, axis, 0), np.moveaxis(value, axis, 0)
-        target[:objects], target[objects:] = value, 0
+        objects, before = value.shape[axis], (slice(None),) * axis
+        target[(*before, slice(objects))] = value
+        target[(*before, slice(objects, None))] = 0
         arrays["present"][row] = np.arange(self.manifest.objects) < objects
