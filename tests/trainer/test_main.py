@@ -3,7 +3,9 @@
 import subprocess
 import sys
 
-from trainer.__main__ import COMMANDS
+import pytest
+
+from trainer.__main__ import COMMANDS, main
 
 HEAVY = ("torch", "deepspeed", "pydantic", "numpy", "matplotlib", "av", "PIL")
 
@@ -23,3 +25,11 @@ print([name for name in {HEAVY} if name in sys.modules], file=sys.stderr)
         assert f"\n  {name} " in done.stdout
         assert f" {command.purpose}\n" in done.stdout
         assert len(f"{name:22}{command.purpose}") <= 100
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_says_what_its_options_are(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        main([*name.split(), "--help"])
+    assert end.value.code == 0
+    assert capsys.readouterr().out.startswith(f"usage: python -m trainer {name}")

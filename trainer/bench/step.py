@@ -71,11 +71,9 @@ def through(package: str, words: list[str]) -> list[float]:
 
 def options(parser: ArgumentParser) -> None:
     """Which run, and how long."""
+    # Named, not %(default)s: while options and words may be mixed, argparse hides the default of a word.
     parser.add_argument(
-        "recipe",
-        nargs="?",
-        default="demo",
-        help="a name that `recipes` lists; %(default)s by default",
+        "recipe", nargs="?", default="demo", help="a name that `recipes` lists; demo by default"
     )
     parser.add_argument(
         "overrides",
