@@ -4,7 +4,6 @@ s3fs makes the client and the thread that runs it. Requests go to its client dir
 deadline to set, and its translation of errors loses the status (it fails outright on Ceph's empty messages).
 """
 
-import asyncio
 import contextlib
 import hashlib
 import logging
@@ -20,17 +19,11 @@ from typing import Any, TypeVar
 
 import aiohttp
 import s3fs
-from botocore.exceptions import (
-    BotoCoreError,
-    ClientError,
-    ConnectionError,
-    HTTPClientError,
-    IncompleteReadError,
-    NoCredentialsError,
-    PartialCredentialsError,
-)
+from botocore.exceptions import BotoCoreError, ClientError
+from botocore.parsers import ResponseParserError
 from fsspec.asyn import sync
 
+from data_shards.storage.refusal import NoS3Error, code_of, passes, reason_of, status_of
 from data_shards.storage.store import Changed, NotFound, Stat, StorageError, Store
 
 T = TypeVar("T")
@@ -38,15 +31,6 @@ log = logging.getLogger(__name__)
 
 PART = 64 << 20  # bytes of one part of a large upload
 SINGLE = 5 << 30  # the most that one PUT may carry
-# What an outage looks like from here: refused, reset, timed out, cut off.
-OUTAGES = (
-    ConnectionError,
-    HTTPClientError,
-    IncompleteReadError,
-    aiohttp.ClientError,
-    asyncio.TimeoutError,
-    OSError,
-)
 # Checksums that newer clients add by default: servers reject them (411 on https), or send them back with partial
 # bodies that then seem damaged. Our own hashes cover the data.
 CLIENT = {
@@ -57,6 +41,10 @@ CLIENT = {
     "read_timeout": 20,
     "max_pool_connections": 32,
 }
+
+
+# What a request may raise: an answer, a failure on the way, an AWS_* variable that leads nowhere.
+ERRORS = (ClientError, BotoCoreError, aiohttp.ClientError, NoS3Error, OSError, TimeoutError, ValueError)
 
 
 class Outage(Exception):
@@ -82,7 +70,7 @@ class BucketStore(Store):
         """One HEAD."""
 
         async def head(client: Any) -> Stat:
-            found = await client.head_object(Bucket=self._bucket, Key=self._key(name))
+            found = await _answer(client.head_object(Bucket=self._bucket, Key=self._key(name)), "ETag")
             return Stat(found["ContentLength"], found["ETag"])
 
         try:
@@ -102,7 +90,8 @@ class BucketStore(Store):
             options["Range"] = f"bytes={start or 0}-{'' if end is None else end - 1}"
 
         async def get(client: Any) -> bytes:
-            found = await client.get_object(Bucket=self._bucket, Key=self._key(name), **options)
+            asked = client.get_object(Bucket=self._bucket, Key=self._key(name), **options)
+            found = await _answer(asked, "ETag")
             async with found["Body"] as body:
                 data: bytes = await body.read()
             if len(data) != found["ContentLength"]:
@@ -133,7 +122,8 @@ class BucketStore(Store):
         before = self.retries
 
         async def put(client: Any) -> None:
-            await client.put_object(Bucket=self._bucket, Key=self._key(name), Body=data, **options)
+            asked = client.put_object(Bucket=self._bucket, Key=self._key(name), Body=data, **options)
+            await _answer(asked, "ETag")
 
         try:
             self._request(name, put)
@@ -144,7 +134,9 @@ class BucketStore(Store):
 
     def _put_parts(self, name: str, source: Path) -> None:
         where = {"Bucket": self._bucket, "Key": self._key(name)}
-        upload = self._request(name, lambda client: client.create_multipart_upload(**where))["UploadId"]
+        upload = self._request(
+            name, lambda client: _answer(client.create_multipart_upload(**where), "UploadId")
+        )["UploadId"]
         try:
             parts = []
             for number, data in enumerate(_parts(source), start=1):
@@ -153,7 +145,7 @@ class BucketStore(Store):
                 answer = self._request(name, partial(_upload_part, part=part, data=data))
                 parts.append({"PartNumber": number, "ETag": answer["ETag"]})
             done = where | {"UploadId": upload, "MultipartUpload": {"Parts": parts}}
-            self._request(name, lambda client: client.complete_multipart_upload(**done))
+            self._request(name, lambda client: _answer(client.complete_multipart_upload(**done), "ETag"))
         except BaseException:
             with contextlib.suppress(StorageError, Outage):  # one attempt: the first error is the one to tell
                 self._once(name, lambda client: client.abort_multipart_upload(**where, UploadId=upload))
@@ -164,7 +156,7 @@ class BucketStore(Store):
         found: dict[str, int] = {}
         options: dict[str, str] = {"Bucket": self._bucket, "Prefix": self._key(prefix)}
         while True:
-            page = self._request(prefix, lambda client: client.list_objects_v2(**options))
+            page = self._request(prefix, lambda client: _answer(client.list_objects_v2(**options), "Name"))
             for entry in page.get("Contents", ()):
                 found[entry["Key"].removeprefix(self._prefix)] = entry["Size"]
             if not page.get("IsTruncated"):
@@ -179,10 +171,8 @@ class BucketStore(Store):
         return self._prefix + name
 
     def _check_bucket(self) -> None:
-        try:
-            self._request("", lambda client: client.head_bucket(Bucket=self._bucket))
-        except NotFound as error:
-            raise self._no_bucket() from error
+        where = {"Bucket": self._bucket, "Prefix": self._prefix, "MaxKeys": 1}
+        self._request("", lambda client: _answer(client.list_objects_v2(**where), "Name"))
 
     def _no_bucket(self) -> StorageError:
         return StorageError(self.url, f"bucket {self._bucket!r} does not exist")
@@ -210,44 +200,57 @@ class BucketStore(Store):
 
     def _once(self, name: str, call: Callable[[Any], Awaitable[T]]) -> T:
         async def request() -> T:
-            return await call(await self._fs.set_session())
+            try:
+                return await call(await self._fs.set_session())
+            except ResponseParserError:
+                raise NoS3Error("the server answers something else than XML") from None
 
         try:
             answer: T = sync(self._fs.loop, request)
             return answer
-        except ClientError as error:
+        except Outage:
+            raise
+        except ERRORS as error:
+            if isinstance(error, ClientError) and error.operation_name == "HeadObject" and not code_of(error):
+                error = self._told_by_get(name, error)
             raise self._refusal(name, error) from error
-        except (NoCredentialsError, PartialCredentialsError) as error:
-            raise StorageError(
-                self.address(name), "no credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
-            ) from error
-        except OUTAGES as error:
-            raise Outage(f"{type(error).__name__} {error}".strip()) from error
-        except BotoCoreError as error:
-            raise StorageError(self.address(name), str(error)) from error
 
-    def _refusal(self, name: str, error: ClientError) -> Exception:
-        """What the server's answer means."""
-        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-        code = error.response.get("Error", {}).get("Code", "")
+    def _told_by_get(self, name: str, error: ClientError) -> Exception:
+        """What a GET is refused with where a HEAD was, whose answer has no room for a code."""
+        refusal: Exception = error
+        if status_of(error) == 404 or passes(error):
+            return refusal
+
+        async def get() -> None:
+            client = await self._fs.set_session()
+            found = await client.get_object(Bucket=self._bucket, Key=self._key(name), Range="bytes=0-0")
+            found["Body"].close()
+
+        try:
+            sync(self._fs.loop, get)
+        except ERRORS as told:
+            refusal = told
+        return refusal
+
+    def _refusal(self, name: str, error: Exception) -> Exception:
+        """What the server's answer, or that there was none, means."""
         address = self.address(name)
-        if code == "NoSuchBucket":
-            return self._no_bucket()
-        if status == 404:
-            return NotFound(address, "no such object")
-        if status in (401, 403):
-            return StorageError(
-                address, f"access denied ({code or status}): check AWS_ACCESS_KEY_ID and its rights"
-            )
-        if status in (409, 412) and error.operation_name == "PutObject":
-            return FileExistsError(f"{address} exists already")
-        if status == 412:
-            return Changed(address, "was replaced while it was being read")
-        if status == 416:
-            return StorageError(address, "is shorter than the bytes asked for: truncated")
-        if status >= 500 or status in (408, 429):
-            return Outage(f"{status} {code}")
-        return StorageError(address, f"{error.operation_name} refused: {status} {code}")
+        if passes(error):
+            said = f"{status_of(error)} {code_of(error)}" if isinstance(error, ClientError) else ""
+            return Outage(said.strip() or f"{type(error).__name__} {error}".strip())
+        if isinstance(error, ClientError):
+            status, code = status_of(error), code_of(error)
+            if code == "NoSuchBucket":
+                return self._no_bucket()
+            if status == 404 and (code or error.operation_name.startswith("Head")):
+                return NotFound(address, "no such object")
+            if status in (409, 412) and error.operation_name == "PutObject":
+                return FileExistsError(f"{address} exists already")
+            if status == 412:
+                return Changed(address, "was replaced while it was being read")
+            if status == 416:
+                return StorageError(address, "is shorter than the bytes asked for: truncated")
+        return StorageError(address, reason_of(error))
 
 
 @lru_cache(maxsize=4)
@@ -260,7 +263,15 @@ def _filesystem(process: int, environment: tuple[tuple[str, str], ...]) -> Any:
 
 
 async def _upload_part(client: Any, part: dict[str, Any], data: bytes) -> Any:
-    return await client.upload_part(**part, Body=data)
+    return await _answer(client.upload_part(**part, Body=data), "ETag")
+
+
+async def _answer(asked: Awaitable[Any], field: str) -> Any:
+    """The answer, which has this field if it is one of S3: web servers answer 200 too."""
+    found = await asked
+    if field not in found:
+        raise NoS3Error(f"the server answers without {field}")
+    return found
 
 
 def _parts(source: Path) -> Iterator[bytes]:
