@@ -8,10 +8,11 @@ import numpy as np
 from jaxtyping import UInt8
 
 from data_shards.manifest import Manifest
+from data_shards.sources.decoding import Damaged
 from data_shards.sources.footage import EXTENSIONS as EXTENSIONS
 from data_shards.sources.footage import find_footage
 from data_shards.sources.picture_folder import RATE
-from data_shards.sources.shots import Damaged, DecodedFrame, at_rate, decode, measure
+from data_shards.sources.shots import DecodedFrame, at_rate, decode, measure
 from data_shards.sources.video import VideoFiles
 
 

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import av
 from av.container import InputContainer
+from av.stream import Disposition
+from av.video.stream import VideoStream
 
 from data_shards.sources.picture_folder import PICTURES, RATE, PictureFolder, picture_folders
 from data_shards.storage.place import canonical, check_url, open_store
@@ -42,7 +44,7 @@ class Footage:
             container: InputContainer = av.open(source, metadata_errors="replace")
         except (av.FFmpegError, OSError) as error:
             raise ValueError(f"{self}: cannot be opened as video ({error})") from error
-        if not container.streams.video:
+        if best_stream(container) is None:
             container.close()
             raise ValueError(f"{self}: has no video in it")
         return container
@@ -52,6 +54,15 @@ class Footage:
 
 
 Recording = Footage | PictureFolder
+
+
+def best_stream(container: InputContainer) -> VideoStream | None:
+    """The video stream that a player would show; None if there is none, for a cover is no video."""
+    films = [
+        stream for stream in container.streams.video if not stream.disposition & Disposition.attached_pic
+    ]
+    best = container.streams.best("video")
+    return next((stream for stream in films if stream is best), films[0] if films else None)
 
 
 def find_footage(places: tuple[str, ...], rate: float = RATE) -> tuple[Recording, ...]:

@@ -6,8 +6,8 @@ from typing import Literal
 
 import numpy as np
 
+from data_shards.sources.decoding import Extent
 from data_shards.sources.footage import Recording, find_footage
-from data_shards.sources.shots import Extent
 from data_shards.sources.splits import split_number
 from data_shards.sources.video import VideoFiles
 from data_shards.storage.place import open_store

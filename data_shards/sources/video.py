@@ -11,9 +11,11 @@ import numpy as np
 from jaxtyping import UInt8
 
 from data_shards.clip import Clip
+from data_shards.sources.decoding import Damaged, Extent
 from data_shards.sources.footage import Recording, find_footage
 from data_shards.sources.picture_folder import RATE
-from data_shards.sources.shots import Damaged, DecodedFrame, Extent, Fit, at_rate, decode, measure
+from data_shards.sources.shots import DecodedFrame, at_rate, decode, measure
+from data_shards.sources.small_picture import Fit
 from data_shards.sources.splits import split_items, split_number, split_times
 
 Part = tuple[Recording, Extent, range]  # a file, and the frames of it that belong to a split
@@ -25,6 +27,7 @@ class Findings:
     """What was met while clips were made."""
 
     damaged: dict[str, str] = field(default_factory=dict)  # file -> what is wrong
+    lost: dict[str, int] = field(default_factory=dict)  # file -> damaged frames, as far as it was read
     cuts: set[tuple[str, int]] = field(default_factory=set)  # file, number of the shot that a cut begins
     still_clips: set[tuple[str, int]] = field(default_factory=set)  # file, number of the first frame
 
@@ -118,7 +121,11 @@ class VideoFiles:
             "files": len(self._files),
             "cuts": len(self._findings.cuts),
             "still_clips_left_out": len(self._findings.still_clips),
-            "damaged_files": dict(self._findings.damaged),
+            "damaged_frames": sum(self._findings.lost.values()),
+            "damaged_files": {
+                name: f"{lost} frames are damaged" for name, lost in self._findings.lost.items() if lost
+            }
+            | self._findings.damaged,
         }
 
     def clips(self, split: str, count: int, seed: int) -> Iterator[Clip]:
@@ -213,6 +220,9 @@ class VideoFiles:
         pictures = decode(footage, (self.size, self.size), self.fit, self.grey, self.cut)
         try:
             for picture in at_rate(pictures, self.fps, extent.rate):
+                self._findings.lost[footage.name] = max(
+                    picture.lost, self._findings.lost.get(footage.name, 0)
+                )
                 if picture.number >= frames.stop:
                     break
                 if picture.number < frames.start:
@@ -227,6 +237,7 @@ class VideoFiles:
                     yield tuple(window)
         except Damaged as error:
             self._findings.damaged[footage.name] = str(error)
+            self._findings.lost[footage.name] = error.lost
 
 
 class _Draw:

@@ -9,9 +9,10 @@ from PIL import Image
 
 from data_shards.__main__ import main
 from data_shards.manifest import read_manifest
+from data_shards.sources.decoding import Damaged
 from data_shards.sources.footage import find_footage
 from data_shards.sources.picture_folder import PictureFolder, picture_folders
-from data_shards.sources.shots import Damaged, decode, measure
+from data_shards.sources.shots import decode, measure
 from data_shards.sources.video import VideoFiles
 from tests.films import NO_CUTS, numbered, numbers, whole
 
