@@ -1,12 +1,20 @@
 """What a step of a recurrence costs in memory: measured by running one, for the planner of byte budgets."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 import torch
 from torch import Tensor, UntypedStorage
 from torch.autograd.graph import saved_tensors_hooks
 from torch.utils._pytree import tree_leaves, tree_map
+
+State = TypeVar("State")
+In = TypeVar("In")
+X = TypeVar("X")
+Y = TypeVar("Y")
+Cell: TypeAlias = Callable[
+    [State, X], tuple[State, Y]
+]  # (state, inputs of one step) -> (state, outputs of one step)
 
 
 class Cost(NamedTuple):
@@ -18,11 +26,11 @@ class Cost(NamedTuple):
 
 
 def measure(
-    cell: Callable[[Any, Any], tuple[Any, Any]],
-    prepare: Callable[[Any], Any],
-    finish: Callable[[Any], Any],
-    state: Any,
-    inputs: Any,
+    cell: Cell[State, X, Y],
+    prepare: Callable[[In], X],
+    finish: Callable[[Y], Any],
+    state: State,
+    inputs: In,
 ) -> Cost:
     """The cost of the step that `cell`, `prepare` and `finish` make together (see `unroll`), from two forward steps.
 

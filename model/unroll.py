@@ -5,7 +5,7 @@ Trees are nested tuples, NamedTuples, lists and dicts of tensors (torch.utils._p
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar, overload
 
 import torch
 from torch import Tensor
@@ -13,17 +13,37 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.utils._pytree import tree_flatten, tree_leaves, tree_map, tree_unflatten
 from torch.utils.checkpoint import checkpoint
 
-from model.cost import measure
+from model.cost import Cell, measure
 from model.remat import Plan, Remat, blocks
 
 State = TypeVar("State")
+In = TypeVar("In")  # inputs; over time, as are the next two but where a cell has them
+X = TypeVar("X")  # what the cell takes
+Y = TypeVar("Y")  # what it gives
+Out = TypeVar("Out")  # outputs
 Tree = TypeVar("Tree")
-# (state, inputs of one step) -> (state, outputs of one step)
-Step = Callable[[State, Any], tuple[State, Any]]
+
+
+@overload
+def unroll(cell: Cell[State, In, Out], state: State, inputs: In, *, remat: Remat) -> tuple[State, Out]: ...
+@overload
+def unroll(
+    cell: Cell[State, X, Out], state: State, inputs: In, *, remat: Remat, prepare: Callable[[In], X]
+) -> tuple[State, Out]: ...
+@overload
+def unroll(
+    cell: Cell[State, X, Y],
+    state: State,
+    inputs: In,
+    *,
+    remat: Remat,
+    prepare: Callable[[In], X],
+    finish: Callable[[Y], Out],
+) -> tuple[State, Out]: ...
 
 
 def unroll(
-    cell: Step[State],
+    cell: Cell[State, Any, Any],
     state: State,
     inputs: Any,
     *,
@@ -87,39 +107,41 @@ def inner_gradient(objective: Callable[[Tree], Tensor], at: Tree) -> Tree:
     return result
 
 
-class _Scan:
+class _Scan(Generic[State, In, X, Y, Out]):
     """The three functions of an unroll, and how a plan runs them."""
 
-    def __init__(self, cell: Step[Any], prepare: Callable[[Any], Any], finish: Callable[[Any], Any]) -> None:
+    def __init__(
+        self, cell: Cell[State, X, Y], prepare: Callable[[In], X], finish: Callable[[Y], Out]
+    ) -> None:
         self.cell, self.prepare, self.finish = cell, prepare, finish
 
-    def sequence(self, plan: Plan, state: Any, chunks: Sequence[Any]) -> tuple[Any, list[Any]]:
+    def sequence(self, plan: Plan, state: State, chunks: Sequence[In]) -> tuple[State, list[Out]]:
         """Run the segments of `plan` one after the other; `chunks` are the inputs of its blocks."""
-        outputs: list[Any] = []
+        outputs: list[Out] = []
         for segment in plan:
             if isinstance(segment, int):
-                state, finished = self.block(state, chunks[len(outputs)])
-                outputs.append(finished)
+                state, output = self.block(state, chunks[len(outputs)])
+                outputs.append(output)
             else:
                 mine = chunks[len(outputs) : len(outputs) + sum(1 for _ in blocks(segment))]
-                state, finished = self.checkpointed(segment, state, mine)
-                outputs.extend(finished)
+                state, several = self.checkpointed(segment, state, mine)
+                outputs.extend(several)
         return state, outputs
 
-    def checkpointed(self, plan: Plan, state: Any, chunks: Sequence[Any]) -> tuple[Any, list[Any]]:
+    def checkpointed(self, plan: Plan, state: State, chunks: Sequence[In]) -> tuple[State, list[Out]]:
         if not torch.is_grad_enabled():
             return self.sequence(plan, state, chunks)
         # Flat arguments: an enclosing checkpoint drops and restores the tensors it finds among the arguments,
         # but keeps whatever they are wrapped in, and with it the states that were to be forgotten.
         leaves, spec = tree_flatten((state, list(chunks)))
-        result: tuple[Any, list[Any]] = checkpoint(
+        result: tuple[State, list[Out]] = checkpoint(
             lambda *args: self.sequence(plan, *tree_unflatten(args, spec)), *leaves, use_reentrant=False
         )
         return result
 
-    def block(self, state: Any, chunk: Any) -> tuple[Any, Any]:
+    def block(self, state: State, chunk: In) -> tuple[State, Out]:
         """All steps of one block: `prepare` and `finish` batched over it, the cell step by step."""
-        outputs: list[Any] = []
+        outputs: list[Y] = []
         for inputs in _unbind(self.prepare(chunk)):
             state, output = self.cell(state, inputs)
             outputs.append(output)
@@ -135,7 +157,7 @@ def _length(inputs: Any) -> int:
     return int(lengths.pop())
 
 
-def _split(tree: Any, lengths: list[int]) -> list[Any]:
+def _split(tree: Tree, lengths: list[int]) -> list[Tree]:
     """One tree per block. A single split, whose backward is a single cat; slices would each fill a whole gradient."""
     if len(lengths) == 1:
         return [tree]  # the backward of a split into one would copy the whole gradient
@@ -145,7 +167,7 @@ def _split(tree: Any, lengths: list[int]) -> list[Any]:
     ]
 
 
-def _unbind(tree: Any) -> list[Any]:
+def _unbind(tree: Tree) -> list[Tree]:
     leaves, spec = tree_flatten(tree)
     return [tree_unflatten(list(x), spec) for x in zip(*(x.unbind(1) for x in leaves), strict=True)]
 

@@ -1,7 +1,6 @@
 """The object-discovery model: decompose each frame into slots in depth order, move them, compose the next frame."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -22,7 +21,7 @@ from model.object_discovery.masks import MaskNet
 from model.object_discovery.memory import BackgroundNet
 from model.object_discovery.motion import MotionNet
 from model.object_discovery.ordering import OrderNet
-from model.object_discovery.slots import Slots, State
+from model.object_discovery.slots import Moved, Slots, State
 from model.ops.composition import compose_layers
 from model.ops.sinkhorn import gumbel_noise
 from model.remat import Remat
@@ -158,11 +157,11 @@ class ObjectDiscovery(VideoModel):
             self.masks.lstm.weights(state.lstm),
         )
 
-        def prepare(x: Any) -> Any:
+        def prepare(x: tuple[Tensor, Tensor]) -> Inputs:
             seen, noise = x
             return Inputs(seen, self.masks.encode(seen), noise)
 
-        def finish(outputs: Any) -> Any:
+        def finish(outputs: tuple[Slots, Moved]) -> tuple[Slots, Tensor]:
             slots, moved = outputs
             return slots, compose_layers(moved.weights, moved.colours, slots.background)  # eq. 14, 15
 

@@ -7,7 +7,6 @@ it: on the grid of frame t, it says where in frame t - 1 each pixel comes from. 
 """
 
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -129,18 +128,18 @@ class FlowSegmenter(VideoModel):
             Merged logits, and the carried probabilities L^w. The first frame's are SegNet's own (L^w = L^b).
         """
 
-        def cell(before: Probabilities, x: Any) -> tuple[Probabilities, Any]:
+        def cell(
+            before: Probabilities, x: tuple[Tensor, Tensor]
+        ) -> tuple[Probabilities, tuple[Tensor, Tensor]]:
             logits, flow = x
             carried = warp_by_flow(before, enlarge(flow, self.autoencoder.multiple))
             merged = self.merge(logits, carried)
             return merged.softmax(1), (merged, carried)
 
         still = torch.cat([torch.zeros_like(flow[:, :1]), flow], 1)  # to the first frame nothing moves
-        _, outputs = unroll(
-            cell, alone[:, 0].softmax(1), (alone, still), remat=Remat.parse(self.config.remat)
-        )
-        merged, carried = outputs
-        return merged, carried
+        first = alone[:, 0].softmax(1)
+        _, outputs = unroll(cell, first, (alone, still), remat=Remat.parse(self.config.remat))
+        return outputs
 
     def predict(self, video: Video, horizon: int) -> Float[Tensor, "b horizon c h w"]:
         """The autoencoder's roll-out.

@@ -13,7 +13,7 @@ The counts prove what the text leaves out: ten input frames, 7x7 kernels, one bi
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any
+from typing import Generic, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -24,6 +24,7 @@ from model.bounds import require_at_least, require_odd, require_one_of
 from model.interface import ModelConfig, ModelOutput, Video, VideoModel, Views
 from model.ops.flow import enlarge
 
+Seen = TypeVar("Seen")
 Decoded = dict[str, Tensor]  # "output" and, where a network has it, "flow": see VideoAutoencoder.advance
 
 
@@ -67,8 +68,8 @@ class Autoencoder(ModelConfig, ABC):
         return self.data == "binary"
 
 
-class VideoAutoencoder(VideoModel):
-    """Predicts the next frame from those before it."""
+class VideoAutoencoder(VideoModel, Generic[Seen]):
+    """Predicts the next frame from those before it; `Seen` is what it remembers of them."""
 
     multiple: int  # height and width of frames must be multiples of it
 
@@ -83,8 +84,8 @@ class VideoAutoencoder(VideoModel):
 
     @abstractmethod
     def advance(
-        self, state: Any, frames: Float[Tensor, "b t c h w"], step: int | None = None
-    ) -> tuple[Any, Decoded]:
+        self, state: Seen | None, frames: Float[Tensor, "b t c h w"], step: int | None = None
+    ) -> tuple[Seen, Decoded]:
         """See `frames` and predict.
 
         Args:

@@ -35,7 +35,7 @@ class AEConv(Autoencoder):
         return ConvAutoencoder(self)
 
 
-class ConvAutoencoder(VideoAutoencoder):
+class ConvAutoencoder(VideoAutoencoder[Tensor]):
     """The next frame from a window of the last `inputs` frames."""
 
     config: AEConv

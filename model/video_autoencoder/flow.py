@@ -2,7 +2,6 @@
 
 from abc import ABC
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -106,7 +105,7 @@ class FlowAutoencoder(RecurrentAutoencoder):
         return added, {"smoothness": huber, "flow_length": length}
 
     def advance(
-        self, state: Any, frames: Float[Tensor, "b t c h w"], step: int | None = None
+        self, state: State | None, frames: Float[Tensor, "b t c h w"], step: int | None = None
     ) -> tuple[State, Decoded]:
         """As VideoAutoencoder's; untied, the first frame of a clip goes through weights of its own."""
         if self.first is None or state is not None:

@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, NamedTuple, cast
+from typing import NamedTuple, cast
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -89,7 +89,7 @@ class Memory(nn.Module):
         return tuple(after)
 
 
-class RecurrentAutoencoder(VideoAutoencoder):
+class RecurrentAutoencoder(VideoAutoencoder[State]):
     """Encoder and decoder are batched over time, around the one scan of the memory."""
 
     config: Recurrent
@@ -103,7 +103,7 @@ class RecurrentAutoencoder(VideoAutoencoder):
         """Predictions from the memory's output and the encoded frame of each step of a pass."""
 
     def advance(
-        self, state: Any, frames: Float[Tensor, "b t c h w"], step: int | None = None
+        self, state: State | None, frames: Float[Tensor, "b t c h w"], step: int | None = None
     ) -> tuple[State, Decoded]:
         """As VideoAutoencoder's."""
         return self.scan(state or self.start(frames), frames, self.over(frames, step))
@@ -117,18 +117,18 @@ class RecurrentAutoencoder(VideoAutoencoder):
         each = self.config.supervision == "each"
         weights = self.memory.weights(state)
 
-        def prepare(frames: Any) -> Any:
+        def prepare(frames: Tensor) -> tuple[Tensor, Tensor]:
             features = over_time(self.encoder, frames)
             return self.memory.inputs(features), features
 
-        def cell(state: State, x: Any) -> tuple[State, Any]:
+        def cell(state: State, x: tuple[Tensor, Tensor]) -> tuple[State, tuple[Tensor, ...]]:
             projected, features = x
             state = self.memory.step(state, projected, weights)
             return state, (state[-1].hidden, features) if each else ()
 
-        def finish(outputs: Any) -> Any:
+        def finish(outputs: tuple[Tensor, ...]) -> Decoded:
             if not each:
-                return ()
+                return {}
             hidden, features = outputs
             return self.decode(hidden, features, part_of)
 
