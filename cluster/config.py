@@ -4,7 +4,9 @@ from typing import Literal
 
 from pydantic import Field, field_validator
 
-from trainer.config import Frozen, RunConfig
+from trainer.config import BatchConfig, RunConfig
+from trainer.frozen import Frozen
+from trainer.overrides import stage_runs
 
 
 class ScalingConfig(Frozen):
@@ -77,10 +79,14 @@ class ClusterConfig(RunConfig):
     """Which Ray, and how it is started where it is embedded."""
 
     def check(self) -> None:
-        """Raises ValueError where the global batch cannot be shared out among every allowed number of workers."""
-        size, micro = self.batch.size, self.batch.micro or 1
+        """Raises ValueError where a global batch cannot be shared out among every allowed number of workers."""
+        for batch in (run.batch for run in stage_runs(self) or (self,)):
+            self._check(batch)
+
+    def _check(self, batch: BatchConfig) -> None:
+        size, micro = batch.size, batch.micro or 1
         for workers in range(self.scaling.least, self.scaling.most + 1):
-            if not self.batch.divides(workers):
+            if not batch.divides(workers):
                 raise ValueError(
                     f"field scaling.num_workers: batch.size {size} is no multiple of batch.micro x workers = "
                     f"{micro} x {workers}; change batch.size, batch.micro or scaling.num_workers"

@@ -27,7 +27,7 @@ class Assignment:
 
 def work(assignment: dict[str, Assignment]) -> RunState:
     """One worker: trainer's loop. An error that another start would repeat is left on the board first."""
-    from trainer import loop  # here, because it imports DeepSpeed, which the driver has no use for
+    from trainer import chain  # here, because it imports DeepSpeed, which the driver has no use for
 
     mine = assignment["assignment"]
     rank = ray.train.get_context().get_world_rank()
@@ -40,7 +40,7 @@ def work(assignment: dict[str, Assignment]) -> RunState:
     stopping = Stopping(mine.board) if rank == 0 else None
     report = Throttle(mine.board)
     try:
-        return loop.train(mine.config, report=report, stopping=stopping).state
+        return chain.train(mine.config, report=report, stopping=stopping).state
     except (*MISTAKES, FloatingPointError) as error:
         code = 2 if isinstance(error, MISTAKES) else 1
         # Wait: this process may be ended as soon as the error is raised.

@@ -12,9 +12,7 @@ from functools import reduce
 from typing import Annotated, Any, Literal
 
 from pydantic import (
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     PlainSerializer,
     SkipValidation,
@@ -27,12 +25,8 @@ from data_shards.storage.place import canonical, check_url, is_http
 from model import MODELS
 from model.interface import ModelConfig
 from model.schedule import Stairs
-
-
-class Frozen(BaseModel):
-    """A frozen config that refuses unknown fields."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True, allow_inf_nan=False)
+from trainer.frozen import Frozen
+from trainer.stages import Stage
 
 
 def model_from(value: Any) -> Any:
@@ -199,7 +193,7 @@ class MonitoringConfig(Frozen):
 
 
 # Fields that came after the first checkpoints, and what they are where they are not used.
-YOUNGER: dict[str, Any] = {"start": None, "batch.frames": None}
+YOUNGER: dict[str, Any] = {"start": None, "batch.frames": None, "stages": []}
 
 
 class RunConfig(Frozen):
@@ -233,6 +227,8 @@ class RunConfig(Frozen):
     """Optimiser steps between two lines of metrics."""
     seed: int = Field(0, ge=0)
     """Of weights, order of clips and random draws."""
+    stages: tuple[Stage, ...] = ()
+    """Runs below output, each of which begins from the weights of the last, see docs/stages.md; [] = one run."""
 
     @field_validator("output", "start")
     @classmethod

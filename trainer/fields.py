@@ -111,6 +111,8 @@ def _kind(hint: Any) -> str:
         return f"{{{': '.join(map(_kind, arguments))}}}"
     if is_dataclass(hint):
         return f"{{{', '.join(field.name for field in fields(hint))}}}"
+    if isinstance(hint, type) and issubclass(hint, BaseModel):
+        return f"{{{', '.join(hint.model_fields)}}}"
     return KINDS.get(hint, "group")
 
 

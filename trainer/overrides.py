@@ -19,6 +19,8 @@ C = TypeVar("C", bound=RunConfig)
 
 WHOLE = ("model", "batch.frames")  # groups of fields that one value may stand for
 
+OF_THE_CHAIN = ("recipe", "output", "start", "stages")  # fields that a stage cannot have for itself
+
 
 @overload
 def resolve(recipe: str | None, overrides: Sequence[str] = (), *, file: str | None = None) -> RunConfig: ...
@@ -66,7 +68,9 @@ def resolve(
         raise ValueError(f"field {name} does not exist{nearest(name, cls.model_fields)}")
     for word in overrides:
         _assign(given, word)
-    return validated(given, cls)
+    config = validated(given, cls)
+    stage_runs(config)  # what is wrong with a stage is told now, not when its turn comes
+    return config
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -91,6 +95,26 @@ def from_arguments(given: argparse.Namespace, cls: type[C], more: Sequence[str] 
     if not given.config and not recipe:
         raise ValueError("name a recipe (python -m trainer recipes lists them) or give --config FILE")
     return resolve(recipe, [*overrides, *more], cls, file=given.config)
+
+
+def stage_runs(config: C) -> tuple[C, ...]:
+    """The run of each stage of a chain: the chain's own fields with the stage's overrides. Its output is the chain's.
+
+    Raises:
+        ValueError: one sentence, as `resolve`, that begins with the stage.
+    """
+    runs = []
+    for number, stage in enumerate(config.stages):
+        tree = config.model_dump(mode="json") | {"stages": []}
+        try:
+            for path, value in stage.overrides.items():
+                if path in OF_THE_CHAIN:
+                    raise ValueError(f"overrides: {path} is the chain's, set it there")
+                _set(tree, path, value, value if isinstance(value, str) else json.dumps(value))
+            runs.append(validated(tree, type(config)))
+        except ValueError as error:
+            raise ValueError(f"stages.{number}: {error}") from None
+    return tuple(runs)
 
 
 def validated(tree: dict[str, Any], cls: type[C]) -> C:
@@ -133,6 +157,11 @@ def _assign(tree: dict[str, Any], word: str) -> None:
         value = json.loads(text)
     except json.JSONDecodeError:
         value = text
+    _set(tree, path, value, text)
+
+
+def _set(tree: dict[str, Any], path: str, value: Any, text: str) -> None:
+    """Give the field at `path` a value; `text` is how the user wrote it."""
     node, parts = tree, path.split(".")
     for depth, part in enumerate(parts):
         if not isinstance(node, dict) or part not in node:

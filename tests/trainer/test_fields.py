@@ -57,6 +57,13 @@ def test_stairs_are_one_word() -> None:
     assert resolve("demo", [*words(listing(listed_fields(config))), "batch.frames=4"]).batch.frames == 4
 
 
+def test_stages_are_one_word() -> None:
+    stages = '[{"overrides":{"steps":3,"model.slots":2},"until":{"metric":"loss","below":0.1}},{}]'
+    config = resolve("demo", [f"stages={stages}"])
+    assert [stage.until is None for stage in config.stages] == [False, True]
+    assert resolve("demo", words(listing(listed_fields(config)))) == config
+
+
 def test_the_command_lists_what_a_run_would_be(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["recipes", "demo", "model=segnet", "batch.micro=4", "model.width=8"]) == 0
     lines = capsys.readouterr().out.splitlines()

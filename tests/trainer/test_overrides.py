@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from model.schedule import Stairs
 from trainer.config import RunConfig
-from trainer.overrides import _assign, add_arguments, from_arguments, resolve, validated
+from trainer.overrides import _assign, add_arguments, from_arguments, resolve, stage_runs, validated
 from trainer.recipes import RECIPES
 
 
@@ -91,6 +91,41 @@ def test_what_is_no_number_of_frames_is_refused(word: str, told: str) -> None:
     with pytest.raises(ValueError, match=told) as caught:
         resolve("demo", [f"batch.frames={word}"])
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("stages", "told"),
+    [
+        (
+            '[{},{"overrides":{"optim.lrr":1}}]',
+            "stages.1: field optim.lrr does not exist (did you mean optim.lr?)",
+        ),
+        ('[{"overrides":{"optim.lr":-1}}]', "stages.0: field optim.lr: got -1"),
+        ('[{"overrides":{"output":"x"}}]', "stages.0: overrides: output is the chain's, set it there"),
+        ('[{"until":{"metric":"los","below":1}}]', "field stages.0.until.metric: got 'los', needs loss"),
+        ('[{"again":{"metric":"loss"}}]', "field stages.0.again: give one of below and at_least"),
+        ('[{"untl":null}]', "field stages.0.untl"),
+    ],
+)
+def test_a_mistake_in_a_stage_is_one_sentence(stages: str, told: str) -> None:
+    with pytest.raises(ValueError) as caught:
+        resolve("demo", [f"stages={stages}"])
+    assert str(caught.value).startswith(told)
+    assert "\n" not in str(caught.value)
+
+
+def test_stages_have_the_fields_of_the_chain_and_their_own() -> None:
+    words = [
+        "optim.lr=0.5",
+        'stages=[{"overrides":{"steps":3,"model.slots":4}},{"overrides":{"output":"x"}}]',
+    ]
+    with pytest.raises(ValueError, match="output"):
+        resolve("demo", words)
+    config = resolve("demo", [*words, 'stages=[{"overrides":{"steps":3,"data.url":2024}},{}]'])
+    first, second = stage_runs(config)
+    assert (first.steps, first.data.url, first.optim.lr, first.stages) == (3, "2024", 0.5, ())
+    assert second == config.model_copy(update={"stages": ()})
+    assert config.digest() != second.digest() == resolve("demo", ["optim.lr=0.5"]).digest()
 
 
 def test_text_that_looks_like_a_number_stays_text_where_text_belongs() -> None:

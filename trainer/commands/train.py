@@ -1,9 +1,9 @@
-"""python -m trainer train RECIPE [field.path=value ...]: one run in this process."""
+"""python -m trainer train RECIPE [field.path=value ...]: one run, or a chain of runs, in this process."""
 
 from argparse import ArgumentParser, Namespace
 
 from monitoring.run_state import RunState
-from trainer import loop, overrides
+from trainer import chain, overrides
 from trainer.config import RunConfig
 
 
@@ -14,5 +14,5 @@ def options(parser: ArgumentParser) -> None:
 
 def run(given: Namespace) -> int:
     """Train; 130 if interrupted."""
-    result = loop.train(overrides.from_arguments(given, RunConfig))
+    result = chain.train(overrides.from_arguments(given, RunConfig))
     return 130 if result.state is RunState.INTERRUPTED else 0
