@@ -270,11 +270,19 @@ def test_a_stage_that_collapses_is_started_again_with_the_next_seed(
     assert [each["outcome"] for each in record(output).values()] == ["done", "collapsed", "collapsed"]
     with pytest.raises(Collapse, match="stage-01-again-1 has collapsed"):  # and it stays so
         run(output, data, [SHORT, LONG | {"again": again, "attempts": 2}])
-    # Given one more start, and no rule so soon, it goes on: from the weights of two stages before, and that is none.
-    more = LONG | {"attempts": 3, "again": again | {"after": 9}, "back": 1}
-    assert run(output, data, [SHORT, more]).state is RunState.FINISHED
-    assert config(output / "stage-01-again-2")["start"] is None
-    assert config(output / "stage-01-again-2")["seed"] == 2
+    # Given one more start, it takes the weights of the stage before the last, which are none.
+    with pytest.raises(Collapse, match="stage-01-again-2 has collapsed"):
+        run(output, data, [SHORT, LONG | {"again": again, "attempts": 3, "back": 1}])
+    assert (config(output / "stage-01-again-2")["start"], config(output / "stage-01-again-2")["seed"]) == (
+        None,
+        2,
+    )
+    # A rule that is asked anew is asked of the last run: that has done its steps, and the chain is over.
+    assert (
+        run(output, data, [SHORT, LONG | {"again": again | {"after": 9}, "attempts": 3}]).state
+        is RunState.FINISHED
+    )
+    assert record(output)["stage-01-again-2"] == {"outcome": "done", "why": "2 steps"}
 
 
 def test_a_loss_that_is_not_finite_is_a_collapse(data: str, tmp_path: Path) -> None:
