@@ -3,7 +3,8 @@
 import hashlib
 import json
 import logging
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,13 @@ class Journal:
         waiting = self._upload and not self._upload.running() and not self._upload.done()
         if self._remote and not waiting:
             self._upload = self._thread.submit(self._put)
+
+    def settle(self) -> None:
+        """Wait until what is written so far is on object storage, or could not be brought there now."""
+        with suppress(RuntimeError):  # closed meanwhile, which does the same
+            self.publish()
+        if self._upload:
+            wait([self._upload])
 
     def close(self) -> None:
         """Flush and publish. Waits for the uploads, which give up by themselves."""

@@ -141,7 +141,8 @@ class Run:
                 log.warning("going on from step %d with other settings: %s", found.step, "; ".join(changed))
         else:
             self.engine = Engine(model, config, group)
-        self.saver = Saver(store, config, group, code_revision(), data, telemetry.saved)
+        told = telemetry.saved, telemetry.settle
+        self.saver = Saver(store, config, group, code_revision(), data, *told)
         self.manifest = manifest
         self.share = config.batch.size // group.world
         slots = range(group.rank * self.share, (group.rank + 1) * self.share)

@@ -123,6 +123,11 @@ class Telemetry:
         if self._journal:
             self._journal.publish()
 
+    def settle(self) -> None:
+        """Wait until the lines so far are stored: a start from a checkpoint must find those that led to it."""
+        if self._journal:
+            self._journal.settle()
+
     def saved(self, step: int, seconds: float, size: int) -> None:
         """A checkpoint is complete on storage, `seconds` after its save began, with `size` bytes of all ranks."""
         self.observe("commonfate_checkpoint_save_seconds", seconds, part="total")

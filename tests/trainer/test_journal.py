@@ -223,3 +223,27 @@ def test_a_file_url_is_one_folder_to_the_journal_and_to_the_store(tmp_path: Path
     assert [path.name for path in tmp_path.iterdir()] == [folder.name]
     with pytest.raises(ValueError, match="must be a plain path"):
         local_folder("http://host/run")
+
+
+def test_a_start_from_a_checkpoint_finds_the_lines_before_it(bucket: Bucket) -> None:
+    """Whoever completes a checkpoint has waited for its lines, but not for an upload that is refused."""
+    writing = Journal(RUN, 0)
+    bucket.open.clear()
+    writing.write(line(1))
+    writing.publish()
+    wait(lambda: bucket.uploads == ["metrics.jsonl"])
+    writing.write(line(2))
+    waiting = threading.Thread(target=writing.settle)
+    waiting.start()
+    waiting.join(0.1)
+    assert waiting.is_alive()
+    bucket.open.set()
+    waiting.join(30)
+    assert steps(bucket.read("metrics.jsonl")) == [1, 2]
+    bucket.refusals = 1
+    writing.write(line(3))
+    writing.settle()
+    assert steps(bucket.read("metrics.jsonl")) == [1, 2]
+    writing.close()
+    writing.settle()
+    assert steps(bucket.read("metrics.jsonl")) == [1, 2, 3]

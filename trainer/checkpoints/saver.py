@@ -38,6 +38,7 @@ class Saver:
         data: digest of the clips that are trained on.
         saved: called on every rank, once for each checkpoint that is complete, with its step, the seconds since its
             save began and the bytes of all its files.
+        before: called on rank 0 before a checkpoint is made complete, by the thread that uploads it.
 
     Attributes:
         attempt: a name for this start of the run, the same on all ranks.
@@ -51,9 +52,10 @@ class Saver:
         revision: str,
         data: str = "",
         saved: Callable[[int, float, int], None] = lambda step, seconds, size: None,
+        before: Callable[[], None] = lambda: None,
     ) -> None:
         self._store, self._config, self._group = store, config, group
-        self._revision, self._data, self._saved = revision, data, saved
+        self._revision, self._data, self._saved, self._before = revision, data, saved, before
         self.attempt = group.same(f"{time.time_ns():x}")
         self._upload: Upload | None = None
         self._failures: list[BaseException] = []  # of the uploads since the last that is complete
@@ -104,7 +106,13 @@ class Saver:
             data=self._data,
         )
         self._upload = Upload(
-            self._store, self._config.checkpoint, manifest, self._group.rank, local, started
+            self._store,
+            self._config.checkpoint,
+            manifest,
+            self._group.rank,
+            local,
+            started,
+            self._before,
         )
         return time.perf_counter() - started
 

@@ -5,6 +5,7 @@ import json
 import shutil
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
@@ -25,6 +26,7 @@ class Upload:
         rank: this rank.
         local: folder of this rank's part.
         started: when the save began, by time.perf_counter().
+        before: called on rank 0 before the checkpoint is made complete.
 
     Attributes:
         error: what went wrong.
@@ -39,9 +41,10 @@ class Upload:
         rank: int,
         local: Path,
         started: float,
+        before: Callable[[], None],
     ) -> None:
         self._store, self._config, self.manifest = store, config, manifest
-        self._rank, self._local, self._started = rank, local, started
+        self._rank, self._local, self._started, self._before = rank, local, started, before
         self._abandoned = threading.Event()
         self.error: BaseException | None = None
         self.seconds, self.size = 0.0, 0
@@ -106,6 +109,7 @@ class Upload:
                     self._store.address(f"{self.manifest.folder}/{name}"),
                     f"its stored size differs from the {size} bytes written",
                 )
+        self._before()
         complete = Checkpoint(**vars(self.manifest) | {"files": files})
         self._store.put(f"{self.manifest.folder}/{MANIFEST}", json.dumps(asdict(complete)).encode())
         self.seconds = time.perf_counter() - self._started

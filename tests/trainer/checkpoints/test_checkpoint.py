@@ -247,6 +247,19 @@ def test_a_save_is_tried_although_the_one_before_has_failed(
     assert steps_on(store) == complete == [20]
 
 
+def test_what_comes_before_a_checkpoint_comes_before_it_is_complete(
+    config: RunConfig, tmp_path: Path
+) -> None:
+    store = open_store(str(tmp_path))
+    seen: list[list[int]] = []
+    saver = Saver(store, config, ALONE, "revision", before=lambda: seen.append(steps_on(store)))
+    for step in (10, 20):
+        saver.save(FakeEngine(config), step, PROGRESS)
+    saver.finish()
+    assert seen == [[], [10]]
+    assert steps_on(store) == [10, 20]
+
+
 def test_two_saves_in_a_row_that_fail_end_the_run_but_not_the_saving(
     config: RunConfig, tmp_path: Path
 ) -> None:
