@@ -8,7 +8,7 @@ import sys
 import time
 import types
 from argparse import Action, ArgumentParser, BooleanOptionalAction, Namespace
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import MISSING, Field, fields
 from inspect import getdoc
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -53,14 +53,14 @@ def run(given: Namespace) -> int:
     progress = _Progress(counts)
     manifest = build(given.source, made, given.out, counts, given.seed, given.shard_bytes, progress)
     seconds = time.monotonic() - started
-    _tell(manifest, counts)
+    _tell(manifest, counts, getattr(made, "left_out", lambda split: ""))
     total = sum(map(manifest.samples, manifest.splits))
     print(f"{given.out}: complete, {total} clips in {seconds:.1f} s ({total / seconds:.0f} per second)")
     return 0
 
 
-def _tell(manifest: Manifest, counts: Mapping[str, int]) -> None:
-    """What was written, by split; where there was less than asked for; and the source's statistics."""
+def _tell(manifest: Manifest, counts: Mapping[str, int], left_out: Callable[[str], str]) -> None:
+    """What was written, by split; where there was less than asked for, and why; and the source's statistics."""
     t, h, w, c = manifest.shape
     for split, shards in manifest.splits.items():
         size, samples = manifest.size(split), manifest.samples(split)
@@ -71,8 +71,10 @@ def _tell(manifest: Manifest, counts: Mapping[str, int]) -> None:
     for split, count in counts.items():
         found = manifest.samples(split) if split in manifest.splits else 0
         if found < count:
+            why = left_out(split)
             print(
                 f"{split}: {found or 'no'} clips, of up to {count} asked for: the source had no more for it"
+                + (f" ({why})" if why else "")
             )
     for fact, value in manifest.statistics.items():
         print(f"{fact}: {value}")

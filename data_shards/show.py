@@ -20,7 +20,7 @@ from data_shards.encoding import decode
 from data_shards.manifest import Manifest, read_manifest, split_shards
 from data_shards.order import shards_and_samples
 from data_shards.reader import Reader
-from data_shards.sources.video import moving_share
+from data_shards.sources.shots import moving_share
 from data_shards.storage.place import open_store
 
 LOOKED_AT = 200  # clips that statistics are taken of, spread over the split

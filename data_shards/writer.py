@@ -48,7 +48,7 @@ def build(
         source_name: its name in SOURCES.
         source: its parameters, a frozen dataclass. Its attribute or field `video_encoding` ("lossless" where there
             is none) says how frames are stored; after the last clip, what a method `statistics()` returns is kept,
-            and what a method `parameters()` returns instead of all fields.
+            and what a method `parameters()` returns instead of all fields; `left_out(split)` says why clips are few.
         url: of the new set.
         counts: clips by split, at most; a split of 0 is left out.
         seed: of the source.
@@ -74,7 +74,7 @@ def build(
                 if shards := _written(clips, shape, writer, progress):
                     splits[split] = shards
     if not splits:
-        raise ValueError(f"source {source_name}: gave no clips; check its parameters and the counts")
+        raise ValueError(f"source {source_name}: gave no clips; {_why_none(source, counts)}")
     seconds = {"seconds": round(time.monotonic() - started, 3)}
     manifest = Manifest(
         source=source_name,
@@ -89,6 +89,14 @@ def build(
     )
     _publish(manifest, store)
     return manifest
+
+
+def _why_none(source: "Source", counts: Mapping[str, int]) -> str:
+    """What the source says of what it left out, by split."""
+    if not hasattr(source, "left_out"):
+        return "check its parameters and the counts"
+    told = [f"{split}: {why}" for split, count in counts.items() if count and (why := source.left_out(split))]
+    return "; ".join(told) or "check the counts"
 
 
 def _vacant(url: str) -> Store:

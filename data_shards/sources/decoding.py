@@ -12,6 +12,8 @@ from av.video.stream import VideoStream
 
 from data_shards.sources.footage import Footage, best_stream
 
+PAUSE = 2.0  # seconds; a longer step in time ends a take even if nothing moves
+UNEVEN = 0.9  # of the usual rate: below, frames are not evenly spaced
 RETRIES = 16  # times that a file is read on behind a place that cannot be read
 
 
@@ -38,6 +40,7 @@ class Extent:
 
     packets: int  # that are shown: edit lists hide some
     rate: float  # frames per second: 1 / the median interval, which holes and slow stretches leave as it is
+    pace: float  # the mean of the same without pauses: below `rate` where frames are few while nothing moves
 
 
 def measure_file(footage: Footage) -> Extent:
@@ -68,7 +71,7 @@ def measure_file(footage: Footage) -> Extent:
             raise ValueError(f"{footage}: no frame can be decoded{reason or film.ended}")
         # Where reading ended early, decoding tells how far it goes.
         length = max(len(stamps), film.whole) if film.ended else len(stamps)
-        return Extent(length, _measured_rate(film.stream, stamps))
+        return Extent(length, *_measured_rate(film.stream, stamps))
 
 
 def file_frames(footage: Footage) -> Iterator[StoredFrame]:
@@ -177,12 +180,14 @@ def _told_rate(stream: VideoStream) -> float:
     return float(stream.average_rate or stream.guessed_rate or 25)
 
 
-def _measured_rate(stream: VideoStream, stamps: Sequence[int | None]) -> float:
-    """Frames per second: the header's, unless the median interval of the `stamps` is another one."""
+def _measured_rate(stream: VideoStream, stamps: Sequence[int | None]) -> tuple[float, float]:
+    """Frames per second, usual and mean: the header's, unless the median interval of the `stamps` is another one."""
     steps = np.diff(sorted({stamp for stamp in stamps if stamp is not None}))
     told = _told_rate(stream)
     if not len(steps):
-        return told
+        return told, told
     usual, unit = float(np.median(steps)), float(stream.time_base or 1)
     # Stamps are rounded to whole units: a difference below one is no difference.
-    return told if abs(1 / (told * unit) - usual) < 1 else 1 / (usual * unit)
+    rate = told if abs(1 / (told * unit) - usual) < 1 else 1 / (usual * unit)
+    pace = float(1 / (steps[steps * unit <= PAUSE].mean() * unit)) if usual * unit <= PAUSE else rate
+    return rate, pace if pace < UNEVEN * rate else rate

@@ -83,6 +83,10 @@ class Hmdb51(VideoFiles):
             "listed_but_missing": len(self._listed.keys() - names),
         }
 
+    def _reason(self, split: str) -> str:
+        """Why no files belong to `split`."""
+        return f"of the files that the lists name, none is for {split}"
+
     def _parts(self, split: str, seed: int) -> list[tuple[Recording, Extent, range]]:
         """Whole files: the lists' test part, and the training part less the films of val."""
         split_number(split)

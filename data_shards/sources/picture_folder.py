@@ -10,6 +10,7 @@ from data_shards.sources.pictures import as_rgb, decode_picture, joined, open_pi
 from data_shards.storage.place import open_store
 
 PICTURES = (".jpeg", ".jpg", ".png")
+WHOLE, DECIMAL = r"(\d+)", r"(\d+(?:\.\d+)?)"
 RATE = 25.0  # frames per second, which pictures do not say
 
 
@@ -83,8 +84,29 @@ def picture_folders(root: str, names: list[str], rate: float = RATE) -> list[Pic
 
 
 def _numbers(root: str, files: list[str]) -> list[int]:
-    """The number of each of the `files` of one folder: the one that differs, if their names hold several."""
-    stems = [re.split(r"(\d+)", file.rpartition("/")[2].rpartition(".")[0]) for file in files]
+    """The number of each of the `files` of one folder.
+
+    A point within it makes a decimal, as in time stamps, where names cannot be read otherwise or only so have even
+    steps; the unit then is that of the last digit.
+    """
+    decimal: list[int] | None = None
+    try:
+        decimal = _read(root, files, DECIMAL)
+        whole = _read(root, files, WHOLE)
+    except ValueError:
+        if decimal is None:
+            return _read(root, files, WHOLE)
+        return decimal
+    return decimal if _even(decimal) and not _even(whole) else whole
+
+
+def _even(numbers: list[int]) -> bool:
+    return all(joined(sorted(numbers))[1:])
+
+
+def _read(root: str, files: list[str], number: str) -> list[int]:
+    """What stands for the pattern `number` in each name: what differs, if there are several."""
+    stems = [re.split(number, file.rpartition("/")[2].rpartition(".")[0]) for file in files]
     for stem, file in zip(stems, files, strict=True):
         if len(stem) == 1:
             raise ValueError(
@@ -94,15 +116,22 @@ def _numbers(root: str, files: list[str]) -> list[int]:
             raise ValueError(
                 f"{root}/{file}: differs from {files[0]} in more than its number; give each video a folder of its own"
             )
-    fields = [[int(stem[i]) for stem in stems] for i in range(1, len(stems[0]), 2)]
+    fields = [_units([stem[i] for stem in stems]) for i in range(1, len(stems[0]), 2)]
     varying = [field for field in fields if len(set(field)) > 1] or fields[-1:]
     if len(varying) > 1:
         raise ValueError(
             f"{root}/{files[0]}: pictures of its folder differ in {len(varying)} numbers; give each video a folder"
         )
     seen: dict[int, str] = {}
-    for number, file in zip(varying[0], files, strict=True):
-        if number in seen:
-            raise ValueError(f"{root}/{file}: has the same number as {seen[number]}")
-        seen[number] = file
+    for value, file in zip(varying[0], files, strict=True):
+        if value in seen:
+            raise ValueError(f"{root}/{file}: has the same number as {seen[value]}")
+        seen[value] = file
     return varying[0]
+
+
+def _units(words: list[str]) -> list[int]:
+    """Numbers, in units of the last digit that any of them has."""
+    parts = [word.partition(".")[::2] for word in words]
+    places = max(len(fraction) for _, fraction in parts)
+    return [int(whole + fraction.ljust(places, "0")) for whole, fraction in parts]

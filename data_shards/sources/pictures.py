@@ -1,12 +1,15 @@
 """Pictures of files: decoded, upright, with eight bits a channel; and which of numbered ones belong together."""
 
 import io
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 from PIL import Image, ImageOps
 
 ORIENTATION, SIDEWAYS = 0x0112, (5, 6, 7, 8)  # EXIF's tag, and its values that exchange width and height
+JITTER = 0.2  # of the usual step between the numbers of two pictures
 BROKEN = (OSError, SyntaxError, Image.DecompressionBombError)  # what Pillow raises at broken pictures
 
 
@@ -60,10 +63,14 @@ def as_rgb(image: Image.Image) -> Image.Image:
 def joined(numbers: Sequence[int]) -> tuple[bool, ...]:
     """Whether each of the pictures with these ascending `numbers` belongs to the take of the one before it.
 
-    The most frequent step between two numbers is that of the pictures, of equals the least; any other ends the take.
+    The usual step between two numbers is the one that most steps are within JITTER of, of equals the least: time
+    stamps are not even. Steps that are further from it end the take.
     """
-    steps = np.diff(numbers)
-    if not len(steps):
-        return (False,) * len(numbers)
-    values, counts = np.unique(steps, return_counts=True)
-    return (False, *(steps == values[counts.argmax()]).tolist())
+    steps = [after - before for before, after in pairwise(numbers)]
+    ordered = sorted(steps)
+    usual, most = 0, 0
+    for step in dict.fromkeys(ordered):
+        near = bisect_right(ordered, step * (1 + JITTER)) - bisect_left(ordered, step * (1 - JITTER))
+        if near > most:
+            usual, most = step, near
+    return (False, *(abs(step - usual) <= JITTER * usual for step in steps))[: len(numbers)]

@@ -9,13 +9,16 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
 from jaxtyping import Float32, Int64, UInt8
 
-from data_shards.sources.decoding import Damaged, Extent, StoredFrame, file_frames, measure_file
+from data_shards.sources.decoding import PAUSE, Damaged, Extent, StoredFrame, file_frames, measure_file
 from data_shards.sources.footage import Recording
 from data_shards.sources.picture_folder import PictureFolder
 from data_shards.sources.small_picture import Fit, small_picture
 
 BINS = 16  # of the histograms, and places along each side, by which cuts are found
-HOLE = 5  # frame intervals; a longer step in time ends the take. Wrong times in old files reach 3
+HOLE = 5  # frame intervals that a step in time may be long. Wrong times in old files reach 3
+MISSED = 2.5  # the same of the clock that is asked for: of two ticks one may be without a picture
+MOVED = 24  # grey levels (of 255) by which a pixel must change to count as moving: above camera noise
+STILL = 0.01  # share of moving pixels up to which two pictures are the same
 
 
 class DecodedFrame(NamedTuple):
@@ -37,7 +40,7 @@ def measure(footage: Recording) -> Extent:
     """
     if isinstance(footage, PictureFolder):
         footage.check()
-        return Extent(len(footage.files), footage.rate)
+        return Extent(len(footage.files), footage.rate, footage.rate)
     return measure_file(footage)
 
 
@@ -85,7 +88,8 @@ def decode(
 def at_rate(pictures: Iterator[DecodedFrame], fps: float | None, rate: float) -> Iterator[DecodedFrame]:
     """The pictures nearest to the ticks of a clock of `fps` that starts anew with each shot; None = all of them.
 
-    A step in time of more than HOLE / `rate` begins another shot. Ticks that no picture was near to are left out.
+    A long step in time begins another shot, unless nothing moved meanwhile: recorders of screens leave out what does
+    not change. Long is what exceeds HOLE / `rate` and MISSED ticks. Ticks that no picture was near to are left out.
 
     Args:
         pictures: of a file, in order.
@@ -94,8 +98,9 @@ def at_rate(pictures: Iterator[DecodedFrame], fps: float | None, rate: float) ->
     """
     before: DecodedFrame | None = None
     start, ticks, holes = 0.0, 0, 0
+    longest = max(HOLE / rate, MISSED / fps if fps else 0.0)
     for picture in pictures:
-        hole = before is not None and picture.time - before.time > HOLE / rate
+        hole = before is not None and _hole(before, picture, longest)
         if before is None or hole or picture.shot != before.shot:
             start, ticks, holes = picture.time, 0, holes + hole
         before = picture
@@ -104,6 +109,20 @@ def at_rate(pictures: Iterator[DecodedFrame], fps: float | None, rate: float) ->
         if fps is None or passed >= ticks:
             yield picture._replace(shot=picture.shot + holes)
             ticks = max(ticks, floor(passed)) + 1
+
+
+def _hole(before: DecodedFrame, after: DecodedFrame, longest: float) -> bool:
+    """Whether the step from one picture to the next ends the take: s, at most `longest` where something moves."""
+    step = after.time - before.time
+    if step <= longest:
+        return False
+    return step > max(PAUSE, longest) or moving_share(np.stack([before.image, after.image])) > STILL
+
+
+def moving_share(images: UInt8[np.ndarray, "t h w c"]) -> float:
+    """Share of the pixels of which some channel changes by MOVED levels or more within the clip, 0..1."""
+    change = images.max(0) - images.min(0)
+    return float((change.max(-1) >= MOVED).mean())
 
 
 def difference(a: UInt8[np.ndarray, "h w c"], b: UInt8[np.ndarray, "h w c"]) -> float:

@@ -2,34 +2,23 @@
 
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from math import inf
 from typing import Literal
 
 import numpy as np
-from jaxtyping import UInt8
 
 from data_shards.clip import Clip
 from data_shards.sources.decoding import Damaged, Extent
+from data_shards.sources.findings import Findings
 from data_shards.sources.footage import Recording, find_footage
 from data_shards.sources.picture_folder import RATE
-from data_shards.sources.shots import DecodedFrame, at_rate, decode, measure
+from data_shards.sources.shots import DecodedFrame, at_rate, decode, measure, moving_share
 from data_shards.sources.small_picture import Fit
 from data_shards.sources.splits import split_items, split_number, split_times
 
 Part = tuple[Recording, Extent, range]  # a file, and the frames of it that belong to a split
-MOVED = 24  # grey levels (of 255) by which a pixel must change to count as moving: above camera noise
-
-
-@dataclass
-class Findings:
-    """What was met while clips were made."""
-
-    damaged: dict[str, str] = field(default_factory=dict)  # file -> what is wrong
-    lost: dict[str, int] = field(default_factory=dict)  # file -> damaged frames, as far as it was read
-    cuts: set[tuple[str, int]] = field(default_factory=set)  # file, number of the shot that a cut begins
-    still_clips: set[tuple[str, int]] = field(default_factory=set)  # file, number of the first frame
 
 
 @dataclass(frozen=True)
@@ -116,17 +105,12 @@ class VideoFiles:
         return Findings()
 
     def statistics(self) -> dict[str, object]:
-        """What was met so far: numbers of files, cuts and still clips left out; what is wrong with which file."""
-        return {
-            "files": len(self._files),
-            "cuts": len(self._findings.cuts),
-            "still_clips_left_out": len(self._findings.still_clips),
-            "damaged_frames": sum(self._findings.lost.values()),
-            "damaged_files": {
-                name: f"{lost} frames are damaged" for name, lost in self._findings.lost.items() if lost
-            }
-            | self._findings.damaged,
-        }
+        """What was met so far: numbers of files and cuts, of what was left out; what is wrong with which file."""
+        return {"files": len(self._files)} | self._findings.statistics()
+
+    def left_out(self, split: str) -> str:
+        """Why there are no more clips of `split`, after they were made; empty if nothing was left out."""
+        return self._findings.left_out(split, self.frames)
 
     def clips(self, split: str, count: int, seed: int) -> Iterator[Clip]:
         """At most `count` clips of `split`, file after file in an order drawn from `seed`.
@@ -137,6 +121,8 @@ class VideoFiles:
         """
         rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(split_number(split),)))
         parts = self._parts(split, seed)
+        if not parts:
+            self._findings.empty[split] = self._reason(split)
         parts = [parts[i] for i in rng.permutation(len(parts))]
         expected = [self._expected(extent, frames) for _, extent, frames in parts]
         made: set[tuple[str, int]] = set()
@@ -156,14 +142,14 @@ class VideoFiles:
 
     def _drawn(self, part: Part, split: str, draw: "_Draw", made: set[tuple[str, int]]) -> Iterator[Clip]:
         """The clips of `part` that `draw` wants; `made` has (file, first frame) of all before, and gets theirs."""
-        footage, extent, frames = part
-        for pictures in self._stretches(footage, extent, frames):
+        footage, extent, _ = part
+        for pictures in self._stretches(part, split):
             start = (str(footage), pictures[0].number)
             if start in made or not draw.wanted():
                 continue
             images = np.stack([picture.image for picture in pictures])
             if self.min_motion and moving_share(images) < self.min_motion:
-                self._findings.still_clips.add(start)
+                self._findings.still.add((split, *start))
                 continue
             made.add(start)
             yield Clip(
@@ -179,6 +165,15 @@ class VideoFiles:
             )
             if draw.taken():
                 break
+
+    def _reason(self, split: str) -> str:
+        """Why no frames belong to `split`."""
+        if split != "train" and not getattr(self, f"{split}_share"):
+            return f"{split}_share is 0"
+        return (
+            f"no input is long enough for parts of it that hold a clip of {self.frames} frames each, gap "
+            f"{self.gap:g} s apart; give longer or more inputs, or make frames or gap smaller"
+        )
 
     def _parts(self, split: str, seed: int) -> list[Part]:
         """The frames that belong to `split`, by file."""
@@ -201,43 +196,47 @@ class VideoFiles:
 
     def _span(self, extent: Extent) -> int:
         """Frames of the file from the first to the last of a clip, both included."""
-        step = 1.0 if self.fps is None else extent.rate / self.fps
+        step = 1.0 if self.fps is None else max(1.0, extent.pace / self.fps)
         return int(np.ceil((self.frames - 1) * step)) + 1
 
     def _expected(self, extent: Extent, frames: range) -> int:
         """Clips to expect of a stretch without cuts."""
-        step = 1.0 if self.fps is None else max(1.0, extent.rate / self.fps)
+        step = 1.0 if self.fps is None else max(1.0, extent.pace / self.fps)
         length = min(frames.stop, extent.packets) - frames.start
         return max(0, int((length - self._span(extent)) / (step * (self.stride or self.frames))) + 1)
 
-    def _stretches(
-        self, footage: Recording, extent: Extent, frames: range
-    ) -> Iterator[tuple[DecodedFrame, ...]]:
-        """Runs of `self.frames` pictures of one shot within `frames`, `stride` apart."""
-        stride = self.stride or self.frames
+    def _stretches(self, part: Part, split: str) -> Iterator[tuple[DecodedFrame, ...]]:
+        """Runs of `self.frames` pictures of one shot within the frames of `part`, `stride` apart."""
+        footage, extent, frames = part
+        stride, findings = self.stride or self.frames, self._findings
         window: deque[DecodedFrame] = deque(maxlen=self.frames)
         run = 0  # pictures since the shot or the range began
+
+        def end() -> None:
+            if 0 < run < self.frames:
+                findings.short.add((split, str(footage), window[-1].shot))
+
         pictures = decode(footage, (self.size, self.size), self.fit, self.grey, self.cut)
         try:
             for picture in at_rate(pictures, self.fps, extent.rate):
-                self._findings.lost[footage.name] = max(
-                    picture.lost, self._findings.lost.get(footage.name, 0)
-                )
+                findings.lost[footage.name] = max(picture.lost, findings.lost.get(footage.name, 0))
                 if picture.number >= frames.stop:
                     break
                 if picture.number < frames.start:
                     continue
                 if window and picture.shot != window[-1].shot:
+                    end()
                     window.clear()
                     run = 0
-                    self._findings.cuts.add((str(footage), picture.shot))
+                    findings.cuts.add((str(footage), picture.shot))
                 window.append(picture)
                 run += 1
                 if run >= self.frames and (run - self.frames) % stride == 0:
                     yield tuple(window)
         except Damaged as error:
-            self._findings.damaged[footage.name] = str(error)
-            self._findings.lost[footage.name] = error.lost
+            findings.damaged[footage.name] = str(error)
+            findings.lost[footage.name] = error.lost
+        end()
 
 
 class _Draw:
@@ -257,9 +256,3 @@ class _Draw:
         """Count one; whether it was the last."""
         self._quota -= 1
         return self._quota == 0
-
-
-def moving_share(images: UInt8[np.ndarray, "t h w c"]) -> float:
-    """Share of the pixels of which some channel changes by MOVED levels or more within the clip, 0..1."""
-    change = images.max(0) - images.min(0)
-    return float((change.max(-1) >= MOVED).mean())

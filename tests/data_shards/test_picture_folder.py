@@ -57,6 +57,38 @@ def test_a_gap_ends_the_take(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("names", "order"),
+    [
+        (["1.25", "1.5", "0.75", "2", "1", "1.75"], [2, 4, 0, 1, 5, 3]),
+        (["0001.50", "0001.00", "0000.50", "0002.00"], [2, 1, 0, 3]),
+        (["t0.10", "t0.5", "t0.9", "t0.7", "t0.3"], [0, 4, 1, 3, 2]),
+        (["v1.9", "v1.10", "v1.8", "v1.11"], [2, 0, 1, 3]),  # versions: decimals would be uneven
+        (["1305031102.175304", "1305031102.211214", "1305031102.143238"], [2, 0, 1]),
+    ],
+)
+def test_decimals_are_numbers(tmp_path: Path, names: list[str], order: list[int]) -> None:
+    for name in names:
+        fill(tmp_path, [0], name + ".png")
+    (folder,) = find_footage((str(tmp_path),))
+    assert isinstance(folder, PictureFolder)
+    assert folder.files == tuple(f"{names[place]}.png" for place in order)
+
+
+def test_time_stamps_with_jitter_are_one_take(tmp_path: Path) -> None:
+    """Nanoseconds of a camera of 20 pictures a second; one picture is missing."""
+    rng = np.random.default_rng(0)
+    stamps = [
+        1403636579763555584 + n * 50_000_000 + int(rng.integers(-3000, 3000)) for n in range(25) if n != 12
+    ]
+    for number, stamp in enumerate(stamps):
+        Image.fromarray(numbered(1, base=number)[0]).save(tmp_path / f"{stamp}.png")
+    source = whole(tmp_path, fps=20.0)
+    starts = [numbers(clip)[0] for clip in source.clips("train", 99, 0)]
+    assert starts == [0, 4, 8, 12, 16, 20]
+    assert source.statistics()["cuts"] == 1
+
+
 def test_each_folder_is_a_video(tmp_path: Path) -> None:
     for name in ("frames/board", "frames/box", "more/lemming"):
         fill(tmp_path / name, range(4))
@@ -192,6 +224,15 @@ def test_a_set_is_built_of_folders(tmp_path: Path) -> None:
     assert manifest.shape == (5, 16, 16, 3)
     assert {split: manifest.samples(split) for split in manifest.splits} == {"train": 12, "val": 6}
     assert manifest.statistics["files"] == 3
+
+
+def test_pictures_too_far_apart_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    fill(tmp_path / "in", [2**n for n in range(12)])
+    arguments = ["build", "video", "--input", str(tmp_path / "in"), "--frames", "4", "--val-share", "0"]
+    assert main([*arguments, "--test-share", "0", "--cut", "2", "--out", str(tmp_path / "out")]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "gave no clips; train: takes of fewer than 4 frames were left out: " in line
+    assert line.endswith("; val: val_share is 0; test: test_share is 0")
 
 
 def test_one_picture_is_a_video_too_short_for_clips(tmp_path: Path) -> None:

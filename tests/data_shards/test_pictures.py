@@ -82,7 +82,9 @@ def test_a_picture_too_large_to_open_is_named(tmp_path: Path, monkeypatch: pytes
         ([4, 9], [0, 1]),
         ([0, 2, 4, 5, 6, 8], [0, 1, 1, 0, 0, 1]),
         ([0, 1, 3, 4, 6], [0, 1, 0, 1, 0]),
+        ([0, 33, 66, 100, 133, 200, 233], [0, 1, 1, 1, 1, 0, 1]),  # milliseconds at 30 a second
+        ([5 * 10**18 + n * 50_000_000 + n * n % 7 * 1000 for n in range(6)], [0, 1, 1, 1, 1, 1]),
     ],
 )
-def test_the_most_frequent_step_joins(numbers: list[int], expected: list[int]) -> None:
+def test_steps_near_the_most_frequent_join(numbers: list[int], expected: list[int]) -> None:
     assert list(joined(numbers)) == [bool(value) for value in expected]

@@ -14,15 +14,16 @@ from data_shards.sources.shots import DecodedFrame, at_rate, decode, measure
 from tests.films import NO_CUTS, numbered, whole, write
 
 
-def write_at(path: Path, times: Iterable[float]) -> Path:
-    """A video of grey frames shown at `times` (s)."""
+def write_at(path: Path, times: Iterable[float], images: np.ndarray | None = None) -> Path:
+    """A video of grey frames, or of `images`, shown at `times` (s)."""
     base = Fraction(1, 1000)
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=30)
         stream.width, stream.height, stream.pix_fmt = 32, 32, "yuv420p"
         stream.codec_context.time_base, stream.codec_context.max_b_frames = base, 0
-        for time in times:
-            frame = av.VideoFrame.from_ndarray(np.full((32, 32, 3), 90, np.uint8), format="rgb24")
+        for number, time in enumerate(times):
+            image = np.full((32, 32, 3), 90, np.uint8) if images is None else images[number]
+            frame = av.VideoFrame.from_ndarray(image, format="rgb24")
             frame.pts, frame.time_base = round(time * 1000), base
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
@@ -50,6 +51,56 @@ def test_a_hole_in_time_ends_the_take(fps: float | None) -> None:
     shots = dict(sampled(times, fps, 30))
     assert {time // 10: shot for time, shot in shots.items()} == {0: 0, 1: 1, 4: 2}
     assert len(shots) == (61 if fps is None else 21)
+
+
+def moving(times: list[float], fps: float | None, rate: float) -> list[int]:
+    """The shots of what `at_rate` takes of pictures at these times, of which none is like the one before."""
+    images = np.arange(len(times), dtype=np.uint8)[:, None, None, None] * np.uint8(37)
+    pictures = (DecodedFrame(images[n], n, time, 0) for n, time in enumerate(times))
+    return [picture.shot for picture in at_rate(pictures, fps, rate)]
+
+
+BURSTS = [second + n / 30 for second in range(4) for n in (*range(6), 15, 24)]  # of 6 frames, then each 0.3 s
+
+
+def test_a_slower_clock_has_a_picture_for_most_ticks_of_frames_that_come_and_go() -> None:
+    assert moving(BURSTS, 3.0, 30) == [0] * 12
+    assert moving(BURSTS, 4.0, 30) == [0] * len(moving(BURSTS, 4.0, 30))
+    assert max(moving(BURSTS, None, 30)) == max(moving(BURSTS, 20.0, 30)) > 4
+
+
+def test_a_step_in_which_nothing_moves_is_no_cut() -> None:
+    assert {shot for _, shot in sampled(BURSTS, None, 30)} == {0}
+    assert {shot for _, shot in sampled(BURSTS, 10.0, 30)} == {0}
+    assert {shot for _, shot in sampled([0.0, 0.1, 2.0, 4.2], None, 10)} == {0, 1}  # 2.2 s are a pause
+
+
+def test_clips_of_a_recording_whose_rate_varies(tmp_path: Path) -> None:
+    """Frames of 20 s, fewer than 8 at the usual rate would take: 30 a second now and then, else 3."""
+    times = sorted(
+        {n / 3 for n in range(60)} | {5 + n / 30 for n in range(35)} | {14 + n / 30 for n in range(35)}
+    )
+    images = np.random.default_rng(0).integers(0, 255, (len(times), 8, 8, 3)).astype(np.uint8)
+    file = write_at(tmp_path / "a.mp4", times, images.repeat(4, 1).repeat(4, 2))
+    extent = measure(Footage(str(tmp_path), "a.mp4"))
+    assert extent.rate == pytest.approx(30, rel=0.03)
+    assert extent.pace == pytest.approx(len(times) / 20, rel=0.05)
+    assert len(list(whole(file, fps=3.0, frames=8).clips("train", 99, 0))) == 7
+    slow = whole(file, fps=12.0, frames=30)
+    assert not list(slow.clips("train", 99, 0))
+    assert "takes of fewer than 30 frames were left out" in slow.left_out("train")
+
+
+def test_a_part_without_clips_says_why(tmp_path: Path) -> None:
+    file = write(tmp_path / "a.mkv", numbered(20))
+    source = whole(file, val_share=0.1, test_share=0.1)
+    for split in ("train", "val", "test"):
+        list(source.clips(split, 99, 0))
+    assert source.left_out("train") == ""
+    for split in ("val", "test"):
+        assert "no input is long enough for parts of it that hold a clip of 4 frames" in source.left_out(
+            split
+        )
 
 
 def test_the_rate_is_that_of_most_frames(tmp_path: Path) -> None:

@@ -13,9 +13,9 @@ import pytest
 from data_shards.clip import Clip
 from data_shards.sources.decoding import Damaged
 from data_shards.sources.footage import Footage, find_footage
-from data_shards.sources.shots import decode, difference
+from data_shards.sources.shots import decode, difference, moving_share
 from data_shards.sources.splits import split_items, split_times
-from data_shards.sources.video import VideoFiles, moving_share
+from data_shards.sources.video import VideoFiles
 from tests.films import CODECS, NO_CUTS, noise, numbered, numbers, whole, write
 
 
