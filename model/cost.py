@@ -12,9 +12,8 @@ State = TypeVar("State")
 In = TypeVar("In")
 X = TypeVar("X")
 Y = TypeVar("Y")
-Cell: TypeAlias = Callable[
-    [State, X], tuple[State, Y]
-]  # (state, inputs of one step) -> (state, outputs of one step)
+# (state, inputs of one step) -> (state, outputs of one step)
+Cell: TypeAlias = Callable[[State, X], tuple[State, Y]]
 
 
 class Cost(NamedTuple):
