@@ -102,10 +102,16 @@ class Chain:
     def __init__(self, config: RunConfig, group: ProcessGroup) -> None:
         self.config, self.group, self.runs = config, group, stage_runs(config)
         self._store = open_store(config.output)
+        self._told = False
         self._lost: dict[Attempt, str] = {}  # in this process: what was not finite
 
     def require(self) -> None:
         """ValueError that names the stage, where one cannot be trained or does not fit the weights of the last."""
+        if steps_on(self._store):
+            url = self._store.url
+            raise ValueError(
+                f"field output: {url} holds a run of its own; give the chain a folder of its own"
+            )
         before: dict[str, list[int]] | None = None
         for number, (stage, run) in enumerate(zip(self.config.stages, self.runs, strict=True)):
             with _named(number):
@@ -122,8 +128,6 @@ class Chain:
     def to_the_end(self, interruption: Interruption, report: Report | None) -> Result:
         """All that is left of the chain."""
         step, loss, before = 0, math.nan, None
-        if self.group.rank == 0:
-            put_config(self._store, self.config, code_revision(), "")
         while (now := self._agreed()).attempt is not None:
             asked = torch.tensor([interruption.requested], dtype=torch.float64)
             if bool(self.group.total(asked)):  # between two runs, or too late for the last
@@ -146,7 +150,11 @@ class Chain:
         lines = [line for line in here if line["step"] <= now.newest]  # the others are made again
         watch = Watch(self.config.stages[attempt.stage], config.log_steps, config.steps, lines)
 
-        def read(line: dict[str, Any]) -> None:
+        def read(line: dict[str, Any]) -> None:  # on rank 0 alone
+            # Not before: a chain that is refused, or has nothing to do, leaves what was there.
+            if not self._told:
+                put_config(self._store, self.config, code_revision(), "")
+                self._told = True
             watch.read(line)
             if report is not None:
                 report(line)

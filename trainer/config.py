@@ -36,7 +36,7 @@ def model_from(value: Any) -> Any:
     if not isinstance(value, dict):
         return value
     name = value.get("name")
-    if name not in MODELS:
+    if not isinstance(name, str) or name not in MODELS:
         raise ValueError(f"got {name!r}, allowed: {', '.join(sorted(MODELS))}")
     rest = {key: v for key, v in value.items() if key != "name"}
     return TypeAdapter(MODELS[name]).validate_python(rest)

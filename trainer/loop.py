@@ -8,7 +8,7 @@ run that was killed, resumed or moved to other machines draws the same curve.
 import logging
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +18,7 @@ from torch import Tensor
 from data_shards.loader import Loader, scan, stretch
 from data_shards.manifest import Manifest, read_manifest
 from data_shards.storage.place import open_store
-from model.interface import Video, VideoModel
+from model.interface import Video, VideoModel, Views
 from monitoring.run_state import RunState, Timeline
 from trainer.batch import first_frames, split_video, to_video
 from trainer.checkpoints.checkpoint import Checkpoint, newest
@@ -61,6 +61,8 @@ class StepOutcome:
 
     loss: Tensor
     terms: dict[str, Tensor]
+    # Makes the views of each micro-batch, for the signs of health in a line.
+    shown: Sequence[Callable[[], Views]]
     gradient_norm: float
     phases: dict[str, float]  # seconds
 
@@ -219,8 +221,7 @@ class Run:
         parts = split_video(video, self.micro)
         first = self.group.rank * len(parts)
         lr = learning_rate(self.config.optim, step, self.config.steps)
-        logged = (step + 1) % self.config.log_steps == 0 or step + 1 == self.config.steps
-        losses, terms, norm = [], [], 0.0
+        losses, terms, shown, norm = [], [], [], 0.0
         for index, part in enumerate(parts):
             seed_draws(self.config.seed, step, first + index)
             with clock("forward"):
@@ -228,11 +229,11 @@ class Run:
             with clock("backward"):
                 self.engine.backward(output.loss)
             losses.append(output.loss.detach())
-            terms.append(output.terms | (health(output.views) if logged else {}))
+            terms.append(output.terms)
+            shown.append(output.show)
             with clock("optimiser"):
                 norm = self.engine.update(lr, last=index == len(parts) - 1)
-        mean = {name: torch.stack([t[name] for t in terms]).mean() for name in terms[0]}
-        return StepOutcome(torch.stack(losses).mean(), mean, norm, clock.seconds)
+        return StepOutcome(torch.stack(losses).mean(), _means(terms), shown, norm, clock.seconds)
 
     def _agree(self, *wishes: bool) -> list[bool]:
         """Which of these any rank has; also where all hear of uploads, and fast ranks wait for slow ones."""
@@ -250,8 +251,9 @@ class Run:
 
     def _log(self, step: int, outcome: StepOutcome, step_s: float) -> float:
         """Write a line of means over ranks; returns the loss. A collective."""
-        names = sorted(outcome.terms)
-        mine = torch.stack([outcome.loss.double(), *(outcome.terms[n].double() for n in names)]).cpu()
+        found = outcome.terms | _means([health(show()) for show in outcome.shown])
+        names = sorted(found)
+        mine = torch.stack([outcome.loss.double(), *(found[n].double() for n in names)]).cpu()
         means: list[float] = (self.group.total(mine) / self.group.world).tolist()
         loss, *terms = means
         self.soundness.require(loss, step)
@@ -288,3 +290,8 @@ class Run:
         if settle:
             self.saver.settle()
         self.telemetry.enter(RunState.TRAINING)
+
+
+def _means(parts: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """Of each name over the micro-batches, which all have the same."""
+    return {name: torch.stack([part[name] for part in parts]).mean() for name in parts[0]}

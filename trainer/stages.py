@@ -50,7 +50,8 @@ class Rule(Frozen):
         Raises:
             ValueError: it should be in the line and is not.
         """
-        group, _, name = self.metric.rpartition(".")
+        group, dot, name = self.metric.partition(".")
+        group, name = (group, name) if dot else ("", group)
         there = line.get(group) if group else line
         if there is None or (not group and "loss" not in line):
             return None
@@ -187,12 +188,13 @@ class Watch:
         if again is not None and (until is None or again <= until):
             return Verdict(Outcome.COLLAPSED, f"{self._stage.again} at step {again}")
         if until is not None:
-            done = newest >= min(until + 1, self._steps)
-            return (
-                Verdict(Outcome.DONE, f"{self._stage.until} at step {until}")
-                if done
-                else Verdict(Outcome.ONGOING)
-            )
-        if newest < self._steps or (scores_due and newest not in self._scored):
+            done = newest >= min(until + 1, self._steps) and not self._owes(newest, scores_due)
+            words = f"{self._stage.until} at step {until}"
+            return Verdict(Outcome.DONE, words) if done else Verdict(Outcome.ONGOING)
+        if newest < self._steps or self._owes(newest, scores_due):
             return Verdict(Outcome.ONGOING)
         return Verdict(Outcome.DONE, f"{self._steps} steps")
+
+    def _owes(self, newest: int, scores_due: bool) -> bool:
+        """Whether the last step has a checkpoint, and its scores, which may say otherwise, are still to be made."""
+        return newest >= self._steps and scores_due and newest not in self._scored

@@ -333,6 +333,17 @@ def test_a_mistake_in_any_stage_is_told_before_anything_is_trained(
     assert not (tmp_path / "chain").exists()
 
 
+def test_a_chain_that_is_refused_writes_nothing_and_takes_no_run_over(data: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"no complete checkpoint there"):
+        run(tmp_path / "chain", data, [SHORT], f"start={tmp_path}/nowhere")
+    assert not (tmp_path / "chain" / CONFIG).exists()
+    run(tmp_path / "plain", data, [], "steps=2")
+    before = (tmp_path / "plain" / CONFIG).read_bytes()
+    with pytest.raises(ValueError, match=r"^field output: .*plain holds a run of its own"):
+        run(tmp_path / "plain", data, [SHORT])
+    assert (tmp_path / "plain" / CONFIG).read_bytes() == before
+
+
 def test_a_rule_about_what_is_not_measured_is_told_with_the_first_line(data: str, tmp_path: Path) -> None:
     stages: Stages = [SHORT | {"until": {"metric": "terms.slot_actve", "below": 1}}]
     with pytest.raises(

@@ -123,6 +123,24 @@ def test_a_collapse_needs_no_checkpoint_and_wins_a_tie() -> None:
     assert seen.verdict(0, False).outcome is Outcome.COLLAPSED
 
 
+def test_scores_that_are_due_at_the_last_step_may_still_say_collapse() -> None:
+    """A kill between the last checkpoint and its scores must not decide otherwise than they would."""
+    seen = watch(LOW, Rule(metric="scores.psnr", below=10.0))
+    seen.read(line(9, 0.5))
+    assert seen.verdict(9, True).outcome is Outcome.ONGOING
+    seen.read(scored(9, psnr=5.0))
+    assert seen.verdict(9, True).outcome is Outcome.COLLAPSED
+
+
+def test_a_name_with_dots_is_one_name() -> None:
+    seen = watch(Rule(metric="terms.a.b", below=1.0))
+    seen.read({"step": 2, "loss": 1.0, "terms": {"a": 0.5}})
+    with pytest.raises(
+        ValueError, match=r"^until\.metric: got terms\.a\.b, which is not measured; have terms\.a$"
+    ):
+        seen.verdict(0, False)
+
+
 def test_a_stage_is_not_done_before_its_last_scores_are_there() -> None:
     seen = watch()
     assert seen.verdict(8, False).outcome is Outcome.ONGOING

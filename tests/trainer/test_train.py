@@ -471,3 +471,14 @@ def test_the_time_of_a_step_has_no_saves_and_no_evaluations_in_it(
     told = [line["step_s"] for line in lines(tmp_path / "run") if "step_s" in line]
     assert len(told) == 2
     assert max(told) < 2  # the first begins with a measurement, and an evaluation lies between the two
+
+
+def test_the_line_of_a_stop_has_all_that_a_logged_line_has(data: str, tmp_path: Path) -> None:
+    """Signs of health too, though nobody could know before the step that its line would be written."""
+    words = [*TINY, f"data.url={data}", f"output={tmp_path / 'run'}", "steps=9", "log_steps=2"]
+    answers = iter([False, False, True])
+    assert train(resolve("demo", words), stopping=lambda: next(answers)).step == 3
+    logged, stopped = lines(tmp_path / "run")
+    assert (logged["step"], stopped["step"]) == (2, 3)
+    assert "slot_active" in stopped["terms"]
+    assert stopped["terms"].keys() == logged["terms"].keys()

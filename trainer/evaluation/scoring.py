@@ -80,20 +80,22 @@ def evaluate(
     """
     total = reduce or (lambda vector: vector)
     tallies = {name: Tally(scores) for name in (MODEL, *references)}
-    facts = torch.zeros(6, dtype=torch.float64)  # as `_facts` gives them
+    facts, unsound = torch.zeros(6, dtype=torch.float64), ""  # as `_facts` and `_not_finite` give them
     training = model.training
     model.eval()
     for video in batches:
         views = views_of(model, video, step, first)
         first += len(video.frames)
-        _require_finite(views, step)
+        unsound = unsound or _not_finite(views)
+        if unsound:
+            continue  # the other ranks wait in what follows: all of them end together
         tallies[MODEL].add(views, video)
         for name, reference in references.items():
             if (ideal := reference(video)) is not None:
                 tallies[name].add(ideal, video)
         facts += _facts(views, video, is_first=facts[0] == 0)
     model.train(training)
-    facts = total(facts)
+    facts = _summed(facts, unsound, step, total)
     ranks, clips, frames = (round(x) for x in facts[:3].tolist())
     if clips == 0:
         raise ValueError("there is no clip to evaluate; choose another split or a larger limit")
@@ -152,10 +154,23 @@ def keyed_videos(
         yield from ((clips.keys, to_video(clips, device)) for clips in batches)
 
 
-def _require_finite(views: Views, step: int) -> None:
+def _not_finite(views: Views) -> str:
+    """What of the model's views is not finite, in words; "" = nothing."""
     for name, value in views.tensors().items():
         if not bool(torch.isfinite(value).all()):
-            raise FloatingPointError(f"views.{name} of the model is not finite at step {step}")
+            return f"views.{name} of the model is"
+    return ""
+
+
+def _summed(
+    facts: Float[Tensor, "6"], unsound: str, step: int, total: Callable[[Tensor], Tensor]
+) -> Float[Tensor, "6"]:
+    """The facts of all ranks; FloatingPointError on all of them where one has seen what is not finite."""
+    summed = total(torch.cat([facts, torch.tensor([bool(unsound)]).double()]))
+    if summed[-1]:
+        told = unsound or "views of the model are, on another rank,"
+        raise FloatingPointError(f"{told} not finite at step {step}")
+    return summed[:-1]
 
 
 def _facts(views: Views, video: Video, is_first: Tensor) -> Float[Tensor, "6"]:

@@ -170,6 +170,20 @@ def test_a_diverged_model_is_an_error_not_a_missing_value() -> None:
         evaluate(Diverged(), [sprites(2)], 40, CPU)
 
 
+def test_what_diverges_on_one_rank_alone_ends_all_of_them() -> None:
+    """The other rank's views are whole: it learns of it in the sum, and nobody waits for anybody."""
+
+    def with_another(vector: Tensor) -> Tensor:
+        other = torch.zeros_like(vector)
+        other[-1] = 1
+        return vector + other
+
+    with pytest.raises(
+        FloatingPointError, match=r"views of the model are, on another rank, not finite at step 40"
+    ):
+        evaluate(Halves(), [sprites(2)], 40, CPU, reduce=with_another)
+
+
 def test_no_clip_at_all_is_an_error() -> None:
     with pytest.raises(ValueError, match="no clip to evaluate"):
         evaluate(Halves(), [], 0, CPU)
