@@ -33,8 +33,9 @@ from trainer.engine import private_extensions, start_processes
 from trainer.interruption import Interruption, at_once
 from trainer.journal import local_folder, run_lines
 from trainer.loop import Result
-from trainer.overrides import nearest, stage_runs
+from trainer.overrides import stage_runs
 from trainer.process_group import ProcessGroup
+from trainer.remedies import nearest
 from trainer.requirements import require_data, require_fit
 from trainer.revision import code_revision
 from trainer.scores import SCORES

@@ -1,11 +1,13 @@
 """From a recipe's name and `field.path=value` words to a validated config, with errors that a person can act on."""
 
 import argparse
-import difflib
+import copy
 import json
-import re
+import math
 from collections.abc import Sequence
-from typing import Any, TypeVar, overload
+from dataclasses import MISSING, fields, is_dataclass
+from functools import partial
+from typing import Any, TypeVar, get_type_hints, overload
 
 from pydantic import ValidationError
 from pydantic_core import PydanticUndefined
@@ -14,6 +16,7 @@ from data_shards.storage.place import local_path
 from model import MODELS
 from trainer.config import RunConfig, model_to
 from trainer.recipes import RECIPES
+from trainer.remedies import at, nearest, put, remedy, sentences, shown
 
 C = TypeVar("C", bound=RunConfig)
 
@@ -57,18 +60,19 @@ def resolve(
         raise ValueError(
             f"recipe {recipe!r} does not exist{nearest(str(recipe), RECIPES)}; have: {', '.join(RECIPES)}"
         )
-    # Fields that only the subclass has (scaling of a cluster run) start from their defaults.
-    extra = {
-        n: f.get_default(call_default_factory=True) for n, f in cls.model_fields.items() if n not in tree
-    }
-    tree |= {n: v.model_dump(mode="json") if hasattr(v, "model_dump") else v for n, v in extra.items()}
-    given = {name: value for name, value in tree.items() if name in cls.model_fields}
-    if unknown := set(tree) - set(given):
+    # Fields that only the subclass has (scaling of a cluster run), or a file lacks, start from their defaults.
+    given = _completed(tree, cls)
+    if unknown := set(tree) - set(cls.model_fields):
         name = sorted(unknown)[0]
         raise ValueError(f"field {name} does not exist{nearest(name, cls.model_fields)}")
+    before = copy.deepcopy(given)
     for word in overrides:
-        _assign(given, word)
-    config = validated(given, cls)
+        path = _assign(given, word)
+        if at(given, path) in ("None", "NULL", "Null") and _accepted(cls, _with(given, path, None), path):
+            raise ValueError(
+                f"field {path}: got {word.partition('=')[2]!r}, a word here; for none write {path}=null"
+            )
+    config = validated(given, cls, before)
     stage_runs(config)  # what is wrong with a stage is told now, not when its turn comes
     return config
 
@@ -106,31 +110,45 @@ def stage_runs(config: C) -> tuple[C, ...]:
     runs = []
     for number, stage in enumerate(config.stages):
         tree = config.model_dump(mode="json") | {"stages": []}
+        before = copy.deepcopy(tree)
         try:
             for path, value in stage.overrides.items():
                 if path in OF_THE_CHAIN:
                     raise ValueError(f"overrides: {path} is the chain's, set it there")
                 _set(tree, path, value, value if isinstance(value, str) else json.dumps(value))
-            runs.append(validated(tree, type(config)))
+            runs.append(validated(tree, type(config), before))
         except ValueError as error:
             raise ValueError(f"stages.{number}: {error}") from None
     return tuple(runs)
 
 
-def validated(tree: dict[str, Any], cls: type[C]) -> C:
-    """`tree` as a config; ValueError in one sentence where it does not fit."""
+def validated(tree: dict[str, Any], cls: type[C], before: dict[str, Any] | None = None) -> C:
+    """`tree` as a config; ValueError in one sentence where it does not fit.
+
+    `before` is the tree that the user's words were applied to, from which remedies come.
+    """
+    old = tree if before is None else before
     try:
         config = cls.model_validate(tree)
     except ValidationError as error:
-        raise ValueError("; ".join(_sentence(e) for e in error.errors())) from None
-    _refuse_unknown(tree, config.model_dump(mode="json"), "")
+        raise ValueError(sentences(error.errors(), tree, old, partial(_accepted, cls))) from None
+    known = config.model_dump()
+    _refuse_unknown(tree, known, "")
+    if path := _no_number(tree, known, ""):
+        got = shown(at(tree, path))
+        raise ValueError(
+            f"field {path}: got {got}, needs a number{remedy(path, tree, old, partial(_accepted, cls))}"
+        )
     return config
 
 
-def nearest(name: str, names: Any) -> str:
-    """' (did you mean X?)' for the closest of `names`, or nothing."""
-    close = difflib.get_close_matches(name, list(names), n=1, cutoff=0.5)
-    return f" (did you mean {close[0]}?)" if close else ""
+def _accepted(cls: type[RunConfig], tree: dict[str, Any], path: str) -> bool:
+    """Whether `tree` is a config but for errors outside of the field `path`."""
+    try:
+        return not _no_number(tree, cls.model_validate(tree).model_dump(), "")
+    except ValidationError as error:
+        found = [".".join(str(part) for part in each["loc"]) for each in error.errors()]
+        return not any(f"{path}.".startswith(f"{each}.") or each.startswith(f"{path}.") for each in found)
 
 
 def _read(file: str) -> dict[str, Any]:
@@ -149,7 +167,46 @@ def _read(file: str) -> dict[str, Any]:
     return described
 
 
-def _assign(tree: dict[str, Any], word: str) -> None:
+def _completed(tree: dict[str, Any], cls: Any) -> dict[str, Any]:
+    """`tree` with the defaults of the fields of `cls` that it lacks; PydanticUndefined for those that must be given."""
+    made = dict(tree)
+    for name, (kind, default) in _defaults(cls).items():
+        there = made.get(name, {} if default is PydanticUndefined and is_dataclass(kind) else default)
+        if name == "model" and isinstance(there, dict) and there.get("name") in tuple(MODELS):
+            there = model_to(MODELS[there["name"]]()) | there
+        elif isinstance(there, dict) and (is_dataclass(kind) or hasattr(kind, "model_fields")):
+            there = _completed(there, kind)
+        made[name] = there
+    return made
+
+
+def _defaults(cls: Any) -> dict[str, tuple[Any, Any]]:
+    """Type and default, as JSON has it, of each field of a pydantic model or a dataclass."""
+    if is_dataclass(cls):
+        hints = get_type_hints(cls)
+        found = {
+            field.name: PydanticUndefined if field.default is MISSING else field.default
+            for field in fields(cls)
+        }
+        return {name: (hints[name], default) for name, default in found.items()}
+    made = {name: field.get_default(call_default_factory=True) for name, field in cls.model_fields.items()}
+    return {
+        name: (
+            cls.model_fields[name].annotation,
+            v.model_dump(mode="json") if hasattr(v, "model_dump") else v,
+        )
+        for name, v in made.items()
+    }
+
+
+def _with(tree: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
+    made = copy.deepcopy(tree)
+    put(made, path, value)
+    return made
+
+
+def _assign(tree: dict[str, Any], word: str) -> str:
+    """Do what a word says; returns the path of its field."""
     path, equals, text = word.partition("=")
     if not equals:
         raise ValueError(f"override {word!r} has no '='; write field.path=value")
@@ -158,30 +215,40 @@ def _assign(tree: dict[str, Any], word: str) -> None:
     except json.JSONDecodeError:
         value = text
     _set(tree, path, value, text)
+    return path
 
 
 def _set(tree: dict[str, Any], path: str, value: Any, text: str) -> None:
     """Give the field at `path` a value; `text` is how the user wrote it."""
-    node, parts = tree, path.split(".")
-    for depth, part in enumerate(parts):
+    node: Any = tree
+    *groups, last = path.split(".")
+    for depth, part in enumerate([*groups, last]):
         if not isinstance(node, dict) or part not in node:
-            whole = _leaves(tree)
-            hint = nearest(path, whole) or (nearest(part, node) if isinstance(node, dict) else "")
-            raise ValueError(f"field {path} does not exist{hint}")
-        if depth < len(parts) - 1:
-            node = node[part]
-    if isinstance(node[parts[-1]], dict) and not isinstance(value, dict) and path not in WHOLE:
+            raise ValueError(_unknown(tree, path, ".".join(groups[:depth]), node))
+        node = node[part] if depth < len(groups) else node
+    if isinstance(node[last], dict) and node[last] and not isinstance(value, dict) and path not in WHOLE:
         raise ValueError(
-            f"field {path} is a group; set one of: {', '.join(f'{path}.{n}' for n in node[parts[-1]])}"
+            f"field {path} is a group; set one of: {', '.join(f'{path}.{n}' for n in node[last])}"
         )
-    old = node[parts[-1]]
+    old = node[last]
     if path == "model.name" and value != old:
         raise ValueError(f"field model.name: write model={text}; another model starts from its own defaults")
     if isinstance(old, str) and isinstance(value, bool | int | float):
         value = text  # a folder may be called 2024
     if path == "model" and isinstance(value, str) and value in MODELS:
         value = model_to(MODELS[value]())  # another model starts from its own defaults
-    node[parts[-1]] = value
+    node[last] = value
+
+
+def _unknown(tree: dict[str, Any], path: str, group: str, node: Any) -> str:
+    """What is said of a path that leads out of the tree at `group`, which is `node`."""
+    if group and (isinstance(node, list) or node == {}):
+        example = node if isinstance(node, list) else {path.rpartition(".")[2]: 1}
+        return f"field {group} is given whole; write {group}={shown(example)}"
+    hint = nearest(path, _leaves(tree)) or (
+        nearest(path.rpartition(".")[2], node) if isinstance(node, dict) else ""
+    )
+    return f"field {path} does not exist{hint}"
 
 
 def _leaves(tree: dict[str, Any], prefix: str = "") -> list[str]:
@@ -201,11 +268,12 @@ def _refuse_unknown(given: Any, known: Any, path: str) -> None:
         _refuse_unknown(value, known[name], f"{path}{name}.")
 
 
-def _sentence(error: Any) -> str:
-    path = ".".join(str(part) for part in error["loc"])
-    if error["type"] == "missing" or error["input"] is PydanticUndefined:
-        return f"field {path} is missing; give {path}=VALUE"
-    reason = error["msg"].removeprefix("Value error, ")
-    if isinstance(error["input"], dict):  # a group's own words name the field and the value
-        return f"{path}.{reason}" if re.match(r"\w+: ", reason) else f"field {path}: {reason}"
-    return f"field {path}: got {error['input']!r}, {reason[0].lower()}{reason[1:]}"
+def _no_number(given: Any, known: Any, path: str) -> str:
+    """The path of a value that was taken for a number and is none: true, or beyond all numbers. Empty without one."""
+    if isinstance(known, dict) and isinstance(given, dict):
+        found = (_no_number(value, known.get(name), f"{path}{name}.") for name, value in given.items())
+        return next(filter(None, found), "")
+    if isinstance(known, list | tuple) and isinstance(given, list | tuple):
+        return next(filter(None, (_no_number(*pair, path) for pair in zip(given, known, strict=False))), "")
+    taken = isinstance(given, bool) and isinstance(known, int | float) and not isinstance(known, bool)
+    return path.rstrip(".") if taken or (isinstance(known, float) and not math.isfinite(known)) else ""

@@ -34,7 +34,7 @@ def test_a_saved_config_is_the_same_config() -> None:
     ("word", "message"),
     [
         ("scaling.num_workers=0", "scaling.num_workers: got 0, give a number from 1 up"),
-        ("scaling.num_workers=[2,1]", r"scaling.num_workers: got \[2, 1\], .* 1 <= min <= max"),
+        ("scaling.num_workers=[2,1]", r"scaling.num_workers: got \[2,1\], .* 1 <= min <= max"),
         ("scaling.num_wokers=1", "did you mean scaling.num_workers"),
         ('scaling.resources={"GPU":1}', "use scaling.cpus and scaling.use_gpu"),
         ("scaling.cpus=0", "scaling.cpus: got 0"),

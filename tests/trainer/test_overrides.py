@@ -81,9 +81,9 @@ def test_numbers_of_frames_survive_json(word: str, frames: int | Stairs | None) 
     [
         ("0", "field batch.frames: got 0, needs whole numbers from 1 up, such as 3 or"),
         ("2.5", "field batch.frames: got 2.5, needs whole numbers"),
-        ("true", "field batch.frames: got True, needs whole numbers"),
-        ('{"values":[3,5]}', "batch.frames: stairs of 2 values and 0 steps"),
-        ('{"values":[3,5.5],"steps":[4]}', "batch.frames: needs whole numbers from 1 up"),
+        ("true", "field batch.frames: got true, needs whole numbers"),
+        ('{"values":[3,5]}', "batch.frames: got .*, stairs of 2 values and 0 steps"),
+        ('{"values":[3,5.5],"steps":[4]}', "batch.frames: got .*, needs whole numbers from 1 up"),
         ('{"values":[3,5],"steps":[4],"at":1}', "field batch.frames.at does not exist"),
     ],
 )
@@ -157,7 +157,7 @@ def test_a_saved_config_starts_a_run_and_refuses_unknown_fields(tmp_path: Path) 
     with pytest.raises(ValueError, match="its config is 3, needs an object"):
         resolve(None, file=str(saved))
     saved.write_text("{}")
-    with pytest.raises(ValueError, match="field data is missing; give data=VALUE"):
+    with pytest.raises(ValueError, match=r"field data.url is missing; give data.url=VALUE"):
         resolve(None, file=str(saved))
 
 
