@@ -81,6 +81,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from data_shards.clip import Clip
+from data_shards.sources.splits import clip_generator
 
 
 @dataclass(frozen=True)
@@ -93,9 +94,9 @@ class Toys:
     """Of a clip."""
 
     def clips(self, split: str, count: int, seed: int) -> Iterator[Clip]:
-        """Levels by the generator of (split, seed)."""
-        rng = np.random.default_rng([*split.encode(), seed])
+        """Levels and noise by the stream of each clip."""
         for index in range(count):
+            rng = clip_generator(seed, split, index)
             level = rng.integers(60, 200, (self.frames, 1, 1, 1))
             shape = (self.frames, self.size, self.size, 3)
             noise = rng.integers(0, 50, shape)
