@@ -14,7 +14,7 @@ from torch import Tensor
 from model.bounds import require_at_least
 from model.interface import ModelConfig
 from model.object_discovery.slots import Slots
-from model.ops.cycle import Layers, reproject
+from model.ops.cycle import Layers, paths, reproject
 from model.ops.spatial_transformer import centres_of_mass, pixel_centres
 from model.schedule import Ramp
 
@@ -104,8 +104,9 @@ def consistency(
     first, second = pair
     layers = Layers(slots.supports, slots.colours, slots.background, slots.order, slots.motion)
     start, gap = range(first, first + 1), second - first
-    there = reproject(layers, start, gap, "forward")[:, 0]
-    back = reproject(layers, start, gap, "backward")[:, 0]
+    path = paths(slots.motion, start, gap)
+    there = reproject(layers, path, start, gap, "forward")[:, 0]
+    back = reproject(layers, path, start, gap, "backward")[:, 0]
     weights = change_weights(frames[:, first], frames[:, second], change_weight)
     forward = absolute_error(there, frames[:, second], weights)
     return (forward + absolute_error(back, frames[:, first], weights)) / 2

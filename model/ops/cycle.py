@@ -26,8 +26,18 @@ class Layers(NamedTuple):
     motion: Float[Tensor, "b t k 3 3"]  # forward, to the next frame
 
 
+def paths(motion: Float[Tensor, "b t k 3 3"], starts: range, gap: int) -> Float[Tensor, "b pairs k 3 3"]:
+    """The motion from frame t1 to t1 + gap, for t1 in `starts` (eq. 21)."""
+    steps = motion[:, starts.start : starts.stop + gap - 1]
+    return compose_over_time(steps.unfold(1, gap, 1).movedim(-1, 2))
+
+
 def reproject(
-    layers: Layers, starts: range, gap: int, direction: Direction
+    layers: Layers,
+    path: Float[Tensor, "b pairs k 3 3"],
+    starts: range,
+    gap: int,
+    direction: Direction,
 ) -> Float[Tensor, "b pairs c h w"]:
     """Frames t1 + gap from the layers of t1 ("forward"), or t1 from those of t1 + gap ("backward"), for t1 in `starts`.
 
@@ -35,8 +45,6 @@ def reproject(
     from (section 3.2), P_{t1+gap-1} or P_{t1+1}: it may change in time.
     """
     first, pairs = starts.start, len(starts)
-    steps = layers.motion[:, first : first + pairs + gap - 1]
-    path = compose_over_time(steps.unfold(1, gap, 1).movedim(-1, 2))
     if direction == "forward":
         origin, beside, sampling = first, first + gap - 1, inverse(path)
     else:  # inverse(path) moves back, so sampling takes the path itself

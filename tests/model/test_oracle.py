@@ -17,7 +17,7 @@ from data_shards.sources.sprites import Sprites
 from model import MODELS
 from model.interface import Truth, Video
 from model.ops.composition import compose_layers, to_identities, to_ranks, visible
-from model.ops.cycle import Layers, reproject
+from model.ops.cycle import Layers, paths, reproject
 from model.ops.sinkhorn import hard_permutation
 from model.ops.spatial_transformer import inverse, translation, warp
 
@@ -176,8 +176,9 @@ def test_the_cycle_reaches_the_ceiling_both_ways(clips: Video, first: int, secon
         x[:, None].expand(-1, clips.frames.shape[1], *x.shape[1:]) for x in (colours, black, order)
     )
     truth, start = Layers(masks, colours, background, order, motion), range(first, first + 1)
-    there = reproject(truth, start, second - first, "forward")[:, 0]
-    back = reproject(truth, start, second - first, "backward")[:, 0]
+    path = paths(motion, start, second - first)
+    there = reproject(truth, path, start, second - first, "forward")[:, 0]
+    back = reproject(truth, path, start, second - first, "backward")[:, 0]
     ceiling = LEVELS[objects].right_order - 2.0  # a single gap is noisier than the mean over ten
     assert psnr(there[:, None], clips.frames[:, second, None]) > ceiling
     assert psnr(back[:, None], clips.frames[:, first, None]) > ceiling

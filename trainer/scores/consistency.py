@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from model.interface import Video, Views
-from model.ops.cycle import Direction, Layers, reproject
+from model.ops.cycle import Direction, Layers, paths, reproject
 from trainer.scores.prediction import peak_signal_to_noise
 
 GAPS = range(2, 10)  # frames between t1 and t2; a gap of 1 is the prediction itself
@@ -36,7 +36,8 @@ def over_gap(views: Views, gap: int, direction: Direction) -> Float[Tensor, "b p
     # The last motion leads to frame `steps`.
     steps = views.amodal_masks.shape[1]
     pairs = steps + 1 - gap if direction == "forward" else steps - gap
-    return reproject(layers, range(pairs), gap, direction)
+    starts = range(pairs)
+    return reproject(layers, paths(layers.motion, starts, gap), starts, gap, direction)
 
 
 def _over_gaps(views: Views, video: Video, direction: Direction) -> Float[Tensor, "b gap t"]:
