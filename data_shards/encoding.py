@@ -7,7 +7,6 @@
 import io
 import json
 from collections.abc import Callable, Mapping
-from functools import lru_cache
 from threading import local
 from typing import Any
 
@@ -15,6 +14,7 @@ import numpy as np
 import zstandard
 
 from data_shards.clip import FIELDS, Array, Clip
+from data_shards.npy import read_npy
 
 VIDEO_ENCODINGS = ("lossless", "h264")
 _thread = local()  # (de)compressors keep state: one per thread
@@ -97,23 +97,7 @@ def decode_array(data: bytes | memoryview) -> Array:
     if not hasattr(_thread, "decompressor"):
         _thread.decompressor = zstandard.ZstdDecompressor()
     raw: bytes = _thread.decompressor.decompress(data)
-    start = 10 + int.from_bytes(raw[8:10], "little")
-    shape, dtype = _npy_header(raw[:start])
-    if len(raw) - start != dtype.itemsize * int(np.prod(shape)):
-        raise ValueError(f"{len(raw) - start} bytes do not make an array of shape {shape}")
-    return np.frombuffer(raw, dtype, offset=start).reshape(shape)
-
-
-@lru_cache(maxsize=256)
-def _npy_header(header: bytes) -> tuple[tuple[int, ...], np.dtype[Any]]:
-    """Shape and number type; parsing takes longer than decompressing, and a set has a handful of headers."""
-    file = io.BytesIO(header)
-    if np.lib.format.read_magic(file) != (1, 0):
-        raise ValueError("npy of another version than 1.0")
-    shape, fortran, dtype = np.lib.format.read_array_header_1_0(file)
-    if fortran or dtype.hasobject:
-        raise ValueError("npy with Fortran order or Python objects")
-    return shape, dtype
+    return read_npy(raw)
 
 
 def _decode_json(data: bytes | memoryview) -> dict[str, Any]:

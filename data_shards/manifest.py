@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int64, Shaped, UInt32
 
+from data_shards.npy import read_npy
 from data_shards.storage.place import open_store
 from data_shards.storage.store import NotFound, StorageError, Store
 
@@ -139,8 +140,9 @@ class Index:
     def from_bytes(cls, data: bytes) -> "Index":
         """The inverse; ValueError for anything else."""
         try:
-            with np.load(io.BytesIO(data), allow_pickle=False) as file:
-                members = tuple(str(name) for name in file["members"])
-                return cls(file["keys"], members, file["offsets"], file["sizes"], file["crcs"])
+            with zipfile.ZipFile(io.BytesIO(data)) as file:
+                columns = ("keys", "members", "offsets", "sizes", "crcs")
+                keys, members, *numbers = (read_npy(file.read(f"{name}.npy")) for name in columns)
+                return cls(keys, tuple(str(name) for name in members), *numbers)
         except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
             raise ValueError(f"not an index: {error}") from error
