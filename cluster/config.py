@@ -4,6 +4,7 @@ from typing import Literal
 
 from pydantic import Field, field_validator
 
+from data_shards.mistake import UserError
 from trainer.config import BatchConfig, RunConfig
 from trainer.frozen import Frozen
 from trainer.overrides import stage_runs
@@ -79,7 +80,7 @@ class ClusterConfig(RunConfig):
     """Which Ray, and how it is started where it is embedded."""
 
     def check(self) -> None:
-        """Raises ValueError where a global batch cannot be shared out among every allowed number of workers."""
+        """Raises UserError where a global batch cannot be shared out among every allowed number of workers."""
         for batch in (run.batch for run in stage_runs(self) or (self,)):
             self._check(batch)
 
@@ -87,7 +88,7 @@ class ClusterConfig(RunConfig):
         size, micro = batch.size, batch.micro or 1
         for workers in range(self.scaling.least, self.scaling.most + 1):
             if not batch.divides(workers):
-                raise ValueError(
+                raise UserError(
                     f"field scaling.num_workers: batch.size {size} is no multiple of batch.micro x workers = "
                     f"{micro} x {workers}; change batch.size, batch.micro or scaling.num_workers"
                 )

@@ -15,6 +15,7 @@ from cluster.config import ClusterConfig
 from cluster.machines import cluster_resources
 from cluster.stop import Stop
 from data_shards.exits import Refused
+from data_shards.mistake import UserError
 from monitoring.run_state import RunState
 
 _ABORT_S = 10.0
@@ -63,7 +64,7 @@ class Driver:
         """Run `trainer` to its end, in a thread, so that this one can answer signals.
 
         Raises:
-            ValueError: a mistake of the user that a worker found, or no room for the workers.
+            UserError: a mistake of the user that a worker found, or no room for the workers.
             Refused: the run failed.
         """
         thread = Thread(target=self._fit, args=(trainer,), name="ray-train", daemon=True)
@@ -105,7 +106,7 @@ class Driver:
             self._lose(content)
         else:
             code, sentence = content
-            raise ValueError(sentence) if code == 2 else Refused(sentence)
+            raise UserError(sentence) if code == 2 else Refused(sentence)
 
     def _lose(self, causes: dict[int, str]) -> None:
         """Workers are gone, and Ray starts the group again if it may."""
@@ -123,7 +124,7 @@ class Driver:
         if self._stop.running.is_set() or time.monotonic() - self._waiting_since < limit:
             return
         there = ", ".join(f"{name} {count:g}" for name, count in cluster_resources().items())
-        raise ValueError(
+        raise UserError(
             f"field scaling.num_workers: no room for {self._config.scaling.least} workers within {limit:g} s; the "
             f"cluster has {there}; ask for fewer workers or resources, or raise ray.start_timeout_s"
         )

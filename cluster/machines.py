@@ -10,6 +10,7 @@ import psutil
 
 from cluster import ray_settings
 from cluster.config import ClusterConfig, ScalingConfig
+from data_shards.mistake import UserError
 from monitoring.targets import TargetServer
 
 _REACH_S = 10.0
@@ -38,7 +39,7 @@ def connected(config: ClusterConfig) -> Iterator[bool]:
     """Within the context, this process is a driver of Ray; yields whether that Ray is embedded.
 
     Raises:
-        ValueError: nothing answers at the address, or this machine has too little for the workers.
+        UserError: nothing answers at the address, or this machine has too little for the workers.
     """
     address = given_address(config)
     embedded = address is None
@@ -61,7 +62,7 @@ def connected(config: ClusterConfig) -> Iterator[bool]:
     except (ConnectionError, ray.exceptions.RayError) as error:
         if ray.is_initialized():
             raise
-        raise ValueError(f"ray address {address}: {str(error).splitlines()[0]}") from None
+        raise UserError(f"ray address {address}: {str(error).splitlines()[0]}") from None
     except SystemExit:  # by that handler
         raise KeyboardInterrupt from None
     finally:
@@ -78,7 +79,7 @@ def discovery(config: ClusterConfig) -> Iterator[str | None]:
     """The URL of Prometheus' targets, where the user wants it served.
 
     Raises:
-        ValueError: it cannot be served there.
+        UserError: it cannot be served there.
     """
     port, host = config.ray.discovery_port, config.ray.discovery_host or config.monitoring.host
     if port is None:
@@ -87,7 +88,7 @@ def discovery(config: ClusterConfig) -> Iterator[str | None]:
     try:
         server = TargetServer(host, port)
     except OSError as error:
-        raise ValueError(
+        raise UserError(
             f"field ray.discovery_port: nothing can be served at {host}:{port} ({error.strerror or error}); give "
             "another port, or an address of this machine as ray.discovery_host"
         ) from None
@@ -106,12 +107,12 @@ def cluster_resources() -> dict[str, float]:
 def _fits_here(scaling: ScalingConfig) -> None:
     wanted = scaling.least * (scaling.cpus or 0)
     if wanted > cores():
-        raise ValueError(
+        raise UserError(
             f"field scaling.cpus: {scaling.least} workers of {scaling.cpus} cores need {wanted}, this machine has "
             f"{cores()}; leave scaling.cpus out to share them, or give --address of a cluster"
         )
     if scaling.resources:
-        raise ValueError(
+        raise UserError(
             f"field scaling.resources: {sorted(scaling.resources)} exist only on a cluster; give --address"
         )
 
@@ -124,7 +125,7 @@ def _reachable(address: str) -> None:
     try:
         socket.create_connection((host, int(port)), _REACH_S).close()
     except (OSError, ValueError) as error:
-        raise ValueError(
+        raise UserError(
             f"ray address {address}: nothing answers there ({error}); is `ray start --head` running?"
         ) from None
 
@@ -133,7 +134,7 @@ def _paths_everywhere(config: ClusterConfig) -> None:
     """On a cluster a relative path means another folder on each machine."""
     for field, path in (("data.url", config.data.url), ("output", config.output)):
         if "://" not in path and not os.path.isabs(path):
-            raise ValueError(
+            raise UserError(
                 f"field {field}: got {path!r}, a folder of one machine; on a cluster give s3://bucket/prefix, or the "
                 "absolute path of a folder that all machines share"
             )

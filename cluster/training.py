@@ -48,7 +48,7 @@ def train(
         stop: asked, the run saves and ends.
 
     Raises:
-        ValueError: a mistake of the user, also one that a worker found: one sentence.
+        UserError: a mistake of the user, also one that a worker found: one sentence.
         Refused: the run failed; the message is what the worker said.
     """
     if embedded:

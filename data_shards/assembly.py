@@ -9,6 +9,7 @@ import numpy as np
 from data_shards.clip import BATCH_FIELDS, FIELDS, Array, Batch
 from data_shards.encoding import DecodeError, decode_member
 from data_shards.manifest import Manifest
+from data_shards.mistake import UserError
 from data_shards.reader import DamagedSample, Reader
 
 
@@ -16,12 +17,12 @@ def known_fields(manifest: Manifest, fields: tuple[str, ...] | None, url: str) -
     """The fields to decode, frames first; None = all that the set has.
 
     Raises:
-        ValueError: a field that the set has not.
+        UserError: a field that the set has not.
     """
     if fields is None:
         return manifest.fields
     if missing := [name for name in fields if name not in manifest.fields]:
-        raise ValueError(f"fields {', '.join(missing)}: {url} has only {', '.join(manifest.fields)}")
+        raise UserError(f"fields {', '.join(missing)}: {url} has only {', '.join(manifest.fields)}")
     return tuple(name for name in FIELDS if name in {"frames", *fields})
 
 

@@ -16,6 +16,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 from data_shards.commands import given_place
 from data_shards.field_docs import field_docs
 from data_shards.manifest import Manifest
+from data_shards.mistake import UserError
 from data_shards.sources import SOURCES
 from data_shards.writer import SHARD_BYTES, build
 
@@ -46,7 +47,7 @@ def run(given: Namespace) -> int:
     source, values = SOURCES[given.source], vars(given)
     counts = {split: values[split] for split in COUNTS}
     if min(counts.values()) < 0:
-        raise ValueError(f"counts {counts} must be at least 0")
+        raise UserError(f"counts {counts} must be at least 0")
     names = [field.name for field in fields(source)]
     made = source(**{name: values[name] for name in names})
     started = time.monotonic()

@@ -8,6 +8,7 @@ from importlib import import_module
 from itertools import takewhile
 from pathlib import Path
 
+from data_shards.mistake import UserError
 from data_shards.storage.place import canonical, local_path
 
 HELP = {"-h", "--help"}
@@ -40,14 +41,14 @@ class Command:
 
         Raises:
             SystemExit: the words are none of its options, or ask for --help.
-            ValueError: an option has a value that it does not take, or another mistake of the user.
+            UserError: an option has a value that it does not take, or another mistake of the user.
         """
         parser = self.parser(prog)
         nested = any(action.nargs == PARSER for action in parser._actions)
         try:
             given = parser.parse_args(argv) if nested else parser.parse_intermixed_args(argv)
         except ArgumentError as error:  # a sentence is enough where the usage would say no more
-            raise ValueError(str(error)) from None
+            raise UserError(str(error)) from None
         code: int = import_module(self.module).run(given)
         return code
 
@@ -58,7 +59,7 @@ def run_command(prog: str, commands: Mapping[str, Command], argv: Sequence[str])
     Without one, tell which there are: of those that begin with the words given, with what purpose.
 
     Raises:
-        ValueError: no command begins with these words.
+        UserError: no command begins with these words.
     """
     for name in sorted(commands, key=len, reverse=True):  # `bench step conv-lstm` before `bench step`
         words = name.split()
@@ -67,7 +68,7 @@ def run_command(prog: str, commands: Mapping[str, Command], argv: Sequence[str])
     asked = list(takewhile(lambda word: not word.startswith("-"), argv))
     under = {name: command for name, command in commands.items() if name.split()[: len(asked)] == asked}
     if not under:
-        raise ValueError(f"command {' '.join(asked)} does not exist; have: {', '.join(commands)}")
+        raise UserError(f"command {' '.join(asked)} does not exist; have: {', '.join(commands)}")
     helped = not HELP.isdisjoint(argv)
     print(overview(prog, under), file=sys.stdout if helped else sys.stderr)
     return 0 if helped else 2
@@ -84,7 +85,7 @@ def given_place(word: str) -> str:
     """The type of an option that names a place: a path or URL, in its one spelling."""
     try:
         return canonical(word)
-    except ValueError as error:  # of other errors argparse tells nothing
+    except UserError as error:  # of other errors argparse tells nothing
         raise ArgumentTypeError(str(error)) from None
 
 
@@ -92,5 +93,5 @@ def given_path(word: str) -> Path:
     """The type of an option that names a file or a folder on this machine."""
     try:
         return local_path(word)
-    except ValueError as error:
+    except UserError as error:
         raise ArgumentTypeError(str(error)) from None

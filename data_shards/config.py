@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from data_shards.mistake import UserError
 from data_shards.storage.place import canonical
 
 
@@ -42,16 +43,16 @@ class DataConfig:
     def __post_init__(self) -> None:
         object.__setattr__(self, "url", canonical(self.url))  # one place, one name
         if self.workers < 0:
-            raise ValueError(f"workers {self.workers} must be at least 0")
+            raise UserError(f"workers {self.workers} must be at least 0")
         for name in ("streams", "block", "ahead", "threads", "extent_bytes"):
             if (value := getattr(self, name)) is not None and value < 1:
-                raise ValueError(f"{name} {value} must be at least 1")
+                raise UserError(f"{name} {value} must be at least 1")
         if self.deadline < 0:
-            raise ValueError(f"deadline {self.deadline} must be at least 0 seconds")
+            raise UserError(f"deadline {self.deadline} must be at least 0 seconds")
         if self.damage not in ("error", "replace"):
-            raise ValueError(f"damage {self.damage!r} must be error or replace")
+            raise UserError(f"damage {self.damage!r} must be error or replace")
         if self.start_method not in ("fork", "forkserver", "spawn"):
-            raise ValueError(f"start_method {self.start_method!r} must be fork, forkserver or spawn")
+            raise UserError(f"start_method {self.start_method!r} must be fork, forkserver or spawn")
 
 
 def default_streams(batch: int) -> int:

@@ -4,10 +4,11 @@ import sys
 import traceback
 from collections.abc import Callable
 
+from data_shards.mistake import UserError
 from data_shards.storage.store import StorageError
 
-# What a user can cause, and mend.
-MISTAKES = (ValueError, StorageError, FileExistsError)
+# What a user can cause, and mend. No other ValueError: those are mistakes of the program.
+MISTAKES = (UserError, StorageError, FileExistsError)
 
 
 class Refused(RuntimeError):

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int64, Shaped, UInt32
 
+from data_shards.mistake import UserError
 from data_shards.npy import read_npy
 from data_shards.storage.place import open_store
 from data_shards.storage.store import NotFound, StorageError, Store
@@ -97,9 +98,9 @@ def read_manifest(url: str | Store) -> Manifest:
 
 
 def split_shards(manifest: Manifest, split: str, url: str) -> tuple[Shard, ...]:
-    """The shards of `split`; ValueError names those there are."""
+    """The shards of `split`; UserError names those there are."""
     if split not in manifest.splits:
-        raise ValueError(f"split {split!r} must be one of {', '.join(manifest.splits)} of {url}")
+        raise UserError(f"split {split!r} must be one of {', '.join(manifest.splits)} of {url}")
     return manifest.splits[split]
 
 

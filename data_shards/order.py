@@ -17,6 +17,8 @@ from functools import lru_cache
 import numpy as np
 from jaxtyping import Int64, UInt64
 
+from data_shards.mistake import UserError
+
 
 @dataclass(frozen=True)
 class Order:
@@ -41,7 +43,7 @@ class Order:
         if self.streams < 1 or self.block < 1:
             raise ValueError(f"streams {self.streams} and block {self.block} must be at least 1")
         if not 0 <= self.seed < 1 << 63:
-            raise ValueError(f"seed {self.seed} must be from 0 to 2**63 - 1")
+            raise UserError(f"seed {self.seed} must be from 0 to 2**63 - 1")
 
     @property
     def samples(self) -> int:

@@ -18,6 +18,7 @@ from data_shards.clip import Clip
 from data_shards.commands import given_path, given_place
 from data_shards.encoding import decode
 from data_shards.manifest import Manifest, read_manifest, split_shards
+from data_shards.mistake import UserError
 from data_shards.order import shards_and_samples
 from data_shards.reader import Reader
 from data_shards.sources.shots import moving_share
@@ -60,7 +61,7 @@ def options(parser: ArgumentParser) -> None:
 def run(given: Namespace) -> int:
     """Print the statistics of a set and write its picture."""
     if given.count < 1:
-        raise ValueError(f"count {given.count} must be at least 1")
+        raise UserError(f"count {given.count} must be at least 1")
     manifest = read_manifest(given.url)
     split = given.split or next(iter(manifest.splits))
     clips = spread_clips(given.url, manifest, split, max(LOOKED_AT, given.count))
@@ -69,7 +70,7 @@ def run(given: Namespace) -> int:
     try:
         Image.fromarray(contact_sheet(shown)).save(given.out)
     except (OSError, ValueError) as error:
-        raise ValueError(f"out {str(given.out)!r}: the picture cannot be written ({error})") from error
+        raise UserError(f"out {str(given.out)!r}: the picture cannot be written ({error})") from error
     print(json.dumps(facts, indent=1) if given.json else as_text(facts))
     if not given.json:
         print(f"{len(shown)} clips are in {given.out}")
@@ -80,7 +81,7 @@ def spread_clips(url: str, manifest: Manifest, split: str, count: int) -> list[C
     """At most `count` clips of `split` with all their truth, evenly spread over it.
 
     Raises:
-        ValueError: there is no such split.
+        UserError: there is no such split.
         StorageError: the store refuses, or a shard is damaged.
     """
     shards = split_shards(manifest, split, url)

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from data_shards.manifest import Manifest
+from data_shards.mistake import UserError
 from data_shards.sources.decoding import Damaged
 from data_shards.sources.footage import EXTENSIONS as EXTENSIONS
 from data_shards.sources.footage import find_footage
@@ -35,7 +36,7 @@ def takes(place: str, manifest: Manifest, longest: int, tell: Callable[[str], No
         tell: called with a sentence where a video is damaged.
 
     Raises:
-        ValueError: not a video, or no two frames of it belong together.
+        UserError: not a video, or no two frames of it belong together.
         StorageError: the store refuses.
     """
     _, height, width, channels = manifest.shape
@@ -50,7 +51,7 @@ def takes(place: str, manifest: Manifest, longest: int, tell: Callable[[str], No
                 found = True
                 yield Take(Path(footage.name).stem, np.stack([frame.image for frame in shot]), fps or rate)
     if not found:
-        raise ValueError(f"{place}: no two frames of it belong together")
+        raise UserError(f"{place}: no two frames of it belong together")
 
 
 def _shots(

@@ -17,6 +17,7 @@ import numpy as np
 from data_shards.clip import FIELDS, Clip
 from data_shards.encoding import encode
 from data_shards.manifest import MANIFEST, Index, Manifest, Shard
+from data_shards.mistake import UserError
 from data_shards.storage.place import open_store
 from data_shards.storage.store import StorageError, Store
 
@@ -47,8 +48,8 @@ def build(
     Args:
         source_name: its name in SOURCES.
         source: its parameters, a frozen dataclass. Its attribute or field `video_encoding` ("lossless" where there
-            is none) says how frames are stored; after the last clip, what a method `statistics()` returns is kept,
-            and what a method `parameters()` returns instead of all fields; `left_out(split)` says why clips are few.
+            is none) says how frames are stored; after the last clip, what `statistics()` returns is kept, and what
+            `parameters()` returns instead of all fields; `left_out(split)` says why clips are few.
         url: of the new set.
         counts: clips by split, at most; a split of 0 is left out.
         seed: of the source.
@@ -57,16 +58,15 @@ def build(
 
     Raises:
         FileExistsError: there is a data set at `url`.
-        ValueError: a bad clip, or none at all; shard_bytes below 1, seed below 0; no space for temporary files.
+        UserError: a bad clip, or none at all; shard_bytes below 1, seed below 0; no space for temporary files.
     """
     for name, value, low in (("shard_bytes", shard_bytes, 1), ("seed", seed, 0)):
         if value < low:
-            raise ValueError(f"{name} {value} must be at least {low}")
+            raise UserError(f"{name} {value} must be at least {low}")
     store = _vacant(url)
     video_encoding = str(getattr(source, "video_encoding", "lossless"))
     splits: dict[str, tuple[Shard, ...]] = {}
-    shape = _Shape()
-    started = time.monotonic()
+    shape, started = _Shape(), time.monotonic()
     with tempfile.TemporaryDirectory(prefix="shards-") as folder:
         for split, count in counts.items():
             clips = source.clips(split, count, seed) if count else iter(())
@@ -74,7 +74,7 @@ def build(
                 if shards := _written(clips, shape, writer, progress):
                     splits[split] = shards
     if not splits:
-        raise ValueError(f"source {source_name}: gave no clips; {_why_none(source, counts)}")
+        raise UserError(f"source {source_name}: gave no clips; {_why_none(source, counts)}")
     seconds = {"seconds": round(time.monotonic() - started, 3)}
     manifest = Manifest(
         source=source_name,
@@ -140,13 +140,13 @@ class _Shape:
 
     def check(self, clip: Clip) -> None:
         if not clip.key or not set(clip.key) <= KEY_CHARACTERS or len(clip.key) > 60:
-            raise ValueError(f"clip key {clip.key!r} must be 1 to 60 letters, digits, '-' and '_'")
+            raise UserError(f"clip key {clip.key!r} must be 1 to 60 letters, digits, '-' and '_'")
         fields = tuple(field for field in FIELDS if getattr(clip, field) is not None)
         if not self.fields:
             t, h, w, c = clip.frames.shape
             self.frames, self.fields = (t, h, w, c), fields
         if clip.frames.shape != self.frames or fields != self.fields:
-            raise ValueError(
+            raise UserError(
                 f"clip {clip.key}: frames {clip.frames.shape} with {', '.join(fields)} differ from the clips before: "
                 f"{self.frames} with {', '.join(self.fields)}"
             )
@@ -168,7 +168,7 @@ class _SplitWriter:
 
     def add(self, clip: Clip) -> None:
         if clip.key in self._keys:
-            raise ValueError(f"clip key {clip.key!r} came twice in split {self.split}")
+            raise UserError(f"clip key {clip.key!r} came twice in split {self.split}")
         self._keys.add(clip.key)
         members = encode(clip, self._video_encoding)
         with _writing_below(self._folder):
@@ -265,7 +265,7 @@ def _writing_below(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise ValueError(
+        raise UserError(
             f"{folder.parent}: no shard can be prepared there ({error.strerror or error}); "
             "set TMPDIR to a folder with more space"
         ) from error

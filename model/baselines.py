@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from jaxtyping import Float
 from torch import Tensor
 
-from model.interface import ModelConfig, ModelOutput, Video, VideoModel, Views, mean_absolute
+from model.interface import ModelConfig, ModelOutput, Unfit, Video, VideoModel, Views, mean_absolute
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class CopyLast(VideoModel):
     def forward(self, video: Video, step: int) -> ModelOutput:
         """Mean absolute error of predicting frames 2..T by frames 1..T-1; there is nothing to differentiate."""
         if video.frames.shape[1] < 2:
-            raise ValueError(
+            raise Unfit(
                 "clips have 1 frame, copy-last needs at least 2: the second is compared with the first"
             )
         prediction = video.frames[:, :-1]

@@ -28,6 +28,10 @@ SLOTS = {"frames": "first", "slots": True}  # and axis 2 the slots
 Part = TypeVar("Part", "Views", "Particles", "Refinements")
 
 
+class Unfit(ValueError):
+    """What a model cannot take of clips, which are the user's choice: their shape, or their labels."""
+
+
 @dataclass(frozen=True)
 class Truth:
     """Ground truth of a batch of clips; None = the data set has no such label. Only scores and tests read it.

@@ -26,6 +26,10 @@ from monitoring.targets import announced, publish, target_name, withdraw
 log = logging.getLogger(__name__)
 
 
+class HostError(ValueError):
+    """A host that is not an address of this machine."""
+
+
 class Exporter:
     """The metrics of one rank of one run.
 
@@ -40,7 +44,7 @@ class Exporter:
             else its outward one.
 
     Raises:
-        ValueError: a host that is not an address of this machine.
+        HostError: a host that is not an address of this machine.
     """
 
     def __init__(
@@ -125,15 +129,17 @@ class Exporter:
             if not 0 <= port <= 65535:
                 raise OSError(None, "not a port")
             server, thread = start_http_server(port, host, self.registry)
-        except OSError as first:
+        except (OSError, UnicodeError) as first:
             try:
                 server, thread = start_http_server(0, host, self.registry)
-            except OSError as error:
-                raise ValueError(
+            except (OSError, UnicodeError) as error:  # the last: of a name that is none
+                raise HostError(
                     f"metrics host {host!r} is not an address of this machine ({error}); "
                     "127.0.0.1 serves this machine only, 0.0.0.0 all networks"
                 ) from error
-            log.warning("metrics port %d: %s; a free port is used instead", port, first.strerror)
+            log.warning(
+                "metrics port %d: %s; a free port is used instead", port, getattr(first, "strerror", first)
+            )
         self._server = server, thread
         there = urlsplit(self._targets).hostname if isinstance(self._targets, str) else None
         address = announced(host, there) if there else announced(host)

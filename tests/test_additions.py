@@ -27,7 +27,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from model.interface import ModelConfig, ModelOutput, Video, VideoModel, Views
+from model.interface import ModelConfig, ModelOutput, Unfit, Video, VideoModel, Views
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Dimmer(VideoModel):
     def forward(self, video: Video, step: int) -> ModelOutput:
         """Mean absolute error."""
         if video.frames.shape[1] < 2:
-            raise ValueError(f"clips have {video.frames.shape[1]} frame, the toy needs 2: the next one is compared")
+            raise Unfit(f"clips have {video.frames.shape[1]} frame, the toy needs 2: the next one is compared")
         prediction = self.level * video.frames[:, :-1]
         loss = (prediction - video.frames[:, 1:]).abs().mean()
         shown = prediction.detach()

@@ -4,6 +4,8 @@ import os
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
+from data_shards.mistake import UserError
+
 
 def add_count(parser: ArgumentParser, option: str, default: int | None, meaning: str) -> None:
     """Adds an option for a number of things, by default the given one or all."""
@@ -12,28 +14,28 @@ def add_count(parser: ArgumentParser, option: str, default: int | None, meaning:
 
 
 def require_positive(given: Namespace, *options: str) -> None:
-    """Raises ValueError where one of the options, numbers of things, is given and below 1."""
+    """Raises UserError where one of the options, numbers of things, is given and below 1."""
     for option in options:
         if (value := getattr(given, option)) is not None and value < 1:
-            raise ValueError(f"--{option}: got {value}, must be at least 1; leave it out for the default")
+            raise UserError(f"--{option}: got {value}, must be at least 1; leave it out for the default")
 
 
 def require_folder(option: str, folder: Path) -> None:
-    """Raises ValueError where `folder` is not there and cannot be made."""
+    """Raises UserError where `folder` is not there and cannot be made."""
     folder = folder.absolute()
     there = next(place for place in (folder, *folder.parents) if os.path.exists(place))
     if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
         reason = "may not be written" if there.is_dir() else "is no folder"
-        raise ValueError(f"--{option}: {there} {reason}; name a place where files can be written")
+        raise UserError(f"--{option}: {there} {reason}; name a place where files can be written")
 
 
 def require_file(option: str, file: Path) -> None:
-    """Raises ValueError where `file` cannot be written; its folder need not be there yet."""
+    """Raises UserError where `file` cannot be written; its folder need not be there yet."""
     if not file.exists():
         require_folder(option, file.parent)
     elif file.is_dir() or not os.access(file, os.W_OK):
         reason = "is a folder" if file.is_dir() else "may not be written"
-        raise ValueError(f"--{option}: {file} {reason}; name a file that can be written")
+        raise UserError(f"--{option}: {file} {reason}; name a file that can be written")
 
 
 def write_file(file: Path, data: bytes) -> None:

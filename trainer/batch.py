@@ -1,13 +1,24 @@
 """Where the two clip types meet: Batch (uint8, CPU, data_shards) to Video (float in [0, 1], device, model)."""
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from data_shards.clip import BATCH_FIELDS, Array, Batch, Field
-from model.interface import Truth, Video
+from data_shards.mistake import UserError
+from model.interface import Truth, Unfit, Video
+
+
+@contextmanager
+def users_clips() -> Iterator[None]:
+    """What a model cannot take of clips is within a mistake of the user, who has chosen both."""
+    try:
+        yield
+    except Unfit as error:
+        raise UserError(str(error)) from error
 
 
 def to_video(batch: Batch, device: torch.device) -> Video:

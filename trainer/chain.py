@@ -22,6 +22,7 @@ from typing import Any
 import torch
 
 from data_shards.manifest import read_manifest
+from data_shards.mistake import UserError
 from data_shards.storage.place import open_store
 from data_shards.storage.store import NotFound, StorageError
 from monitoring.run_state import RunState
@@ -107,12 +108,10 @@ class Chain:
         self._lost: dict[Attempt, str] = {}  # in this process: what was not finite
 
     def require(self) -> None:
-        """ValueError that names the stage, where one cannot be trained or does not fit the weights of the last."""
+        """UserError that names the stage, where one cannot be trained or does not fit the weights of the last."""
         if steps_on(self._store):
             url = self._store.url
-            raise ValueError(
-                f"field output: {url} holds a run of its own; give the chain a folder of its own"
-            )
+            raise UserError(f"field output: {url} holds a run of its own; give the chain a folder of its own")
         before: dict[str, list[int]] | None = None
         for number, (stage, run) in enumerate(zip(self.config.stages, self.runs, strict=True)):
             with _named(number):
@@ -123,7 +122,7 @@ class Chain:
                 require_fit(model, run, read_manifest(run.data.url), self.group.device, micro)
                 now = shapes(model.state_dict())
                 if before is not None and (weight := misfit(before, now)):
-                    raise ValueError(f"its model does not fit the weights of the stage before ({weight})")
+                    raise UserError(f"its model does not fit the weights of the stage before ({weight})")
                 before = now
 
     def to_the_end(self, interruption: Interruption, report: Report | None) -> Result:
@@ -187,7 +186,7 @@ class Chain:
         if self.group.rank == 0:
             try:
                 told = json.dumps(asdict(self._next()))
-            except (ValueError, StorageError) as error:
+            except (UserError, StorageError) as error:
                 refusal = error
         raise_everywhere(refusal, self.group)
         tree = json.loads(self.group.same(told))
@@ -258,14 +257,14 @@ def _newest(url: str) -> int:
 
 
 def _require_scored(name: str, rule: Rule | None, run: RunConfig) -> None:
-    """ValueError where a rule is about scores that the stage does not measure."""
+    """UserError where a rule is about scores that the stage does not measure."""
     if rule is None or not rule.metric.startswith("scores."):
         return
     score = rule.metric.removeprefix("scores.")
     if score not in SCORES:
-        raise ValueError(f"{name}.metric: there is no score {score}{nearest(score, SCORES)}")
+        raise UserError(f"{name}.metric: there is no score {score}{nearest(score, SCORES)}")
     if not run.evaluation.steps:
-        raise ValueError(f"{name}.metric: got {rule.metric}, but evaluation.steps is 0: nothing is scored")
+        raise UserError(f"{name}.metric: got {rule.metric}, but evaluation.steps is 0: nothing is scored")
 
 
 @contextmanager
@@ -273,5 +272,5 @@ def _named(stage: int) -> Iterator[None]:
     """A mistake within is told as one of this stage."""
     try:
         yield
-    except ValueError as error:
-        raise ValueError(f"stages.{stage}: {error}") from error
+    except UserError as error:
+        raise UserError(f"stages.{stage}: {error}") from error

@@ -21,6 +21,7 @@ from pydantic import (
 )
 
 from data_shards.loader import DataConfig
+from data_shards.mistake import UserError
 from data_shards.storage.place import canonical, check_url, is_http
 from model import MODELS
 from model.interface import ModelConfig
@@ -94,11 +95,11 @@ class BatchConfig(Frozen):
         """Clips per forward pass of each of `workers`.
 
         Raises:
-            ValueError: the batch cannot be shared out among them evenly.
+            UserError: the batch cannot be shared out among them evenly.
         """
         micro = self.micro or max(self.size // workers, 1)
         if not self.divides(workers):
-            raise ValueError(
+            raise UserError(
                 f"field batch.size: got {self.size}, needs a multiple of batch.micro x workers = {micro} x {workers}; "
                 f"set batch.size or batch.micro, or use another number of workers"
             )

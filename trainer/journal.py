@@ -132,7 +132,7 @@ def run_name(output: str) -> str:
     """The label `run` of a run's series: the last part of its output, and six digits that tell it from its namesakes.
 
     Raises:
-        ValueError: `output` is no URL that storage knows.
+        UserError: `output` is no URL that storage knows.
     """
     bucket, path = check_url(output)
     whole = f"s3://{bucket}/{path}" if bucket else str(Path(path).absolute())
@@ -143,7 +143,7 @@ def local_folder(run: str) -> Path:
     """Where a run's own files are written: the run itself, or runs/<run_name> for one on object storage.
 
     Raises:
-        ValueError: `run` is no URL that storage knows.
+        UserError: `run` is no URL that storage knows.
     """
     bucket, path = check_url(run)
     return Path("runs", run_name(run)) if bucket else Path(path)

@@ -20,9 +20,9 @@ from data_shards.manifest import Manifest, read_manifest
 from data_shards.storage.place import open_store
 from model.interface import Video, VideoModel, Views
 from monitoring.run_state import RunState, Timeline
-from trainer.batch import first_frames, split_video, to_video
+from trainer.batch import first_frames, split_video, to_video, users_clips
 from trainer.checkpoints.checkpoint import Checkpoint, newest
-from trainer.checkpoints.restore import changes, restore
+from trainer.checkpoints.restore import changes, restore, timeline_of
 from trainer.checkpoints.saver import Saver
 from trainer.checkpoints.weights import start_from
 from trainer.clock import Clock, Pace
@@ -85,7 +85,7 @@ def train(
         enough: as `stopping`, but the run has then finished.
 
     Raises:
-        ValueError: a mistake of the user, in one sentence. Nothing was written then, but where a label read later is
+        UserError: a mistake of the user, in one sentence. Nothing was written then, but where a label read later is
             no class of the model.
         StorageError: the data set, the output or the checkpoint to resume from cannot be read or written.
         FloatingPointError: the loss or a weight is not finite.
@@ -108,10 +108,10 @@ def train(
         if config.start and not found:
             start_from(config.start, model, config, group)
         require_fit(model, config, manifest, group.device, micro)
-        timeline = Timeline.resumed(found.progress) if found else Timeline.begin()
+        timeline = timeline_of(config.output, found) if found else Timeline.begin()
         telemetry = Telemetry(config, group, timeline, report)
         try:
-            with Run(config, group, manifest, model, found, telemetry) as run:
+            with users_clips(), Run(config, group, manifest, model, found, telemetry) as run:
                 return run.to_the_end(interruption, enough or (lambda: False))
         except BaseException:
             telemetry.enter(RunState.FAILED)

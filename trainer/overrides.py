@@ -12,6 +12,7 @@ from typing import Any, TypeVar, get_type_hints, overload
 from pydantic import ValidationError
 from pydantic_core import PydanticUndefined
 
+from data_shards.mistake import UserError
 from data_shards.storage.place import local_path
 from model import MODELS
 from trainer.config import RunConfig, model_to
@@ -50,26 +51,26 @@ def resolve(
         file: a saved config.json to start from instead of a recipe.
 
     Raises:
-        ValueError: one sentence: the field, the value, what is allowed and the nearest existing name.
+        UserError: one sentence: the field, the value, what is allowed and the nearest existing name.
     """
     if file is not None:
         tree = _read(file)
     elif recipe in RECIPES:
         tree = RECIPES[recipe]().model_dump(mode="json") | {"recipe": recipe}
     else:
-        raise ValueError(
+        raise UserError(
             f"recipe {recipe!r} does not exist{nearest(str(recipe), RECIPES)}; have: {', '.join(RECIPES)}"
         )
     # Fields that only the subclass has (scaling of a cluster run), or a file lacks, start from their defaults.
     given = _completed(tree, cls)
     if unknown := set(tree) - set(cls.model_fields):
         name = sorted(unknown)[0]
-        raise ValueError(f"field {name} does not exist{nearest(name, cls.model_fields)}")
+        raise UserError(f"field {name} does not exist{nearest(name, cls.model_fields)}")
     before = copy.deepcopy(given)
     for word in overrides:
         path = _assign(given, word)
         if at(given, path) in ("None", "NULL", "Null") and _accepted(cls, _with(given, path, None), path):
-            raise ValueError(
+            raise UserError(
                 f"field {path}: got {word.partition('=')[2]!r}, a word here; for none write {path}=null"
             )
     config = validated(given, cls, before)
@@ -92,12 +93,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def from_arguments(given: argparse.Namespace, cls: type[C], more: Sequence[str] = ()) -> C:
-    """The config that the words of `add_arguments` and the overrides `more` name; ValueError as `resolve`."""
+    """The config that the words of `add_arguments` and the overrides `more` name; UserError as `resolve`."""
     recipe, overrides = given.recipe, given.overrides
     if given.config and recipe:  # with --config every word is an override
         recipe, overrides = None, [recipe, *overrides]
     if not given.config and not recipe:
-        raise ValueError("name a recipe (python -m trainer recipes lists them) or give --config FILE")
+        raise UserError("name a recipe (python -m trainer recipes lists them) or give --config FILE")
     return resolve(recipe, [*overrides, *more], cls, file=given.config)
 
 
@@ -105,7 +106,7 @@ def stage_runs(config: C) -> tuple[C, ...]:
     """The run of each stage of a chain: the chain's own fields with the stage's overrides. Its output is the chain's.
 
     Raises:
-        ValueError: one sentence, as `resolve`, that begins with the stage.
+        UserError: one sentence, as `resolve`, that begins with the stage.
     """
     runs = []
     for number, stage in enumerate(config.stages):
@@ -114,16 +115,16 @@ def stage_runs(config: C) -> tuple[C, ...]:
         try:
             for path, value in stage.overrides.items():
                 if path in OF_THE_CHAIN:
-                    raise ValueError(f"overrides: {path} is the chain's, set it there")
+                    raise UserError(f"overrides: {path} is the chain's, set it there")
                 _set(tree, path, value, value if isinstance(value, str) else json.dumps(value))
             runs.append(validated(tree, type(config), before))
-        except ValueError as error:
-            raise ValueError(f"stages.{number}: {error}") from None
+        except UserError as error:
+            raise UserError(f"stages.{number}: {error}") from None
     return tuple(runs)
 
 
 def validated(tree: dict[str, Any], cls: type[C], before: dict[str, Any] | None = None) -> C:
-    """`tree` as a config; ValueError in one sentence where it does not fit.
+    """`tree` as a config; UserError in one sentence where it does not fit.
 
     `before` is the tree that the user's words were applied to, from which remedies come.
     """
@@ -131,12 +132,12 @@ def validated(tree: dict[str, Any], cls: type[C], before: dict[str, Any] | None 
     try:
         config = cls.model_validate(tree)
     except ValidationError as error:
-        raise ValueError(sentences(error.errors(), tree, old, partial(_accepted, cls))) from None
+        raise UserError(sentences(error.errors(), tree, old, partial(_accepted, cls))) from None
     known = config.model_dump()
     _refuse_unknown(tree, known, "")
     if path := _no_number(tree, known, ""):
         got = shown(at(tree, path))
-        raise ValueError(
+        raise UserError(
             f"field {path}: got {got}, needs a number{remedy(path, tree, old, partial(_accepted, cls))}"
         )
     return config
@@ -154,16 +155,16 @@ def _accepted(cls: type[RunConfig], tree: dict[str, Any], path: str) -> bool:
 def _read(file: str) -> dict[str, Any]:
     path = local_path(file)
     try:
-        tree = json.loads(path.read_text())
+        tree = json.loads(path.read_bytes())
     except OSError as error:
-        raise ValueError(f"config file {path}: {error.strerror}") from None
-    except json.JSONDecodeError as error:
-        raise ValueError(f"config file {path} is not JSON: {error}") from None
+        raise UserError(f"config file {path}: {error.strerror}") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"config file {path} is not JSON: {error}") from None
     if not isinstance(tree, dict):
-        raise ValueError(f"config file {path} holds no object of fields")
+        raise UserError(f"config file {path} holds no object of fields")
     described = tree.get("config", tree)  # a run's config.json also holds digest and revision
     if not isinstance(described, dict):
-        raise ValueError(f"config file {path}: its config is {described!r}, needs an object of fields")
+        raise UserError(f"config file {path}: its config is {described!r}, needs an object of fields")
     return described
 
 
@@ -209,7 +210,7 @@ def _assign(tree: dict[str, Any], word: str) -> str:
     """Do what a word says; returns the path of its field."""
     path, equals, text = word.partition("=")
     if not equals:
-        raise ValueError(f"override {word!r} has no '='; write field.path=value")
+        raise UserError(f"override {word!r} has no '='; write field.path=value")
     try:
         value = json.loads(text)
     except json.JSONDecodeError:
@@ -224,15 +225,15 @@ def _set(tree: dict[str, Any], path: str, value: Any, text: str) -> None:
     *groups, last = path.split(".")
     for depth, part in enumerate([*groups, last]):
         if not isinstance(node, dict) or part not in node:
-            raise ValueError(_unknown(tree, path, ".".join(groups[:depth]), node))
+            raise UserError(_unknown(tree, path, ".".join(groups[:depth]), node))
         node = node[part] if depth < len(groups) else node
     if isinstance(node[last], dict) and node[last] and not isinstance(value, dict) and path not in WHOLE:
-        raise ValueError(
+        raise UserError(
             f"field {path} is a group; set one of: {', '.join(f'{path}.{n}' for n in node[last])}"
         )
     old = node[last]
     if path == "model.name" and value != old:
-        raise ValueError(f"field model.name: write model={text}; another model starts from its own defaults")
+        raise UserError(f"field model.name: write model={text}; another model starts from its own defaults")
     if isinstance(old, str) and isinstance(value, bool | int | float):
         value = text  # a folder may be called 2024
     if path == "model" and isinstance(value, str) and value in MODELS:
@@ -264,7 +265,7 @@ def _refuse_unknown(given: Any, known: Any, path: str) -> None:
         return
     for name, value in given.items():
         if name not in known:
-            raise ValueError(f"field {path}{name} does not exist{nearest(name, known)}")
+            raise UserError(f"field {path}{name} does not exist{nearest(name, known)}")
         _refuse_unknown(value, known[name], f"{path}{name}.")
 
 

@@ -5,36 +5,37 @@ from copy import deepcopy
 import torch
 
 from data_shards.manifest import Manifest
-from model.interface import Video, VideoModel
+from data_shards.mistake import UserError
+from model.interface import Unfit, Video, VideoModel
 from model.remat import BudgetError
 from trainer.config import RunConfig
 
 
 def require_data(config: RunConfig, manifest: Manifest) -> None:
-    """ValueError unless the data set has the splits, lengths and labels that the run needs."""
+    """UserError unless the data set has the splits, lengths and labels that the run needs."""
     url, have = config.data.url, ", ".join(manifest.splits)
     if "train" not in manifest.splits:
-        raise ValueError(f"{url}: no train split, only {have}")
+        raise UserError(f"{url}: no train split, only {have}")
     if config.evaluation.steps and config.evaluation.split not in manifest.splits:
-        raise ValueError(
+        raise UserError(
             f"field evaluation.split: got {config.evaluation.split}, but {url} has only {have}; set evaluation.split "
             f"to one of these, or evaluation.steps=0 to train without scores"
         )
     longest, whole = max(config.batch.lengths(manifest.shape[0])), manifest.shape[0]
     if longest > whole:
-        raise ValueError(f"field batch.frames: got {longest}, but the clips of {url} have {whole} frames")
+        raise UserError(f"field batch.frames: got {longest}, but the clips of {url} have {whole} frames")
     if classes := config.model.classes:
         if "labels" not in manifest.fields:
-            raise ValueError(f"{url}: has no labels, which the model learns from")
+            raise UserError(f"{url}: has no labels, which the model learns from")
         known = len(manifest.statistics.get("classes", ()))
         if known > classes:
-            raise ValueError(f"field model.classes: got {classes}, but {url} has {known} classes")
+            raise UserError(f"field model.classes: got {classes}, but {url} has {known} classes")
 
 
 def require_fit(
     model: VideoModel, config: RunConfig, manifest: Manifest, device: torch.device, micro: int
 ) -> None:
-    """ValueError, in the model's words, unless the run can train it on clips of the set's shape.
+    """UserError, in the model's words, unless the run can train it on clips of the set's shape.
 
     It must have something to learn and take such a clip: it is shown an empty one, and one of the fewest frames that
     it will be trained on. Under a byte budget it also runs on `micro` clips of the most frames with grad, as a step of
@@ -42,7 +43,7 @@ def require_fit(
     """
     if not any(True for _ in model.parameters()):
         name = config.model_dump(mode="json")["model"]["name"]
-        raise ValueError(f"field model.name: got {name}, which has no weights to train; name another model")
+        raise UserError(f"field model.name: got {name}, which has no weights to train; name another model")
     t, h, w, c = manifest.shape
     lengths = config.batch.lengths(t)
     model.eval()
@@ -51,8 +52,8 @@ def require_fit(
         try:
             with torch.no_grad():
                 model(Video(torch.zeros(1, length, c, h, w, device=device)), 0)
-        except ValueError as error:
-            raise ValueError(f"{told}: {error}") from error
+        except Unfit as error:
+            raise UserError(f"{told}: {error}") from error
     model.train()
     if not config.model.remat.startswith("bytes"):
         return
@@ -61,4 +62,4 @@ def require_fit(
         try:
             deepcopy(model)(Video(torch.zeros(micro, max(lengths), c, h, w, device=device)), 0)
         except BudgetError as error:
-            raise ValueError(f"field model.{error}") from error
+            raise UserError(f"field model.{error}") from error

@@ -13,6 +13,7 @@ from typing import Any
 
 from pydantic import Field, field_validator, model_validator
 
+from data_shards.mistake import UserError
 from trainer.frozen import Frozen
 
 
@@ -48,7 +49,7 @@ class Rule(Frozen):
         """The number that the rule is about; None = the line is about others.
 
         Raises:
-            ValueError: it should be in the line and is not.
+            UserError: it should be in the line and is not.
         """
         group, dot, name = self.metric.partition(".")
         group, name = (group, name) if dot else ("", group)
@@ -57,7 +58,7 @@ class Rule(Frozen):
             return None
         if name not in there:
             have = ", ".join(f"{group}.{known}" for known in there)
-            raise ValueError(f"metric: got {self.metric}, which is not measured; have {have}")
+            raise UserError(f"metric: got {self.metric}, which is not measured; have {have}")
         return float(there[name])
 
     def holds(self, value: float) -> bool:
@@ -116,7 +117,7 @@ class Streak:
         self.held: int | None = None
 
     def read(self, line: dict[str, Any]) -> None:
-        """The next line. Raises ValueError as `Rule.value`."""
+        """The next line. Raises UserError as `Rule.value`."""
         if self._rule is None or self.held is not None:
             return
         value = self._rule.value(line)
@@ -161,7 +162,7 @@ class Watch:
         for name, streak in (("until", self._until), ("again", self._again)):
             try:
                 streak.read(line)
-            except ValueError as error:
+            except UserError as error:
                 self._mistake = self._mistake or f"{name}.{error}"
 
     def over(self) -> bool:
@@ -180,10 +181,10 @@ class Watch:
             scores_due: whether that step is one to be scored.
 
         Raises:
-            ValueError: a rule is about something that is not measured.
+            UserError: a rule is about something that is not measured.
         """
         if self._mistake:
-            raise ValueError(self._mistake)
+            raise UserError(self._mistake)
         until, again = self._until.held, self._again.held
         if again is not None and (until is None or again <= until):
             return Verdict(Outcome.COLLAPSED, f"{self._stage.again} at step {again}")

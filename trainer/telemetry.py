@@ -10,9 +10,10 @@ from typing import Any
 import torch
 
 from data_shards.loader import Counters
+from data_shards.mistake import UserError
 from data_shards.storage.place import is_http, open_store
 from data_shards.storage.store import StorageError
-from monitoring.exporter import Exporter
+from monitoring.exporter import Exporter, HostError
 from monitoring.run_state import RunState, Timeline
 from trainer.config import RunConfig
 from trainer.health import HEALTH
@@ -49,7 +50,12 @@ class Telemetry:
         targets: Path | str = local_folder(config.output) / "targets"
         if monitoring.targets is not None:
             targets = monitoring.targets if is_http(monitoring.targets) else Path(monitoring.targets)
-        self._exporter = Exporter(run_name(config.output), group.rank, port, targets, host=monitoring.host)
+        try:
+            self._exporter = Exporter(
+                run_name(config.output), group.rank, port, targets, host=monitoring.host
+            )
+        except HostError as error:
+            raise UserError(str(error)) from error
         self.observe = self._exporter.observe
         self.enter(RunState.STARTING)
 

@@ -22,7 +22,7 @@ class Source(Protocol):
     __dataclass_fields__: ClassVar[dict[str, Any]]
 
     def clips(self, split: str, count: int, seed: int) -> Iterator[Clip]:
-        """At most `count` clips of `split` in an order that (parameters, seed) fix; ValueError names a bad input."""
+        """At most `count` clips of `split` in an order that (parameters, seed) fix; UserError names a bad input."""
 
 
 SOURCES: dict[str, type[Source]] = {

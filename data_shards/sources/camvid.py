@@ -15,6 +15,7 @@ from jaxtyping import Int64, UInt8
 from PIL import Image
 
 from data_shards.clip import UNLABELLED, Clip
+from data_shards.mistake import UserError
 from data_shards.sources.pictures import as_rgb, decode_picture, joined
 from data_shards.sources.splits import SPLITS, split_number
 from data_shards.storage.place import open_store
@@ -78,13 +79,13 @@ class CamVid:
     def __post_init__(self) -> None:
         for name, low in (("spacing", 1), ("width", 16), ("height", 16), ("frames", 1)):
             if (value := getattr(self, name)) < low:
-                raise ValueError(f"{name} {value} must be at least {low}")
+                raise UserError(f"{name} {value} must be at least {low}")
 
     def clips(self, split: str, count: int, seed: int) -> Iterator[Clip]:
         """At most `count` clips in the order of the list; of fewer than there are, which ones is drawn from `seed`.
 
         Raises:
-            ValueError: a list names what is not there or is malformed; a picture is damaged, of another size than
+            UserError: a list names what is not there or is malformed; a picture is damaged, of another size than
                 its labels, or has labels above 11. Names the file.
             StorageError: a store refuses.
         """
@@ -150,13 +151,13 @@ class CamVid:
         image, picture = _read(self._store, entry.labels), _read(self._store, entry.picture)
         if image.size != picture.size:
             sizes = " and ".join("x".join(map(str, i.size)) for i in (image, picture))
-            raise ValueError(f"{address}: labels and picture are of different sizes, {sizes}")
+            raise UserError(f"{address}: labels and picture are of different sizes, {sizes}")
         # Indices of a palette are the classes; colours would have to be looked up.
         if image.mode not in ("L", "P"):
-            raise ValueError(f"{address}: has mode {image.mode}, labels must be one byte a pixel")
+            raise UserError(f"{address}: has mode {image.mode}, labels must be one byte a pixel")
         values = np.asarray(image.resize((self.width, self.height), Image.Resampling.NEAREST))
         if np.asarray(image).max() > VOID:
-            raise ValueError(f"{address}: has labels up to {np.asarray(image).max()}, must be 0 to {VOID}")
+            raise UserError(f"{address}: has labels up to {np.asarray(image).max()}, must be 0 to {VOID}")
         return np.where(values == VOID, np.uint8(UNLABELLED), values)
 
     # Cached, not fields: they are what the parameters lead to.
@@ -179,7 +180,7 @@ class CamVid:
         found = frozenset(self._video.list())
         takes = {entry.take for entries in self._listed.values() for entry in entries}
         if not any(m and m[1] in takes for m in (NUMBERED.match(f.removesuffix(".png")) for f in found)):
-            raise ValueError(
+            raise UserError(
                 f"frames_from {self.frames_from}: none of its {len(found)} files is named like a labelled frame, "
                 f"such as {min(takes)}000000.png"
             )
@@ -190,9 +191,7 @@ class CamVid:
         """The lists, read before the first clip is made; a missing one is an empty split, but one there has to be."""
         listed = {split: self._list(f"{split}.txt") for split in SPLITS}
         if not any(listed.values()):
-            raise ValueError(
-                f"input {self.input}: has none of train.txt, val.txt, test.txt with a line in it"
-            )
+            raise UserError(f"input {self.input}: has none of train.txt, val.txt, test.txt with a line in it")
         return listed
 
     def _list(self, name: str) -> tuple[Entry, ...]:
@@ -207,12 +206,12 @@ class CamVid:
                 continue
             words = line.split()
             if len(words) != 2:
-                raise ValueError(f"{address}, line {number}: {line!r} must name a picture and its labels")
+                raise UserError(f"{address}, line {number}: {line!r} must name a picture and its labels")
             # Absolute in the original lists (/SegNet/CamVid/train/...): folder and file are what holds anywhere.
             picture, labels = ("/".join(word.split("/")[-2:]) for word in words)
             found = NUMBERED.match(picture.rpartition("/")[2].rpartition(".")[0])
             if found is None:
-                raise ValueError(
+                raise UserError(
                     f"{address}, line {number}: {picture} must have the frame's number before its ending"
                 )
             entries.append(Entry(picture, labels, found[1], int(found[2]), len(found[2])))
@@ -220,9 +219,9 @@ class CamVid:
 
 
 def _read(store: Store, name: str) -> Image.Image:
-    """A picture, decoded; ValueError where it is missing or is none."""
+    """A picture, decoded; UserError where it is missing or is none."""
     try:
         data = store.read(name)
     except NotFound as error:
-        raise ValueError(f"{store.address(name)}: is in a list, but not there") from error
+        raise UserError(f"{store.address(name)}: is in a list, but not there") from error
     return decode_picture(data, store.address(name))

@@ -10,6 +10,7 @@ from av.container import InputContainer
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
+from data_shards.mistake import UserError
 from data_shards.sources.footage import Footage, best_stream
 
 PAUSE = 2.0  # seconds; a longer step in time ends a take even if nothing moves
@@ -47,7 +48,7 @@ def measure_file(footage: Footage) -> Extent:
     """Count the packets: headers lie about the number of frames. The first good frame is decoded, as a proof.
 
     Raises:
-        ValueError: not a video, or no frame of it can be decoded.
+        UserError: not a video, or no frame of it can be decoded.
         StorageError: the store refuses.
     """
     with footage.open() as container:
@@ -66,9 +67,9 @@ def measure_file(footage: Footage) -> Extent:
                 except av.FFmpegError as error:
                     reason = f" ({error})"
         if not stamps:
-            raise ValueError(f"{footage}: has no video frames")
+            raise UserError(f"{footage}: has no video frames")
         if not decoded and not film.drain():
-            raise ValueError(f"{footage}: no frame can be decoded{reason or film.ended}")
+            raise UserError(f"{footage}: no frame can be decoded{reason or film.ended}")
         # Where reading ended early, decoding tells how far it goes.
         length = max(len(stamps), film.whole) if film.ended else len(stamps)
         return Extent(length, *_measured_rate(film.stream, stamps))
@@ -78,7 +79,7 @@ def file_frames(footage: Footage) -> Iterator[StoredFrame]:
     """The frames of a file in the order shown, those that are lost among them.
 
     Raises:
-        ValueError: not a video.
+        UserError: not a video.
         StorageError: the store refuses.
         Damaged: in the end, if there are fewer than its header says or some of it could not be read.
     """

@@ -14,6 +14,7 @@ from av.container import InputContainer
 from av.stream import Disposition
 from av.video.stream import VideoStream
 
+from data_shards.mistake import UserError
 from data_shards.sources.picture_folder import PICTURES, RATE, PictureFolder, picture_folders
 from data_shards.storage.place import canonical, check_url, open_store
 
@@ -31,7 +32,7 @@ class Footage:
         """A container with at least one video stream. A file on a store is read into memory, whole.
 
         Raises:
-            ValueError: not a video.
+            UserError: not a video.
             StorageError: the store refuses.
         """
         bucket, folder = check_url(self.root)
@@ -43,10 +44,10 @@ class Footage:
             # Names and comments in old AVI files are often not UTF-8, which is fatal by default.
             container: InputContainer = av.open(source, metadata_errors="replace")
         except (av.FFmpegError, OSError) as error:
-            raise ValueError(f"{self}: cannot be opened as video ({error})") from error
+            raise UserError(f"{self}: cannot be opened as video ({error})") from error
         if best_stream(container) is None:
             container.close()
-            raise ValueError(f"{self}: has no video in it")
+            raise UserError(f"{self}: has no video in it")
         return container
 
     def __str__(self) -> str:
@@ -77,16 +78,16 @@ def find_footage(places: tuple[str, ...], rate: float = RATE) -> tuple[Recording
         rate: of numbered pictures, frames per second.
 
     Raises:
-        ValueError: a place has no video, its pictures are not numbered, or there is no place.
+        UserError: a place has no video, its pictures are not numbered, or there is no place.
         StorageError: the store refuses.
     """
     if not places:
-        raise ValueError("input is empty; name at least one video file, folder or pattern")
+        raise UserError("input is empty; name at least one video file, folder or pattern")
     found: dict[str, Recording] = {}
     for place in places:
         files = _find(place, rate)
         if not files:
-            raise ValueError(
+            raise UserError(
                 f"input {place!r}: no video file ({', '.join(EXTENSIONS)}) there, nor pictures ({', '.join(PICTURES)})"
             )
         for file in files:

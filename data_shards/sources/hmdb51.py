@@ -6,6 +6,7 @@ from typing import Literal
 
 import numpy as np
 
+from data_shards.mistake import UserError
 from data_shards.sources.decoding import Extent
 from data_shards.sources.footage import Recording, find_footage
 from data_shards.sources.splits import split_number
@@ -32,7 +33,7 @@ class Hmdb51(VideoFiles):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.fold not in (1, 2, 3):
-            raise ValueError(f"fold {self.fold} must be 1, 2 or 3")
+            raise UserError(f"fold {self.fold} must be 1, 2 or 3")
 
     @cached_property
     def _listed(self) -> dict[str, tuple[str | None, str]]:
@@ -48,17 +49,17 @@ class Hmdb51(VideoFiles):
                     continue
                 name, _, which = line.strip().rpartition(" ")
                 if not name or which not in IDS:
-                    raise ValueError(
+                    raise UserError(
                         f"{store.address(path)}, line {number}: {line!r} must be a file name and 0, 1 or 2"
                     )
                 name = name.strip()
                 if listed.get(name, (IDS[which],))[0] != IDS[which]:
-                    raise ValueError(
+                    raise UserError(
                         f"{store.address(path)}, line {number}: {name} has another number elsewhere"
                     )
                 listed[name] = IDS[which], name.rpartition(f"_{action}_")[0] or name
         if not listed:
-            raise ValueError(f"splits {folder}: no list *{ending} there")
+            raise UserError(f"splits {folder}: no list *{ending} there")
         return listed
 
     @cached_property
@@ -69,7 +70,7 @@ class Hmdb51(VideoFiles):
         """The files that some part of the fold has."""
         chosen = tuple(file for file in self._found if self._listed.get(_name(file), (None,))[0])
         if not chosen:
-            raise ValueError(
+            raise UserError(
                 f"input {' '.join(self.input)}: none of its {len(self._found)} files is in train or test of fold "
                 f"{self.fold}"
             )

@@ -7,6 +7,7 @@ import fsspec
 import numpy as np
 from jaxtyping import UInt8
 
+from data_shards.mistake import UserError
 from data_shards.storage.place import is_elsewhere, open_store
 from data_shards.storage.store import NotFound, StorageError
 
@@ -17,7 +18,7 @@ def read_images(folder: str, name: str) -> UInt8[np.ndarray, "n h w"]:
     """The images of the IDX file `name`, or `name`.gz, in the folder at any URL that fsspec knows.
 
     Raises:
-        ValueError: not an IDX file of images, or a damaged one.
+        UserError: not an IDX file of images, or a damaged one.
         StorageError: neither file is there, or the store refuses.
     """
     try:
@@ -33,9 +34,9 @@ def read_images(folder: str, name: str) -> UInt8[np.ndarray, "n h w"]:
     try:
         images = parse_idx(gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data)
     except (ValueError, OSError, EOFError, zlib.error) as error:
-        raise ValueError(f"{folder.rstrip('/')}/{file}: {error}") from error
+        raise UserError(f"{folder.rstrip('/')}/{file}: {error}") from error
     if images.ndim != 3:
-        raise ValueError(
+        raise UserError(
             f"{folder.rstrip('/')}/{file}: is an array of shape {images.shape}, images have 3 axes"
         )
     return images
@@ -45,22 +46,22 @@ def parse_idx(data: bytes) -> UInt8[np.ndarray, "..."]:
     """The array of bytes that an (unpacked) IDX file holds; not writable.
 
     Raises:
-        ValueError: says what is wrong with the header, or how many numbers are missing or too many.
+        UserError: says what is wrong with the header, or how many numbers are missing or too many.
     """
     if len(data) < 4 or data[:2] != b"\x00\x00":
-        raise ValueError(f"no IDX file: it begins with {data[:4].hex(' ') or 'nothing'}, needs 00 00")
+        raise UserError(f"no IDX file: it begins with {data[:4].hex(' ') or 'nothing'}, needs 00 00")
     kind, axes = data[2], data[3]
     if kind != UNSIGNED_BYTE:
-        raise ValueError(
+        raise UserError(
             f"holds numbers of IDX type {kind:#04x}, only {UNSIGNED_BYTE:#04x} (unsigned bytes) is read"
         )
     start = 4 + 4 * axes
     if len(data) < start:
-        raise ValueError(f"ends within its header of {start} bytes, has {len(data)}")
+        raise UserError(f"ends within its header of {start} bytes, has {len(data)}")
     shape = tuple(np.frombuffer(data, ">u4", axes, 4).tolist())
     wanted = int(np.prod(shape, dtype=object))  # of Python integers, which do not overflow
     if len(data) - start != wanted:
-        raise ValueError(f"shape {shape} needs {wanted} bytes after the header, has {len(data) - start}")
+        raise UserError(f"shape {shape} needs {wanted} bytes after the header, has {len(data) - start}")
     return np.frombuffer(data, np.uint8, offset=start).reshape(shape)
 
 
@@ -70,7 +71,7 @@ def read_bytes(folder: str, name: str) -> bytes:
     Raises:
         NotFound: there is no such file.
         StorageError: it cannot be read.
-        ValueError: fsspec does not know the scheme.
+        UserError: fsspec does not know the scheme.
     """
     if not is_elsewhere(folder):
         return open_store(folder).read(name)

@@ -21,6 +21,7 @@ from jaxtyping import Float64, Int64, UInt8
 from PIL import Image
 
 from data_shards.clip import Clip
+from data_shards.mistake import UserError
 from data_shards.sources.idx import read_bytes, read_images
 from data_shards.sources.splits import clip_generator, split_number
 from data_shards.storage.place import canonical, is_elsewhere
@@ -69,18 +70,18 @@ class MovingMnist:
 
     def __post_init__(self) -> None:
         if self.size < 16:
-            raise ValueError(f"size {self.size} must be at least 16 pixels")
+            raise UserError(f"size {self.size} must be at least 16 pixels")
         if self.frames < 2:
-            raise ValueError(f"frames {self.frames} must be at least 2")
+            raise UserError(f"frames {self.frames} must be at least 2")
         if not 1 <= self.objects <= 16:
-            raise ValueError(f"objects {self.objects} must be 1 to 16")
+            raise UserError(f"objects {self.objects} must be 1 to 16")
         if not 0 <= self.step_min <= self.step_max <= 1:
-            raise ValueError(
+            raise UserError(
                 f"step_min {self.step_min} and step_max {self.step_max} must satisfy 0 <= min <= max <= 1"
                 " (of the way that a digit can go along each axis, per frame)"
             )
         if self.direction is not None and not 0 <= self.direction < 360:
-            raise ValueError(
+            raise UserError(
                 f"direction {self.direction} must be 0 to 360 degrees, 0 right and 90 down; leave it out for any"
             )
 
@@ -102,7 +103,7 @@ class MovingMnist:
         parts = {"train": (0, images[:val]), "val": (val, images[val:]), "test": (0, tests)}
         for split, (_, digits) in parts.items():
             if len(digits) < self.objects:
-                raise ValueError(
+                raise UserError(
                     f"digits {self.digits}: {len(digits)} for {split}, objects {self.objects} need more"
                 )
         return parts
@@ -113,7 +114,7 @@ class MovingMnist:
         array = open_array(self.sequences)
         t, n, h, w = array.shape if array.ndim == 4 else (0, 0, 0, 0)
         if array.dtype != np.uint8 or t < self.frames or n == 0 or (h, w) != (self.size, self.size):
-            raise ValueError(
+            raise UserError(
                 f"sequences {self.sequences}: is {array.dtype} {array.shape}, needs uint8 (at least {self.frames}"
                 f" frames, clips, {self.size}, {self.size})"
             )
@@ -224,7 +225,7 @@ def open_array(url: str) -> np.ndarray:
     """The array of an npy file: mapped from a local file, in memory from elsewhere.
 
     Raises:
-        ValueError: not an npy file, or one of Python objects.
+        UserError: not an npy file, or one of Python objects.
         StorageError: it cannot be read.
     """
     url = url if is_elsewhere(url) else canonical(url)
@@ -235,4 +236,4 @@ def open_array(url: str) -> np.ndarray:
         data = io.BytesIO(read_bytes(folder or slash or ".", name))
         return np.lib.format.read_array(data, allow_pickle=False)
     except (ValueError, EOFError) as error:
-        raise ValueError(f"sequences {url}: not an npy array ({error})") from error
+        raise UserError(f"sequences {url}: not an npy array ({error})") from error

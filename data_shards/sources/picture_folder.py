@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import UInt8
 
+from data_shards.mistake import UserError
 from data_shards.sources.pictures import as_rgb, decode_picture, joined, open_picture, upright_size
 from data_shards.storage.place import open_store
 
@@ -33,7 +34,7 @@ class PictureFolder:
         """Open every picture, without decoding it.
 
         Raises:
-            ValueError: one is no picture, cannot be shown with 8 bits, or is of another size than the first.
+            UserError: one is no picture, cannot be shown with 8 bits, or is of another size than the first.
             StorageError: the store refuses.
         """
         sizes = []
@@ -42,7 +43,7 @@ class PictureFolder:
                 sizes.append(upright_size(image))
             if sizes[-1] != sizes[0]:
                 (w, h), (first_w, first_h) = sizes[-1], sizes[0]
-                raise ValueError(
+                raise UserError(
                     f"{self.root}/{file}: is {w} x {h} pixels, but {self.files[0]} is {first_w} x {first_h}; pictures"
                     " of a folder must be of one size"
                 )
@@ -57,7 +58,7 @@ class PictureFolder:
         data = open_store(self.root).read(file)
         try:
             return np.asarray(as_rgb(decode_picture(data, f"{self.root}/{file}")))
-        except ValueError:
+        except UserError:
             return None
 
     def __str__(self) -> str:
@@ -69,7 +70,7 @@ def picture_folders(root: str, names: list[str], rate: float = RATE) -> list[Pic
     """The folders in which the pictures `names` lie, below `root`, sorted by name.
 
     Raises:
-        ValueError: the pictures of a folder are not numbered by exactly one number in their names, each by another.
+        UserError: the pictures of a folder are not numbered by exactly one number in their names, each by another.
     """
     files: dict[str, list[str]] = {}
     for name in names:
@@ -93,7 +94,7 @@ def _numbers(root: str, files: list[str]) -> list[int]:
     try:
         decimal = _read(root, files, DECIMAL)
         whole = _read(root, files, WHOLE)
-    except ValueError:
+    except UserError:
         if decimal is None:
             return _read(root, files, WHOLE)
         return decimal
@@ -109,23 +110,23 @@ def _read(root: str, files: list[str], number: str) -> list[int]:
     stems = [re.split(number, file.rpartition("/")[2].rpartition(".")[0]) for file in files]
     for stem, file in zip(stems, files, strict=True):
         if len(stem) == 1:
-            raise ValueError(
+            raise UserError(
                 f"{root}/{file}: has no number in its name; number the pictures of a folder in their order"
             )
         if stem[::2] != stems[0][::2]:
-            raise ValueError(
+            raise UserError(
                 f"{root}/{file}: differs from {files[0]} in more than its number; give each video a folder of its own"
             )
     fields = [_units([stem[i] for stem in stems]) for i in range(1, len(stems[0]), 2)]
     varying = [field for field in fields if len(set(field)) > 1] or fields[-1:]
     if len(varying) > 1:
-        raise ValueError(
+        raise UserError(
             f"{root}/{files[0]}: pictures of its folder differ in {len(varying)} numbers; give each video a folder"
         )
     seen: dict[int, str] = {}
     for value, file in zip(varying[0], files, strict=True):
         if value in seen:
-            raise ValueError(f"{root}/{file}: has the same number as {seen[value]}")
+            raise UserError(f"{root}/{file}: has the same number as {seen[value]}")
         seen[value] = file
     return varying[0]
 

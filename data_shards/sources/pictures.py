@@ -8,6 +8,8 @@ from itertools import pairwise
 import numpy as np
 from PIL import Image, ImageOps
 
+from data_shards.mistake import UserError
+
 ORIENTATION, SIDEWAYS = 0x0112, (5, 6, 7, 8)  # EXIF's tag, and its values that exchange width and height
 JITTER = 0.2  # of the usual step between the numbers of two pictures
 BROKEN = (OSError, SyntaxError, Image.DecompressionBombError)  # what Pillow raises at broken pictures
@@ -17,16 +19,14 @@ def open_picture(data: bytes, address: str) -> Image.Image:
     """The picture, not decoded yet.
 
     Raises:
-        ValueError: it is none, has too many pixels, or numbers of 32 bits, whose white is not known. Names `address`.
+        UserError: it is none, has too many pixels, or numbers of 32 bits, whose white is not known. Names `address`.
     """
     try:
         image = Image.open(io.BytesIO(data))
     except BROKEN as error:
-        raise ValueError(f"{address}: cannot be opened as a picture ({error})") from error
+        raise UserError(f"{address}: cannot be opened as a picture ({error})") from error
     if image.mode in ("I", "F"):
-        raise ValueError(
-            f"{address}: has 32 bits a pixel (mode {image.mode}); save it with 8 or 16 a channel"
-        )
+        raise UserError(f"{address}: has 32 bits a pixel (mode {image.mode}); save it with 8 or 16 a channel")
     return image
 
 
@@ -34,14 +34,14 @@ def decode_picture(data: bytes, address: str) -> Image.Image:
     """The picture as a viewer shows it: turned upright, as its EXIF data say.
 
     Raises:
-        ValueError: as `open_picture`, or it is damaged.
+        UserError: as `open_picture`, or it is damaged.
     """
     image = open_picture(data, address)
     try:
         image.load()
         ImageOps.exif_transpose(image, in_place=True)
     except BROKEN as error:
-        raise ValueError(f"{address}: is damaged ({error})") from error
+        raise UserError(f"{address}: is damaged ({error})") from error
     return image
 
 

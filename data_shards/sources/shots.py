@@ -9,6 +9,7 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
 from jaxtyping import Float32, Int64, UInt8
 
+from data_shards.mistake import UserError
 from data_shards.sources.decoding import PAUSE, Damaged, Extent, StoredFrame, file_frames, measure_file
 from data_shards.sources.footage import Recording
 from data_shards.sources.picture_folder import PictureFolder
@@ -35,7 +36,7 @@ def measure(footage: Recording) -> Extent:
     """How long a recording is, and its rate.
 
     Raises:
-        ValueError: not a video, no frame of it can be decoded, or pictures that do not fit together.
+        UserError: not a video, no frame of it can be decoded, or pictures that do not fit together.
         StorageError: the store refuses.
     """
     if isinstance(footage, PictureFolder):
@@ -59,7 +60,7 @@ def decode(
         cut: threshold of `difference` between two takes.
 
     Raises:
-        ValueError: not a video, or not one frame of it can be decoded.
+        UserError: not a video, or not one frame of it can be decoded.
         StorageError: the store refuses.
         Damaged: some frames were left out, or the file ends too early. Raised in the end.
     """
@@ -80,7 +81,7 @@ def decode(
     except Damaged as error:
         ended = str(error)
     if not count:
-        raise ValueError(f"{footage}: no frame can be decoded{ended and f' ({ended})'}")
+        raise UserError(f"{footage}: no frame can be decoded{ended and f' ({ended})'}")
     if told := [f"{lost} frames are damaged"] * bool(lost) + [ended] * bool(ended):
         raise Damaged(f"{footage}: {'; '.join(told)}", lost)
 

@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from data_shards.mistake import UserError
+
 SPLITS = ("train", "val", "test")
 
 
@@ -9,10 +11,10 @@ def split_number(split: str) -> int:
     """Position of `split` in SPLITS.
 
     Raises:
-        ValueError: the name is not one of SPLITS.
+        UserError: the name is not one of SPLITS.
     """
     if split not in SPLITS:
-        raise ValueError(f"split {split!r} is unknown; use one of {', '.join(SPLITS)}")
+        raise UserError(f"split {split!r} is unknown; use one of {', '.join(SPLITS)}")
     return SPLITS.index(split)
 
 
@@ -20,7 +22,8 @@ def clip_generator(seed: int, split: str, index: int) -> np.random.Generator:
     """The random stream of clip `index`: a function of (seed, split, index) alone, so any clip can be made alone.
 
     Raises:
-        ValueError: `seed` or `index` is negative, or `split` is unknown.
+        UserError: `split` is unknown.
+        ValueError: `seed` or `index` is negative.
     """
     if seed < 0 or index < 0:
         raise ValueError(f"seed {seed} and clip index {index} must not be negative")

@@ -16,6 +16,7 @@ import numpy as np
 from jaxtyping import Float32, Float64, Int64, UInt8
 
 from data_shards.clip import Clip
+from data_shards.mistake import UserError
 from data_shards.sources.background import random_grid, render_background, solid_grid
 from data_shards.sources.splits import clip_generator
 
@@ -60,20 +61,20 @@ class Sprites:
 
     def __post_init__(self) -> None:
         if self.size < 8:
-            raise ValueError(f"size {self.size} must be at least 8 pixels")
+            raise UserError(f"size {self.size} must be at least 8 pixels")
         if self.frames < 2:
-            raise ValueError(f"frames {self.frames} must be at least 2")
+            raise UserError(f"frames {self.frames} must be at least 2")
         if self.direction not in ("opposite", "random"):
-            raise ValueError(f"direction {self.direction!r} must be opposite or random")
+            raise UserError(f"direction {self.direction!r} must be opposite or random")
         if self.background not in ("black", "colour", "texture"):
-            raise ValueError(f"background {self.background!r} must be black, colour or texture")
+            raise UserError(f"background {self.background!r} must be black, colour or texture")
         most = 4 if self.direction == "opposite" else 32
         if not 1 <= self.objects <= most:
-            raise ValueError(f"objects {self.objects} must be 1 to {most} with direction={self.direction}")
+            raise UserError(f"objects {self.objects} must be 1 to {most} with direction={self.direction}")
         if not self.shapes or set(self.shapes) - set(SHAPES):
-            raise ValueError(f"shapes {', '.join(self.shapes)!r} must be some of {', '.join(SHAPES)}")
+            raise UserError(f"shapes {', '.join(self.shapes)!r} must be some of {', '.join(SHAPES)}")
         if not 0 < self.radius_min <= self.radius_max <= 10:
-            raise ValueError(
+            raise UserError(
                 f"radius_min {self.radius_min} and radius_max {self.radius_max} must satisfy 0 < min <= max <= 10"
                 " (pixels of a 64-pixel frame; larger shapes would not stay inside it)"
             )

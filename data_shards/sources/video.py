@@ -10,6 +10,7 @@ from typing import Literal
 import numpy as np
 
 from data_shards.clip import Clip
+from data_shards.mistake import UserError
 from data_shards.sources.decoding import Damaged, Extent
 from data_shards.sources.findings import Findings
 from data_shards.sources.footage import Recording, find_footage
@@ -62,22 +63,22 @@ class VideoFiles:
     def __post_init__(self) -> None:
         for name, low in (("size", 8), ("frames", 2), ("stride", 1)):
             if (value := getattr(self, name)) is not None and value < low:
-                raise ValueError(f"{name} {value} must be at least {low}")
+                raise UserError(f"{name} {value} must be at least {low}")
         if self.fps is not None and not 0 < self.fps <= 1000:
-            raise ValueError(
+            raise UserError(
                 f"fps {self.fps} must be above 0, at most 1000; leave it out for the file's own rate"
             )
         if self.fit not in ("crop", "stretch"):
-            raise ValueError(f"fit {self.fit!r} must be crop or stretch")
+            raise UserError(f"fit {self.fit!r} must be crop or stretch")
         if self.video_encoding not in ("h264", "lossless"):
-            raise ValueError(f"video_encoding {self.video_encoding!r} must be h264 or lossless")
+            raise UserError(f"video_encoding {self.video_encoding!r} must be h264 or lossless")
         for name, high in (("cut", 2), ("min_motion", 1), ("val_share", 0.5), ("test_share", 0.5)):
             if not 0 <= (value := getattr(self, name)) <= high:
-                raise ValueError(f"{name} {value} must be 0 to {high}")
+                raise UserError(f"{name} {value} must be 0 to {high}")
         if self.val_share + self.test_share >= 1:
-            raise ValueError(f"val_share {self.val_share} + test_share {self.test_share} must be below 1")
+            raise UserError(f"val_share {self.val_share} + test_share {self.test_share} must be below 1")
         if not 0 <= self.gap < inf:
-            raise ValueError(f"gap {self.gap} must be at least 0 seconds, and finite")
+            raise UserError(f"gap {self.gap} must be at least 0 seconds, and finite")
 
     def _footage(self) -> tuple[Recording, ...]:
         """The files and folders of pictures to make clips of."""
@@ -91,10 +92,10 @@ class VideoFiles:
         for footage, extent in files:
             # A tenth more is a matter of rounding: 29.97 for 30.
             if self.fps is not None and self.fps > 1.1 * extent.rate:
-                raise ValueError(f"fps {self.fps:g}: {footage} has only {extent.rate:g} frames per second")
+                raise UserError(f"fps {self.fps:g}: {footage} has only {extent.rate:g} frames per second")
         if all(extent.packets < self._span(extent) for _, extent in files):
             footage, extent = max(files, key=lambda file: file[1].packets / self._span(file[1]))
-            raise ValueError(
+            raise UserError(
                 f"frames {self.frames}: no input is that long; the longest, {footage}, has {extent.packets} frames at "
                 f"{extent.rate:g} per second"
             )
@@ -116,7 +117,7 @@ class VideoFiles:
         """At most `count` clips of `split`, file after file in an order drawn from `seed`.
 
         Raises:
-            ValueError: an input is missing or is not a video; names it.
+            UserError: an input is missing or is not a video; names it.
             StorageError: a store refuses.
         """
         rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(split_number(split),)))

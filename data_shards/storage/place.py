@@ -10,6 +10,7 @@ import re
 from pathlib import Path
 from urllib.parse import unquote
 
+from data_shards.mistake import UserError
 from data_shards.storage.folder import FolderStore
 from data_shards.storage.store import Store
 
@@ -38,29 +39,29 @@ def check_url(url: str) -> tuple[str, str]:
     """(bucket, prefix) of s3://bucket/prefix, or ("", path) of a plain path or file:///path; neither ends with "/".
 
     Raises:
-        ValueError: anything else. An allow-list, since 'pipe:' of other readers, for one, runs a shell.
+        UserError: anything else. An allow-list, since 'pipe:' of other readers, for one, runs a shell.
     """
     if not url.strip() or any(character < " " for character in url):
-        raise ValueError(f"url {url!r} {_REMEDY}")
+        raise UserError(f"url {url!r} {_REMEDY}")
     head, slash, _ = url.lstrip().partition("/")
     scheme = head.partition(":")[0].lower() if ":" in head else ""
     if not (slash and head.endswith(":")) and scheme not in _SCHEMES:
         return "", _without_slash(_at_home(url))
     if url[0].isspace():
-        raise ValueError(f"url {url!r} begins with a blank; leave it out")
+        raise UserError(f"url {url!r} begins with a blank; leave it out")
     rest = url.partition(":")[2]
     if scheme == "file" and (path := _file_path(rest)):
         return "", _without_slash(path)
     if scheme == "s3" and rest.startswith("//") and rest.strip("/") and not rest.startswith("///"):
         return _bucket(url, *rest[2:].partition("/")[::2])
-    raise ValueError(f"url {url!r} {_REMEDY}{_advice(url, scheme, rest.strip('/'))}")
+    raise UserError(f"url {url!r} {_REMEDY}{_advice(url, scheme, rest.strip('/'))}")
 
 
 def canonical(url: str) -> str:
     """The one spelling of a place: of two that are the same, the same.
 
     Raises:
-        ValueError: as `check_url`.
+        UserError: as `check_url`.
     """
     bucket, path = check_url(url)
     return _without_slash(f"s3://{bucket}/{path}") if bucket else path
@@ -82,11 +83,11 @@ def local_path(url: str) -> Path:
     """A place on this machine.
 
     Raises:
-        ValueError: it is in a bucket, or none.
+        UserError: it is in a bucket, or none.
     """
     bucket, path = check_url(url)
     if bucket:
-        raise ValueError(f"got the URL {url}, must be a path on this machine")
+        raise UserError(f"got the URL {url}, must be a path on this machine")
     return Path(path)
 
 
@@ -117,9 +118,7 @@ def _at_home(path: str) -> str:
     expanded = os.path.expanduser(path)
     if expanded.startswith("~"):
         user = path.partition("/")[0]
-        raise ValueError(
-            f"url {path!r}: {user} is nobody's home here; for a file of that name write ./{path}"
-        )
+        raise UserError(f"url {path!r}: {user} is nobody's home here; for a file of that name write ./{path}")
     return expanded
 
 
@@ -138,12 +137,12 @@ def _file_path(rest: str) -> str:
 def _bucket(url: str, bucket: str, key: str) -> tuple[str, str]:
     prefix = key.strip("/")
     if not _BUCKET.fullmatch(bucket):
-        raise ValueError(
+        raise UserError(
             f"url {url!r}: {bucket!r} is no bucket's name; write s3://bucket/prefix, and the server's address into "
             "AWS_ENDPOINT_URL"
         )
     if not {".", ".."}.isdisjoint(prefix.split("/")):
-        raise ValueError(f"url {url!r}: a bucket has no folders '.' and '..'; write the prefix without them")
+        raise UserError(f"url {url!r}: a bucket has no folders '.' and '..'; write the prefix without them")
     return bucket, prefix
 
 

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from model.interface import ModelOutput, Video, VideoModel, Views
+from model.interface import ModelOutput, Unfit, Video, VideoModel, Views
 from model.object_discovery.cell import Annealed, Cell, Decomposition, Inputs, start
 from model.object_discovery.losses import (
     Objective,
@@ -62,7 +62,7 @@ class ObjectDiscovery(VideoModel):
         """Loss (eq. 17 without the weight decay) and views of frames 1..T-1; predictions are of frames 2..T.
 
         Raises:
-            ValueError: frames are not of the configured size and channels, or fewer than two.
+            Unfit: frames are not of the configured size and channels, or fewer than two.
         """
         frames = self._checked(video.frames, least=2)
         config = self.config
@@ -103,7 +103,8 @@ class ObjectDiscovery(VideoModel):
         Beyond the paper. Anneals are at their end and nothing is drawn.
 
         Raises:
-            ValueError: frames are not of the configured size and channels, or horizon is below 1.
+            Unfit: frames are not of the configured size and channels.
+            ValueError: horizon is below 1.
         """
         if horizon < 1:
             raise ValueError(f"horizon: got {horizon}, needs at least 1")
@@ -123,7 +124,7 @@ class ObjectDiscovery(VideoModel):
         expected = (self.config.channels, self.config.size, self.config.size)
         if frames.shape[1] < least or frames.shape[2:] != expected:
             got, need = "x".join(map(str, frames.shape[1:])), "x".join(map(str, expected))
-            raise ValueError(
+            raise Unfit(
                 f"frames are {got}, the model takes {least} or more of {need} (t x c x h x w): set its size and"
                 " channels to those of the data"
             )

@@ -99,7 +99,7 @@ class FlowSegmenter(VideoModel):
         In training mode it updates the running statistics of batch normalisation, and nothing else.
 
         Raises:
-            ValueError: frames are not as configured, too few or too small, or a label is not a class.
+            Unfit: frames are not as configured, too few or too small, or a label is not a class.
         """
         frames = self.autoencoder.checked(video.frames, self.autoencoder.shortest)
         # Outside of the scan, at the price of its activations for all frames: see SegNetBasic.
@@ -145,6 +145,7 @@ class FlowSegmenter(VideoModel):
         """The autoencoder's roll-out.
 
         Raises:
-            ValueError: frames are not as configured or too few, or horizon is below 1.
+            Unfit: frames are not as configured or too few.
+            ValueError: horizon is below 1.
         """
         return self.autoencoder.predict(video, horizon)

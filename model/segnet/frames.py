@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from model.bounds import require_at_least, require_odd
-from model.interface import ModelOutput, Video, VideoModel, Views
+from model.interface import ModelOutput, Unfit, Video, VideoModel, Views
 from model.segnet.network import SegNetBasic
 from model.segnet.supervision import Supervised, label_loss
 
@@ -57,7 +57,7 @@ class FrameSegmenter(VideoModel):
         In training mode it updates the running statistics of batch normalisation, and nothing else.
 
         Raises:
-            ValueError: frames are not as configured or too small, or a label is not a class.
+            Unfit: frames are not as configured or too small, or a label is not a class.
         """
         logits = label_frames(self.segnet, video.frames, self.config.channels)
         loss = label_loss(logits, video.labels, self.config.class_weights)
@@ -81,9 +81,9 @@ def label_frames(
     """SegNet's logits of all frames, in one call."""
     batch, steps, given, height, width = frames.shape
     if given != channels:
-        raise ValueError(f"frames have {given} channels, the model takes {channels}: set its channels")
+        raise Unfit(f"frames have {given} channels, the model takes {channels}: set its channels")
     if min(height, width) < 16:
-        raise ValueError(
+        raise Unfit(
             f"frames are {height} x {width} pixels, the model needs 16 x 16 or more: it pools 4 times"
         )
     logits: Tensor = segnet(frames.flatten(0, 1))

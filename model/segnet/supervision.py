@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from model.bounds import require_at_least
-from model.interface import ModelConfig
+from model.interface import ModelConfig, Unfit
 
 # Median frequency balancing over CamVid's training labels, as in SegNet-Tutorial: sky, building, pole, road, pavement,
 # tree, sign, fence, car, pedestrian, bicyclist.
@@ -58,15 +58,13 @@ def label_loss(
         weights: of the classes; () = all 1.
 
     Raises:
-        ValueError: a label is not a class.
+        Unfit: a label is not a class.
     """
     if labels is None:
         return 0.0 * logits.sum()
     classes = logits.shape[2]
     if int(labels.max()) >= classes:
-        raise ValueError(
-            f"labels go up to {int(labels.max())}, the model has {classes} classes: set its classes"
-        )
+        raise Unfit(f"labels go up to {int(labels.max())}, the model has {classes} classes: set its classes")
     factors = torch.tensor(weights, device=logits.device) if weights else None
     total = F.cross_entropy(
         logits.flatten(0, 1), labels.flatten(0, 1), factors, ignore_index=-1, reduction="sum"

@@ -21,7 +21,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from model.bounds import require_at_least, require_odd, require_one_of
-from model.interface import ModelConfig, ModelOutput, Video, VideoModel, Views
+from model.interface import ModelConfig, ModelOutput, Unfit, Video, VideoModel, Views
 from model.ops.flow import enlarge
 
 Seen = TypeVar("Seen")
@@ -103,7 +103,7 @@ class VideoAutoencoder(VideoModel, Generic[Seen]):
         """Eq. 4 as a mean over pixels, predictions and clips; predictions are of the clip's last frames.
 
         Raises:
-            ValueError: frames are not as configured, or too few.
+            Unfit: frames are not as configured, or too few.
         """
         frames = self.checked(video.frames, self.shortest)
         _, decoded = self.advance(None, frames[:, :-1], step)
@@ -128,7 +128,8 @@ class VideoAutoencoder(VideoModel, Generic[Seen]):
         """Feeds each prediction back as if it had been seen; of binary data, the probabilities. Beyond the paper.
 
         Raises:
-            ValueError: frames are not as configured or too few, or horizon is below 1.
+            Unfit: frames are not as configured or too few.
+            ValueError: horizon is below 1.
         """
         if horizon < 1:
             raise ValueError(f"horizon: got {horizon}, needs at least 1")
@@ -151,18 +152,16 @@ class VideoAutoencoder(VideoModel, Generic[Seen]):
         return -enlarge(decoded["flow"], self.multiple) if "flow" in decoded else None
 
     def checked(self, frames: Float[Tensor, "b t c h w"], least: int) -> Float[Tensor, "b t c h w"]:
-        """The frames, float32; ValueError where they are not as configured, or fewer than `least`."""
+        """The frames, float32; Unfit where they are not as configured, or fewer than `least`."""
         height, width = frames.shape[-2:]
         if frames.shape[1] < least:
-            raise ValueError(f"clips have {frames.shape[1]} frames, the model needs {least} or more")
+            raise Unfit(f"clips have {frames.shape[1]} frames, the model needs {least} or more")
         if frames.shape[2] != self.config.channels:
-            raise ValueError(
+            raise Unfit(
                 f"frames have {frames.shape[2]} channels, the model takes {self.config.channels}: set its channels"
             )
         if height % self.multiple or width % self.multiple:
-            raise ValueError(
-                f"frames are {height} x {width} pixels, the model needs multiples of {self.multiple}"
-            )
+            raise Unfit(f"frames are {height} x {width} pixels, the model needs multiples of {self.multiple}")
         return frames.float()
 
 

@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from model.bounds import require_at_least
+from model.interface import Unfit
 from model.layers.conv_lstm import ConvLSTM, ConvLSTMState, ConvLSTMWeights
 from model.layers.over_time import over_time
 from model.remat import Remat
@@ -241,12 +242,12 @@ class FcLSTMAutoencoder(RecurrentAutoencoder):
         """The state before the first frame: vectors, as maps of one pixel.
 
         Raises:
-            ValueError: frames of another size than configured.
+            Unfit: frames of another size than configured.
         """
         side = self.config.size
         if frames.shape[-2:] != (side, side):
             got = " x ".join(map(str, frames.shape[-2:]))
-            raise ValueError(f"frames are {got} pixels, the model takes {side} x {side}: set its size")
+            raise Unfit(f"frames are {got} pixels, the model takes {side} x {side}: set its size")
         return self.memory.zero_state(frames.new_zeros(frames.shape[0], 1, 1, 1, 1))
 
     def decode(

@@ -3,6 +3,7 @@
 import pytest
 
 from data_shards.exits import Refused, exit_code
+from data_shards.mistake import UserError
 from data_shards.storage.store import StorageError
 
 
@@ -13,7 +14,7 @@ def fail(error: BaseException) -> int:
 @pytest.mark.parametrize(
     ("error", "code", "said"),
     [
-        (ValueError("field x: got 1, needs 2"), 2, "error: field x: got 1, needs 2\n"),
+        (UserError("field x: got 1, needs 2"), 2, "error: field x: got 1, needs 2\n"),
         (StorageError("s3://b/x", "no such bucket"), 2, "error: s3://b/x: no such bucket\n"),
         (FileExistsError("x exists already"), 2, "error: x exists already\n"),
         (Refused("rank 0 failed: out of memory"), 1, "error: rank 0 failed: out of memory\n"),
@@ -28,8 +29,9 @@ def test_what_a_user_can_mend_is_one_sentence(
 
 
 def test_anything_else_leaves_a_trace(capsys: pytest.CaptureFixture[str]) -> None:
-    assert exit_code(lambda: fail(RuntimeError("bug"))) == 1
-    assert "Traceback" in capsys.readouterr().err
+    for bug in (RuntimeError("bug"), ValueError("too many values to unpack")):
+        assert exit_code(lambda: fail(bug)) == 1  # noqa: B023
+        assert "Traceback" in capsys.readouterr().err
 
 
 def test_the_code_of_a_command_that_ends_is_its_own() -> None:

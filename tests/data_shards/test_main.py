@@ -18,6 +18,7 @@ from data_shards import __main__ as commands
 from data_shards.clip import Clip
 from data_shards.loader import DataConfig, scan
 from data_shards.manifest import read_manifest
+from data_shards.mistake import UserError
 from data_shards.sources import SOURCES
 from tests.clips import Numbered
 
@@ -57,7 +58,7 @@ class Everything(Numbered):
 
     def __post_init__(self) -> None:
         if self.stride < 1:
-            raise ValueError(f"stride {self.stride} must be at least 1")
+            raise UserError(f"stride {self.stride} must be at least 1")
 
 
 def parameters(tmp_path: Path, *options: str) -> dict[str, object]:

@@ -2,9 +2,11 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+from data_shards.exits import exit_code
 from trainer.__main__ import COMMANDS, main
 
 HEAVY = ("torch", "deepspeed", "pydantic", "numpy", "matplotlib", "av", "PIL")
@@ -33,3 +35,19 @@ def test_every_command_says_what_its_options_are(name: str, capsys: pytest.Captu
         main([*name.split(), "--help"])
     assert end.value.code == 0
     assert capsys.readouterr().out.startswith(f"usage: python -m trainer {name}")
+
+
+def test_a_mistake_of_the_user_is_a_sentence_and_one_of_the_program_a_trace(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "config.json"
+    file.write_bytes(b'{"output": "caf\xe9"}')  # of an editor that writes latin-1
+    for words in (["demo", "optim.lr=fast"], ["demo", "batch.size=0"], ["--config", str(file)]):
+        assert exit_code(lambda: main(["recipes", *words])) == 2  # noqa: B023
+        (said,) = capsys.readouterr().err.splitlines()
+        assert said.startswith("error: field optim.lr: " if "fast" in words[-1] else "error: ")
+    monkeypatch.setattr("trainer.commands.recipes.listed_fields", lambda config: int("x"))
+    assert exit_code(lambda: main(["recipes", "demo"])) == 1
+    said = capsys.readouterr().err
+    assert said.startswith("Traceback")
+    assert "invalid literal for int()" in said

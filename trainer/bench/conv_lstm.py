@@ -16,6 +16,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from data_shards.commands import given_path
+from data_shards.mistake import UserError
 from model.layers.conv_lstm import ConvLSTM, ConvLSTMState
 from model.remat import Remat
 from model.unroll import unroll
@@ -191,7 +192,7 @@ def run(given: Namespace) -> int:
     """Print the table; with --json also write it."""
     wanted = range(len(SIZES)) if given.sizes is None else given.sizes
     if given.rounds < 1 or not all(0 <= n < len(SIZES) for n in wanted):
-        raise ValueError(
+        raise UserError(
             f"bench step conv-lstm: got --rounds {given.rounds} --sizes {list(wanted)}, "
             f"needs at least 1 round and sizes from 0 to {len(SIZES) - 1}"
         )

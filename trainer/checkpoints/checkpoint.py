@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from data_shards.mistake import UserError
 from data_shards.storage.store import NotFound, StorageError, Store
 from trainer.config import RunConfig
 
@@ -88,7 +89,7 @@ def read_checkpoint(store: Store, step: int) -> Checkpoint:
 
     Raises:
         StorageError: it is absent or damaged.
-        ValueError: a later version of this code wrote it, in a schema that this one does not know.
+        UserError: a later version of this code wrote it, in a schema that this one does not know.
     """
     folder = f"{FOLDER}/step-{step:08d}"
     data = store.read(f"{folder}/{MANIFEST}")
@@ -99,7 +100,7 @@ def read_checkpoint(store: Store, step: int) -> Checkpoint:
             return Checkpoint(**tree | {"files": files})
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise _damaged(store, folder, MANIFEST, "is no manifest of a checkpoint") from error
-    raise ValueError(
+    raise UserError(
         f"{store.address(f'{folder}/{MANIFEST}')}: is of schema {tree['schema']}, saved by a later version (revision "
         f"{tree.get('revision')}), and this one reads up to {SCHEMA}; use that version, or start in another output"
     )

@@ -8,6 +8,7 @@ from typing import TypeVar
 
 import torch
 
+from data_shards.mistake import UserError
 from data_shards.storage.place import open_store
 from data_shards.storage.store import StorageError, Store
 from model.interface import VideoModel
@@ -45,7 +46,7 @@ def load_model(url: str) -> LoadedModel:
     """The model of a run (its newest checkpoint) or of one checkpoint (`<run>/checkpoints/step-00000040`).
 
     Raises:
-        ValueError: there is no complete checkpoint at `url`, or not any more, or the code's model has changed since.
+        UserError: there is no complete checkpoint at `url`, or not any more, or the code's model has changed since.
         StorageError: the checkpoint is damaged.
     """
     return _of_checkpoint(url, _load)
@@ -55,7 +56,7 @@ def read_weights(url: str) -> tuple[Checkpoint, str, dict[str, torch.Tensor]]:
     """The checkpoint that `load_model` would take, its URL, and its weights by name, on CPU.
 
     Raises:
-        ValueError: there is no complete checkpoint at `url`, or not any more.
+        UserError: there is no complete checkpoint at `url`, or not any more.
         StorageError: the checkpoint is damaged.
     """
     return _of_checkpoint(url, _read)
@@ -69,7 +70,7 @@ def _of_checkpoint(url: str, read: Callable[[Store, int], T]) -> T:
     while True:
         steps = steps_on(store)
         if not steps or (tail and (not tail.isdecimal() or int(tail) not in steps)):
-            raise ValueError(f"{url}: no complete checkpoint there; have steps {steps or 'none'}")
+            raise UserError(f"{url}: no complete checkpoint there; have steps {steps or 'none'}")
         step = int(tail) if tail else steps[-1]
         try:
             return read(store, step)
@@ -79,7 +80,7 @@ def _of_checkpoint(url: str, read: Callable[[Store, int], T]) -> T:
                 raise
             if tail:
                 reason = "was deleted while it was read, as a run does with all but its newest checkpoints"
-                raise ValueError(f"{url}: {reason}; have steps {left or 'none'}") from error
+                raise UserError(f"{url}: {reason}; have steps {left or 'none'}") from error
 
 
 def _read(store: Store, step: int) -> tuple[Checkpoint, str, dict[str, torch.Tensor]]:
@@ -98,5 +99,5 @@ def _load(store: Store, step: int) -> LoadedModel:
         model.load_state_dict(weights)
     except RuntimeError as error:
         reason = f"its weights were saved by revision {checkpoint.revision} and do not fit this code's model"
-        raise ValueError(f"{url}: {reason}") from error
+        raise UserError(f"{url}: {reason}") from error
     return LoadedModel(config, model.eval(), checkpoint, url)

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import torch
 
+from data_shards.mistake import UserError
 from data_shards.storage.store import StorageError, Store
 from model.interface import VideoModel
-from trainer.checkpoints.checkpoint import Checkpoint, download, weights_name
+from monitoring.run_state import Timeline
+from trainer.checkpoints.checkpoint import MANIFEST, Checkpoint, download, weights_name
 from trainer.checkpoints.scratch import scratch_name, scratch_path, sweep
 from trainer.checkpoints.weights import differences, raise_everywhere, require_same_weights, shapes
 from trainer.config import RunConfig
@@ -29,7 +31,7 @@ def restore(
     DeepSpeed's Universal Checkpoint, converted here; stage 0 holds everything on rank 0.
 
     Raises:
-        ValueError: the ZeRO stage differs (DeepSpeed cannot convert between stages), the optimiser (its state would be
+        UserError: the ZeRO stage differs (DeepSpeed cannot convert between stages), the optimiser (its state would be
             read as another's), or the names or shapes of the weights.
         StorageError: the checkpoint is damaged.
     """
@@ -39,7 +41,7 @@ def restore(
         ("optim.name", checkpoint.config["optim"]["name"], config.optim.name),
     ):
         if given != saved:
-            raise ValueError(
+            raise UserError(
                 f"field {field_name}: got {given}, but {url} was saved with {saved}; resume with that or start in "
                 f"another output"
             )
@@ -73,6 +75,16 @@ def restore(
         if group.local_rank == 0:
             shutil.rmtree(root, ignore_errors=True)
     return engine
+
+
+def timeline_of(url: str, checkpoint: Checkpoint) -> Timeline:
+    """The clock of the run at `url`, which goes on. StorageError where the checkpoint's is damaged."""
+    try:
+        return Timeline.resumed(checkpoint.progress)
+    except ValueError as error:
+        folder = f"{url}/{checkpoint.folder}"
+        remedy = f"delete {folder} to go on from an earlier checkpoint"
+        raise StorageError(f"{folder}/{MANIFEST}", f"{error}; {remedy}") from error
 
 
 def changes(checkpoint: Checkpoint, config: RunConfig, data: str) -> list[str]:

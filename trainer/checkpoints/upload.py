@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
+from data_shards.mistake import UserError
 from data_shards.storage.store import NotFound, StorageError, Store
 from trainer.checkpoints.checkpoint import CONFIG, FOLDER, MANIFEST, Checkpoint, step_of, steps_on
 from trainer.config import CheckpointConfig
@@ -117,13 +118,13 @@ class Upload:
         self._prune(self.manifest.step)
 
     def _require_latest_start(self) -> None:
-        """ValueError if the run was started once more beside this one: only the later start may write it."""
+        """UserError if the run was started once more beside this one: only the later start may write it."""
         try:
             described = json.loads(self._store.read(CONFIG))
         except NotFound:
             return
         if described.get("attempt", self.manifest.attempt) != self.manifest.attempt:
-            raise ValueError(
+            raise UserError(
                 f"{self._store.url}: another process has started this run since; end this one, or give it another "
                 f"output"
             )

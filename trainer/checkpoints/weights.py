@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
+from data_shards.mistake import UserError
 from data_shards.storage.store import StorageError
 from model.interface import VideoModel
 from trainer.checkpoints.checkpoint import Checkpoint
@@ -23,10 +24,10 @@ def start_from(url: str, model: VideoModel, config: RunConfig, group: ProcessGro
     the run at `url` is still going on.
 
     Raises:
-        ValueError: there is no complete checkpoint at `url`, or names or shapes of its weights are not the model's.
+        UserError: there is no complete checkpoint at `url`, or names or shapes of its weights are not the model's.
         StorageError: it is damaged.
     """
-    refusal: ValueError | StorageError | None = None
+    refusal: UserError | StorageError | None = None
     if group.rank == 0:
         try:
             checkpoint, place, weights = read_weights(url)
@@ -35,8 +36,8 @@ def start_from(url: str, model: VideoModel, config: RunConfig, group: ProcessGro
             model.load_state_dict(weights)
         except StorageError as error:
             refusal = error
-        except ValueError as error:
-            refusal = ValueError(f"field start: {error}")
+        except UserError as error:
+            refusal = UserError(f"field start: {error}")
     raise_everywhere(refusal, group)
     group.share(model.state_dict().values())
 
@@ -49,7 +50,7 @@ def require_same_weights(
     url: str,
     remedy: str = RESUME,
 ) -> None:
-    """ValueError unless the saved weights have the names and shapes of the model's.
+    """UserError unless the saved weights have the names and shapes of the model's.
 
     The configs may differ in what makes no weights, such as rematerialisation or the weights of losses.
     """
@@ -58,11 +59,11 @@ def require_same_weights(
         return
     fields = differences(checkpoint.config["model"], config.model_dump(mode="json")["model"], "model")
     if not fields:
-        raise ValueError(
+        raise UserError(
             f"{url} was saved by revision {checkpoint.revision} and does not fit this code's model ({weight}); "
             f"{remedy.format('that revision')}"
         )
-    raise ValueError(
+    raise UserError(
         f"{'; '.join(fields)}: the weights of {url} do not fit ({weight}); {remedy.format('what was saved')}"
     )
 
@@ -90,11 +91,11 @@ def differences(saved: Any, given: Any, path: str) -> list[str]:
     return [words for n in names for words in differences(saved.get(n), given.get(n), f"{path}.{n}")]
 
 
-def raise_everywhere(refusal: ValueError | StorageError | None, group: ProcessGroup) -> None:
+def raise_everywhere(refusal: UserError | StorageError | None, group: ProcessGroup) -> None:
     """Raise this rank's refusal, and rank 0's on all ranks: the others would wait for it, and say something else."""
-    told = group.same("" if refusal is None else json.dumps([isinstance(refusal, ValueError), *refusal.args]))
+    told = group.same("" if refusal is None else json.dumps([isinstance(refusal, UserError), *refusal.args]))
     if refusal is not None:
         raise refusal
     if told:
         mistake, *words = json.loads(told)
-        raise ValueError(*words) if mistake else StorageError(*words)
+        raise UserError(*words) if mistake else StorageError(*words)

@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 
 from data_shards.commands import given_place
+from data_shards.mistake import UserError
 from data_shards.storage.place import check_url, open_store
 from trainer.arguments import add_count, require_file, require_positive
 from trainer.checkpoints.load import LoadedModel, load_model
@@ -84,13 +85,13 @@ def table_of(runs: Sequence[LoadedModel], paper: str | None) -> Table:
     """The table of the named paper, or of the first that one of the runs' models belongs to; else the first of all.
 
     Raises:
-        ValueError: there is no such paper, or it has no table.
+        UserError: there is no such paper, or it has no table.
     """
     if paper is None:
         kinds = [model_to(loaded.config.model)["name"] for loaded in runs]
         return next(found.table for found in ordered_papers(kinds) if found.table)
     if paper not in tables():
-        raise ValueError(f"--paper: got {paper!r}, must be one of {', '.join(tables())}")
+        raise UserError(f"--paper: got {paper!r}, must be one of {', '.join(tables())}")
     return tables()[paper]
 
 
@@ -103,11 +104,11 @@ def data_of(runs: Sequence[LoadedModel], given: str | None) -> str:
     """The data set to compare on: the given one, or the one that all runs share.
 
     Raises:
-        ValueError: none is given and they share none.
+        UserError: none is given and they share none.
     """
     sets = list(dict.fromkeys(loaded.config.data.url for loaded in runs))
     if given is None and len(sets) > 1:
-        raise ValueError(
+        raise UserError(
             f"the runs are of different data sets ({', '.join(sets)}): say with --data which to compare on"
         )
     return given or sets[0]

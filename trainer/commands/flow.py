@@ -21,6 +21,7 @@ from torch import Tensor
 from data_shards.commands import given_path, given_place
 from data_shards.loader import scan
 from data_shards.manifest import MANIFEST, read_manifest
+from data_shards.mistake import UserError
 from data_shards.storage.place import open_store
 from data_shards.takes import EXTENSIONS, takes
 from model.interface import Video, VideoModel
@@ -81,9 +82,9 @@ def options(parser: ArgumentParser) -> None:
 def run(given: Namespace) -> int:
     """Write pictures, films and numbers of each scene, and print its speeds."""
     if given.scenes < 1 or given.frames < 2:
-        raise ValueError(f"--scenes {given.scenes} must be at least 1 and --frames {given.frames} at least 2")
+        raise UserError(f"--scenes {given.scenes} must be at least 1 and --frames {given.frames} at least 2")
     if given.fastest is not None and not 0 < given.fastest < math.inf:
-        raise ValueError(f"--fastest: got {given.fastest:g}, must be a number of pixels above 0")
+        raise UserError(f"--fastest: got {given.fastest:g}, must be a number of pixels above 0")
     require_folder("out", given.out)
     loaded = load_model(given.checkpoint)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -116,7 +117,7 @@ def flow_of(
     The first `window` frames give what the model gives for a clip; each later frame is the last of a clip.
 
     Raises:
-        ValueError: the model has no flow.
+        UserError: the model has no flow.
     """
     window = min(window, len(frames))
     parts: list[Tensor] = []
@@ -125,7 +126,7 @@ def flow_of(
     for first, some in zip(count(0, WINDOWS), torch.split(clips, WINDOWS), strict=False):
         flow = views_of(model, Video(some), step, first).flow
         if flow is None:
-            raise ValueError(
+            raise UserError(
                 "the checkpoint's model has no flow; train one that has, such as ae-convlstm-flow"
             )
         flow = flow.float().cpu()

@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from data_shards.manifest import read_manifest, split_shards
+from data_shards.mistake import UserError
 from data_shards.storage.place import open_store
 from model.interface import Video
 from trainer.checkpoints.checkpoint import run_of
@@ -41,7 +42,7 @@ def score_runs(
         device: where it happens.
 
     Raises:
-        ValueError: a run without what networks are ordered by on these clips, by its URL.
+        UserError: a run without what networks are ordered by on these clips, by its URL.
     """
     manifest = read_manifest(data)
     split_shards(manifest, split, data)
@@ -59,10 +60,10 @@ def score_runs(
         loaded.model.to(device)
         try:
             result = evaluate(loaded.model, scan(loaded), loaded.step, device, None, contenders, scores)
-        except ValueError as error:
-            raise ValueError(f"{loaded.url} on {data}: {error}") from error
+        except UserError as error:
+            raise UserError(f"{loaded.url} on {data}: {error}") from error
         if columns[0].score not in result.scores:
-            raise ValueError(f"{loaded.url}: its model, {kind}, {lack(result, columns[0])}")
+            raise UserError(f"{loaded.url}: its model, {kind}, {lack(result, columns[0])}")
         networks.append(network(loaded, kind, name, result, table, published.get(kind)))
         rows += [
             reference(contender, result, table) for contender in contenders if contender in result.tables

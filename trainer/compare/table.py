@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from itertools import combinations, pairwise
 from typing import Any
 
+from data_shards.mistake import UserError
 from trainer.checkpoints.checkpoint import run_of
 from trainer.evaluation.result import CONSTANT
 from trainer.papers.paper import Column, Published, Table
@@ -177,10 +178,10 @@ def distinct_names(
     """A name for each: the network's, with the run's folder or the whole URL where that is needed to tell them apart.
 
     Raises:
-        ValueError: the same checkpoint twice.
+        UserError: the same checkpoint twice.
     """
     if twice := [b for a, b in pairwise(sorted(checkpoints)) if a == b]:
-        raise ValueError(f"{twice[0]} is given twice; name each run once")
+        raise UserError(f"{twice[0]} is given twice; name each run once")
     titles = [published[kind].title if kind in published else kind for kind in kinds]
     folders = [run_of(url).rsplit("/", 1)[-1] for url in checkpoints]
     for told in ([""] * len(titles), folders, checkpoints):

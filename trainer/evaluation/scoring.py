@@ -14,6 +14,7 @@ from torch import Tensor
 
 from data_shards.loader import scan
 from data_shards.manifest import read_manifest
+from data_shards.mistake import UserError
 from model.interface import Video, VideoModel, Views
 from trainer.batch import to_video
 from trainer.checkpoints.load import LoadedModel
@@ -76,7 +77,7 @@ def evaluate(
 
     Raises:
         FloatingPointError: the model's views are not finite.
-        ValueError: there is no clip at all.
+        UserError: there is no clip at all.
     """
     total = reduce or (lambda vector: vector)
     tallies = {name: Tally(scores) for name in (MODEL, *references)}
@@ -98,7 +99,7 @@ def evaluate(
     facts = _summed(facts, unsound, step, total)
     ranks, clips, frames = (round(x) for x in facts[:3].tolist())
     if clips == 0:
-        raise ValueError("there is no clip to evaluate; choose another split or a larger limit")
+        raise UserError("there is no clip to evaluate; choose another split or a larger limit")
     tables = _tables(tallies, total, ranks, frames // ranks)
     return Evaluation(
         step=step,

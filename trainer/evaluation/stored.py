@@ -33,7 +33,7 @@ def stored_evaluation(
     """A stored evaluation of these very weights on these clips, of the first `limit` at least; None without one.
 
     Raises:
-        ValueError: there is no such split.
+        UserError: there is no such split.
     """
     other = None if data == loaded.config.data.url else data
     manifest = read_manifest(data)

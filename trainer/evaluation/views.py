@@ -10,6 +10,7 @@ from contextlib import contextmanager
 import torch
 
 from model.interface import ModelOutput, Video, VideoModel, Views
+from trainer.batch import users_clips
 from trainer.process_group import seed_draws
 
 SEED = 0  # of all evaluations: a checkpoint has one score
@@ -24,14 +25,18 @@ def views_of(model: VideoModel, video: Video, step: int, first: int = 0) -> View
         video: clips that follow each other in their split.
         step: sets annealed quantities.
         first: place of the first of them in the split, from 0.
+
+    Raises:
+        UserError: the model cannot take such clips.
     """
     output: ModelOutput
     if not model.samples:
-        output = model(Video(video.frames), step)
+        with users_clips():
+            output = model(Video(video.frames), step)
         return output.views
     parts = []
     for place, frames in enumerate(torch.split(video.frames, 1), first):
-        with draws_of_clip(place, frames.device):
+        with users_clips(), draws_of_clip(place, frames.device):
             output = model(Video(frames), step)
         parts.append(output.views)
     return Views.joined(parts)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from model.interface import Video, Views
+from trainer.batch import users_clips
 from trainer.checkpoints.load import LoadedModel
 from trainer.evaluation.ranking import POOL, Ranked, best_to_worst
 from trainer.evaluation.result import MODEL
@@ -69,7 +70,7 @@ def _shown(loaded: LoadedModel, key: str, clip: Ranked) -> Shown:
     rows = strips(views, video)
     seen = max(2, columns // 2)  # motion cannot be seen in fewer
     if seen < columns and views.prediction is not None:
-        with draws_of_clip(clip.place, frames.device):
+        with users_clips(), draws_of_clip(clip.place, frames.device):
             future = loaded.model.predict(Video(frames[:, :seen]), columns - seen)
         rows.append(rollout_strip(future, seen))
     masks = views.visible_masks if views.amodal_masks is None else views.amodal_masks

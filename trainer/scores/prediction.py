@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from data_shards.mistake import UserError
 from model.interface import Video, Views
 
 MSE_FLOOR = 1e-10  # identical frames score 100 dB
@@ -34,11 +35,11 @@ def structural_similarity(
     use_sample_covariance=False, data_range=1`; its defaults (uniform 7 x 7 window) give other numbers.
 
     Raises:
-        ValueError: frames smaller than the window.
+        UserError: frames smaller than the window.
     """
     height, width = true.shape[-2:]
     if min(height, width) <= 2 * RADIUS:
-        raise ValueError(
+        raise UserError(
             f"SSIM needs frames of at least 11 x 11 pixels, got {height} x {width}: use psnr only"
         )
     x, y = predicted.double(), true.double()
