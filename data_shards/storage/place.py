@@ -41,7 +41,7 @@ def check_url(url: str) -> tuple[str, str]:
     Raises:
         UserError: anything else. An allow-list, since 'pipe:' of other readers, for one, runs a shell.
     """
-    if not url.strip() or any(character < " " for character in url):
+    if not url.strip() or not _without_slash(url).strip() or any(character < " " for character in url):
         raise UserError(f"url {url!r} {_REMEDY}")
     head, slash, _ = url.lstrip().partition("/")
     scheme = head.partition(":")[0].lower() if ":" in head else ""

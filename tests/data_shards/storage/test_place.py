@@ -94,6 +94,7 @@ def test_what_only_looks_like_a_place_is_refused(url: str, told: str, home: str)
 
 @given(st.text("s3:/file~a. \n%C@+", max_size=12))
 @example("./~/")
+@example(" /")
 @example("file:///%7Ea")
 def test_a_spelling_is_a_place_and_spells_itself(text: str) -> None:
     try:
