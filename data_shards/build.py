@@ -18,6 +18,7 @@ from data_shards.field_docs import field_docs
 from data_shards.manifest import Manifest
 from data_shards.mistake import UserError
 from data_shards.sources import SOURCES
+from data_shards.sources.inventory import told
 from data_shards.writer import SHARD_BYTES, build
 
 INTERVAL = 5.0  # seconds between two lines of progress
@@ -78,7 +79,10 @@ def _tell(manifest: Manifest, counts: Mapping[str, int], left_out: Callable[[str
                 + (f" ({why})" if why else "")
             )
     for fact, value in manifest.statistics.items():
-        print(f"{fact}: {value}")
+        if fact == "inputs_left_out":
+            print(*told(value), sep="\n", end="\n" if value else "")
+        else:
+            print(f"{fact}: {value}")
 
 
 class _Progress:

@@ -12,8 +12,9 @@ from data_shards.mistake import UserError
 from data_shards.sources.decoding import Damaged
 from data_shards.sources.footage import EXTENSIONS as EXTENSIONS
 from data_shards.sources.footage import find_footage
+from data_shards.sources.inventory import Inventory, told
 from data_shards.sources.picture_folder import RATE
-from data_shards.sources.shots import DecodedFrame, at_rate, decode, measure
+from data_shards.sources.shots import DecodedFrame, at_rate, decode, prove
 from data_shards.sources.video import VideoFiles
 
 
@@ -43,8 +44,17 @@ def takes(place: str, manifest: Manifest, longest: int, tell: Callable[[str], No
     how = manifest.parameters
     fps, fit, cut = how.get("fps"), how.get("fit", VideoFiles.fit), how.get("cut", VideoFiles.cut)
     found = False
-    for footage in find_footage((place,), fps or RATE):
-        rate = measure(footage).rate
+    account = Inventory()
+    files = [
+        proven
+        for footage in find_footage((place,), fps or RATE, account)
+        if (proven := prove(footage, account))
+    ]
+    account.check(skip=bool(files))
+    for line in told(account.summary()):
+        tell(f"{place}: {line}")
+    for footage, extent in files:
+        rate = extent.rate
         frames = at_rate(decode(footage, (height, width), fit, channels == 1, cut), fps, rate)
         for shot in _shots(frames, longest, tell):
             if len(shot) > 1:

@@ -16,6 +16,7 @@ from PIL import Image
 
 from data_shards.clip import UNLABELLED, Clip
 from data_shards.mistake import UserError
+from data_shards.sources.inventory import Inventory, may_be, visible_names
 from data_shards.sources.pictures import as_rgb, decode_picture, joined
 from data_shards.sources.splits import SPLITS, split_number
 from data_shards.storage.place import open_store
@@ -25,6 +26,7 @@ CLASSES = (
     "sky", "building", "pole", "road", "pavement", "tree", "sign", "fence", "car", "pedestrian", "bicyclist",
 )  # fmt: skip
 VOID = 11
+MISSING = "is in a list, but not there"
 NUMBERED = re.compile(r"(.*?)(\d+)$")  # a take and the number of a frame in it
 
 
@@ -92,8 +94,20 @@ class CamVid:
         split_number(split)
         entries = self._listed[split]
         deck = np.random.default_rng(np.random.SeedSequence(seed)).permutation(len(entries)).tolist()
-        for place in sorted(deck[:count]):
-            yield self._clip(entries[place], entries, split)
+        chosen = [entries[place] for place in sorted(deck[:count])]
+        self._require(chosen)
+        for entry in chosen:
+            yield self._clip(entry, entries, split)
+
+    def _require(self, entries: list[Entry]) -> None:
+        """UserError with all files of the entries that are not there."""
+        account = Inventory()
+        there = self._store.list() if entries else {}
+        for name in (name for entry in entries for name in (entry.picture, entry.labels)):
+            if name not in there:
+                address = self._store.address(name)
+                account.refuse(address, f"{address}: {MISSING}")
+        account.check()
 
     def statistics(self) -> dict[str, object]:
         """Names of the classes; pixels of each class in the labels of train, void left out."""
@@ -177,7 +191,13 @@ class CamVid:
     def _video_files(self) -> frozenset[str]:
         """Of `frames_from`, of which at least one has to fit the lists."""
         assert self._video is not None
-        found = frozenset(self._video.list())
+        account = Inventory()
+        names, unread = visible_names(self._video, (), account)
+        for name, why in unread.items():
+            if may_be(name, (".png",)):
+                account.refuse(name, f"{self._video.address(name)}: {why}")
+        account.check()
+        found = frozenset(names)
         takes = {entry.take for entries in self._listed.values() for entry in entries}
         if not any(m and m[1] in takes for m in (NUMBERED.match(f.removesuffix(".png")) for f in found)):
             raise UserError(
@@ -223,5 +243,5 @@ def _read(store: Store, name: str) -> Image.Image:
     try:
         data = store.read(name)
     except NotFound as error:
-        raise UserError(f"{store.address(name)}: is in a list, but not there") from error
+        raise UserError(f"{store.address(name)}: {MISSING}") from error
     return decode_picture(data, store.address(name))

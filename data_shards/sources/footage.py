@@ -15,10 +15,17 @@ from av.stream import Disposition
 from av.video.stream import VideoStream
 
 from data_shards.mistake import UserError
+from data_shards.sources.inventory import OTHER, PICTURES_TOO, Inventory, may_be, visible_names
 from data_shards.sources.picture_folder import PICTURES, RATE, PictureFolder, picture_folders
 from data_shards.storage.place import canonical, check_url, open_store
 
-EXTENSIONS = (".avi", ".mkv", ".mp4", ".webm")
+EXTENSIONS = (
+    ".3g2", ".3gp", ".asf", ".avi", ".divx", ".dv", ".f4v", ".flv", ".m1v", ".m2t", ".m2ts", ".m2v", ".m4v", ".mkv",
+    ".mov", ".mp4", ".mpe", ".mpeg", ".mpg", ".mts", ".mxf", ".ogm", ".ogv", ".qt", ".rm", ".rmvb", ".ts", ".vob",
+    ".webm", ".wmv", ".y4m",
+)  # fmt: skip
+STUB = 200  # bytes that tell what a file is that is no video
+NOTHING = f"no video file ({', '.join(EXTENSIONS)}) there, nor pictures ({', '.join(PICTURES)})"
 
 
 @dataclass(frozen=True)
@@ -44,7 +51,8 @@ class Footage:
             # Names and comments in old AVI files are often not UTF-8, which is fatal by default.
             container: InputContainer = av.open(source, metadata_errors="replace")
         except (av.FFmpegError, OSError) as error:
-            raise UserError(f"{self}: cannot be opened as video ({error})") from error
+            why = _stand_in(source) or f"cannot be opened as video ({error})"
+            raise UserError(f"{self}: {why}") from error
         if best_stream(container) is None:
             container.close()
             raise UserError(f"{self}: has no video in it")
@@ -57,6 +65,22 @@ class Footage:
 Recording = Footage | PictureFolder
 
 
+def _stand_in(source: io.BytesIO | str) -> str:
+    """What a file is that stands where a video should be; empty if that is not known."""
+    try:
+        head = (
+            source.getvalue()[:STUB] if isinstance(source, io.BytesIO) else Path(source).read_bytes()[:STUB]
+        )
+    except OSError:
+        return ""
+    if not head:
+        return "is empty"
+    if head.startswith(b"version https://git-lfs") or b"annex/objects/" in head:
+        return "is a pointer of Git LFS or git-annex, not the file itself; fetch it"
+    is_path = len(head) < STUB and re.fullmatch(rb"[\x20-\x7e]*/[\x20-\x7e]*", head)
+    return f"is a link that was copied as text, to {head.decode()}" if is_path else ""
+
+
 def best_stream(container: InputContainer) -> VideoStream | None:
     """The video stream that a player would show; None if there is none, for a cover is no video."""
     films = [
@@ -66,32 +90,38 @@ def best_stream(container: InputContainer) -> VideoStream | None:
     return next((stream for stream in films if stream is best), films[0] if films else None)
 
 
-def find_footage(places: tuple[str, ...], rate: float = RATE) -> tuple[Recording, ...]:
+def find_footage(
+    places: tuple[str, ...], rate: float = RATE, inventory: Inventory | None = None
+) -> tuple[Recording, ...]:
     """The videos at `places`, in this order, each place's sorted by name, none twice.
 
     A place without any video file may have numbered pictures: each folder of them is a video (see `PictureFolder`).
     Names are below their place; where two are the same, with as many of the folders above as tell them apart.
 
     Args:
-        places: files; folders, of which every file below with one of EXTENSIONS is taken; or patterns with `*`
-            (of any depth), `?` and `[...]`. Paths, file:// or s3:// URLs.
+        places: files; folders, of which every file below with one of EXTENSIONS is taken, but what is hidden; or
+            patterns with `*` (of any depth), `?` and `[...]`. Paths, file:// or s3:// URLs.
         rate: of numbered pictures, frames per second.
+        inventory: gets what is left out, and what is bad: places without a video, pictures that are not numbered,
+            links to nothing, folders that cannot be read. Without one, a bad input is an error.
 
     Raises:
-        UserError: a place has no video, its pictures are not numbered, or there is no place.
+        UserError: a place is none, or there is none; something is bad, and there is no inventory.
         StorageError: the store refuses.
     """
     if not places:
         raise UserError("input is empty; name at least one video file, folder or pattern")
+    account = Inventory() if inventory is None else inventory
     found: dict[str, Recording] = {}
     for place in places:
-        files = _find(place, rate)
-        if not files:
-            raise UserError(
-                f"input {place!r}: no video file ({', '.join(EXTENSIONS)}) there, nor pictures ({', '.join(PICTURES)})"
-            )
+        bad = len(account.bad)
+        files = _find(place, rate, account)
+        if not files and len(account.bad) == bad:
+            account.refuse(place, f"input {place!r}: {NOTHING}")
         for file in files:
             found.setdefault(str(file) if check_url(place)[0] else os.path.realpath(str(file)), file)
+    if inventory is None:
+        account.check()
     return _told_apart(tuple(found.values()))
 
 
@@ -113,20 +143,50 @@ def _longer(file: Recording) -> Recording:
     return Footage(above or ("/" if file.root.startswith("/") else "."), name)
 
 
-def _find(place: str, rate: float) -> Sequence[Recording]:
+def _find(place: str, rate: float, account: Inventory) -> Sequence[Recording]:
     place = canonical(place)
     bucket, path = check_url(place)
     parent, _, last = place.rstrip("/").rpartition("/")
-    is_file = open_store(parent).exists(last) if bucket and path else Path(path).is_file()
+    is_file = open_store(parent).exists(last) if bucket and path else os.path.isfile(path)
     if is_file:
         return [Footage(parent or ("/" if place.startswith("/") else "."), last)]
-    is_folder = not bucket and Path(path).is_dir()  # whatever its name: then it is no pattern
+    if not bucket and os.path.islink(path) and not os.path.exists(path):
+        account.refuse(place, f"{place}: is a link whose target is not there")
+        return []
+    is_folder = not bucket and os.path.isdir(path)  # whatever its name: then it is no pattern
     literal = place if is_folder else re.split(r"[*?\[]", place, maxsplit=1)[0]
     if literal == place:
         root, pattern = place, "*"
     else:
         root = literal.rpartition("/")[0] or ("/" if place.startswith("/") else ".")
         pattern = place[len(root) :].lstrip("/") if literal.rpartition("/")[1] else place
-    names = [name for name in open_store(root).list() if fnmatchcase(name, pattern)]
-    videos = [Footage(root, name) for name in names if name.lower().endswith(EXTENSIONS)]
-    return videos or picture_folders(root, [name for name in names if name.lower().endswith(PICTURES)], rate)
+    return _below(root, pattern, rate, account)
+
+
+def _below(root: str, pattern: str, rate: float, account: Inventory) -> Sequence[Recording]:
+    """The videos, else the folders of pictures, below `root` whose names are of the `pattern`."""
+    store = open_store(root)
+    hidden = any(part.startswith(".") for part in pattern.split("/"))  # as in a shell
+    all_names, unread = visible_names(store, EXTENSIONS + PICTURES, account, hidden)
+    names = [name for name in all_names if fnmatchcase(name, pattern)]
+    videos = [name for name in names if name.lower().endswith(EXTENSIONS)]
+    used = EXTENSIONS if videos else EXTENSIONS + PICTURES
+    start = re.split(r"[*?\[]", pattern, maxsplit=1)[0]
+    for name, why in unread.items():
+        below = name.endswith("/") and (name.startswith(start) or start.startswith(name) or name == "/")
+        if not (below or fnmatchcase(name, pattern)):
+            continue
+        address = store.address(name.rstrip("/"))
+        if may_be(name, used):
+            account.refuse(
+                address, f"{address}: {why if why.startswith('is ') else f'cannot be read ({why})'}"
+            )
+        else:
+            account.leave_out(OTHER, address)
+    for name in names:
+        if not name.lower().endswith(used):
+            picture = name.lower().endswith(PICTURES)
+            account.leave_out(PICTURES_TOO if picture else OTHER, store.address(name))
+    if videos:
+        return [Footage(root, name) for name in videos]
+    return picture_folders(root, [name for name in names if name.lower().endswith(PICTURES)], rate, account)

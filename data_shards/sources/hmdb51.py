@@ -64,12 +64,12 @@ class Hmdb51(VideoFiles):
 
     @cached_property
     def _found(self) -> tuple[Recording, ...]:
-        return find_footage(self.input)
+        return find_footage(self.input, inventory=self._inventory)
 
     def _footage(self) -> tuple[Recording, ...]:
         """The files that some part of the fold has."""
         chosen = tuple(file for file in self._found if self._listed.get(_name(file), (None,))[0])
-        if not chosen:
+        if not chosen and not self._inventory.bad:
             raise UserError(
                 f"input {' '.join(self.input)}: none of its {len(self._found)} files is in train or test of fold "
                 f"{self.fold}"

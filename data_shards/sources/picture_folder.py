@@ -1,14 +1,17 @@
 """Folders of numbered pictures, the form in which PROST, ViSOR and other sets of test videos come."""
 
 import re
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import UInt8
 
 from data_shards.mistake import UserError
+from data_shards.sources.inventory import Inventory
 from data_shards.sources.pictures import as_rgb, decode_picture, joined, open_picture, upright_size
-from data_shards.storage.place import open_store
+from data_shards.storage.place import check_url, open_store
+from data_shards.storage.store import StorageError
 
 PICTURES = (".jpeg", ".jpg", ".png")
 WHOLE, DECIMAL = r"(\d+)", r"(\d+(?:\.\d+)?)"
@@ -30,23 +33,41 @@ class PictureFolder:
         """Whether each picture belongs to the take of the one before it."""
         return joined(self.numbers)
 
-    def check(self) -> None:
-        """Open every picture, without decoding it.
+    def bad_files(self) -> dict[str, str]:
+        """Open every picture, without decoding it; what is wrong with those that cannot be used, by file.
+
+        They are no pictures, cannot be shown with 8 bits, or are of another size than the first.
 
         Raises:
-            UserError: one is no picture, cannot be shown with 8 bits, or is of another size than the first.
-            StorageError: the store refuses.
+            StorageError: the bucket refuses.
         """
-        sizes = []
+        bad: dict[str, str] = {}
+        first: tuple[str, tuple[int, int]] | None = None
+        store, is_bucket = open_store(self.root), bool(check_url(self.root)[0])
         for file in self.files:
-            with open_picture(open_store(self.root).read(file), f"{self.root}/{file}") as image:
-                sizes.append(upright_size(image))
-            if sizes[-1] != sizes[0]:
-                (w, h), (first_w, first_h) = sizes[-1], sizes[0]
-                raise UserError(
-                    f"{self.root}/{file}: is {w} x {h} pixels, but {self.files[0]} is {first_w} x {first_h}; pictures"
+            address = store.address(file)
+            try:
+                with open_picture(store.read(file), address) as image:
+                    w, h = upright_size(image)
+            except (UserError, StorageError) as error:
+                if is_bucket and isinstance(error, StorageError):
+                    raise
+                bad[file] = str(error)
+                continue
+            if first is None:
+                first = file, (w, h)
+            if (w, h) != first[1]:
+                bad[file] = (
+                    f"{address}: is {w} x {h} pixels, but {first[0]} is {first[1][0]} x {first[1][1]}; pictures"
                     " of a folder must be of one size"
                 )
+        return bad
+
+    def without(self, files: Collection[str]) -> "PictureFolder | None":
+        """The same less some files, a gap where they were; None if nothing is left."""
+        left = [place for place, file in enumerate(self.files) if file not in files]
+        kept = tuple(self.files[place] for place in left), tuple(self.numbers[place] for place in left)
+        return replace(self, files=kept[0], numbers=kept[1]) if left else None
 
     def read(self, index: int) -> UInt8[np.ndarray, "h w 3"] | None:
         """Picture `index`, upright, in RGB; None if it is damaged.
@@ -66,21 +87,31 @@ class PictureFolder:
         return f"{self.root.rstrip('/')}/{folder}".rstrip("/")
 
 
-def picture_folders(root: str, names: list[str], rate: float = RATE) -> list[PictureFolder]:
+def picture_folders(
+    root: str, names: list[str], rate: float = RATE, inventory: Inventory | None = None
+) -> list[PictureFolder]:
     """The folders in which the pictures `names` lie, below `root`, sorted by name.
 
     Raises:
-        UserError: the pictures of a folder are not numbered by exactly one number in their names, each by another.
+        UserError: there is no `inventory` to take what is bad: the pictures of a folder are not numbered by
+            exactly one number in their names, each by another.
     """
+    account = Inventory() if inventory is None else inventory
     files: dict[str, list[str]] = {}
     for name in names:
         files.setdefault(name.rpartition("/")[0], []).append(name)
     folders = []
     for folder, inside in sorted(files.items()):
-        ranked = sorted(zip(_numbers(root, inside), inside, strict=True))
+        try:
+            ranked = sorted(zip(_numbers(root, inside), inside, strict=True))
+        except UserError as error:
+            account.refuse(f"{root}/{folder}", str(error))
+            continue
         numbers, ordered = zip(*ranked, strict=True)
         name = folder or root.rstrip("/").rpartition("/")[2]
         folders.append(PictureFolder(root, name, ordered, numbers, rate))
+    if inventory is None:
+        account.check()
     return folders
 
 

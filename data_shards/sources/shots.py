@@ -12,6 +12,7 @@ from jaxtyping import Float32, Int64, UInt8
 from data_shards.mistake import UserError
 from data_shards.sources.decoding import PAUSE, Damaged, Extent, StoredFrame, file_frames, measure_file
 from data_shards.sources.footage import Recording
+from data_shards.sources.inventory import Inventory
 from data_shards.sources.picture_folder import PictureFolder
 from data_shards.sources.small_picture import Fit, small_picture
 
@@ -39,10 +40,30 @@ def measure(footage: Recording) -> Extent:
         UserError: not a video, no frame of it can be decoded, or pictures that do not fit together.
         StorageError: the store refuses.
     """
+    account = Inventory()
+    proven = prove(footage, account)
+    account.check()
+    assert proven is not None  # else something is wrong with it
+    return proven[1]
+
+
+def prove(footage: Recording, account: Inventory) -> tuple[Recording, Extent] | None:
+    """What of a recording can be used, and its extent; the `account` gets what cannot.
+
+    Raises:
+        StorageError: the store refuses.
+    """
     if isinstance(footage, PictureFolder):
-        footage.check()
-        return Extent(len(footage.files), footage.rate, footage.rate)
-    return measure_file(footage)
+        bad = footage.bad_files()
+        for file, why in bad.items():
+            account.refuse(f"{footage.root}/{file}", why)
+        left = footage.without(bad)
+        return None if left is None else (left, Extent(len(left.files), left.rate, left.rate))
+    try:
+        return footage, measure_file(footage)
+    except UserError as error:
+        account.refuse(str(footage), str(error))
+        return None
 
 
 def decode(

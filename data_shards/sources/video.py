@@ -14,12 +14,15 @@ from data_shards.mistake import UserError
 from data_shards.sources.decoding import Damaged, Extent
 from data_shards.sources.findings import Findings
 from data_shards.sources.footage import Recording, find_footage
+from data_shards.sources.inventory import Inventory
 from data_shards.sources.picture_folder import RATE
-from data_shards.sources.shots import DecodedFrame, at_rate, decode, measure, moving_share
+from data_shards.sources.shots import DecodedFrame, at_rate, decode, moving_share, prove
 from data_shards.sources.small_picture import Fit
 from data_shards.sources.splits import split_items, split_number, split_times
 
 Part = tuple[Recording, Extent, range]  # a file, and the frames of it that belong to a split
+
+REMEDY = " (mend or remove what is bad, or leave it out by --skip-bad)"
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,9 @@ class VideoFiles:
     """Time left out between two splits in one file, seconds, 0 or more."""
     video_encoding: Literal["h264", "lossless"] = "h264"
     """How frames are stored: h264 is small and true to about 40 dB, lossless keeps every bit."""
+    skip_bad: bool = False
+    """Leave out inputs that cannot be used, and count them; by default they are named, all at once, and nothing is
+    built."""
 
     def __post_init__(self) -> None:
         for name, low in (("size", 8), ("frames", 2), ("stride", 1)):
@@ -82,17 +88,15 @@ class VideoFiles:
 
     def _footage(self) -> tuple[Recording, ...]:
         """The files and folders of pictures to make clips of."""
-        return find_footage(self.input, self.fps or RATE)
+        return find_footage(self.input, self.fps or RATE, self._inventory)
 
     # Cached, not fields: they are what the parameters lead to.
     @cached_property
     def _files(self) -> tuple[tuple[Recording, Extent], ...]:
         """Every file is opened before the first clip is made, so a bad one costs no work."""
-        files = tuple((footage, measure(footage)) for footage in self._footage())
-        for footage, extent in files:
-            # A tenth more is a matter of rounding: 29.97 for 30.
-            if self.fps is not None and self.fps > 1.1 * extent.rate:
-                raise UserError(f"fps {self.fps:g}: {footage} has only {extent.rate:g} frames per second")
+        found = [file for footage in self._footage() if (file := self._proven(footage)) is not None]
+        self._inventory.check(self.skip_bad and bool(found), REMEDY if found else "")
+        files = tuple(found)
         if all(extent.packets < self._span(extent) for _, extent in files):
             footage, extent = max(files, key=lambda file: file[1].packets / self._span(file[1]))
             raise UserError(
@@ -101,13 +105,28 @@ class VideoFiles:
             )
         return files
 
+    def _proven(self, footage: Recording) -> tuple[Recording, Extent] | None:
+        """What of it can be used; None if nothing can."""
+        file = prove(footage, self._inventory)
+        # A tenth more is a matter of rounding: 29.97 for 30.
+        if file is not None and self.fps is not None and self.fps > 1.1 * file[1].rate:
+            reason = f"fps {self.fps:g}: {footage} has only {file[1].rate:g} frames per second"
+            self._inventory.refuse(str(footage), reason)
+            return None
+        return file
+
+    @cached_property
+    def _inventory(self) -> Inventory:
+        return Inventory()
+
     @cached_property
     def _findings(self) -> Findings:
         return Findings()
 
     def statistics(self) -> dict[str, object]:
         """What was met so far: numbers of files and cuts, of what was left out; what is wrong with which file."""
-        return {"files": len(self._files)} | self._findings.statistics()
+        counts = {"files": len(self._files), "inputs_left_out": self._inventory.summary()}
+        return counts | self._findings.statistics()
 
     def left_out(self, split: str) -> str:
         """Why there are no more clips of `split`, after they were made; empty if nothing was left out."""

@@ -151,7 +151,7 @@ class BucketStore(Store):
                 self._once(name, lambda client: client.abort_multipart_upload(**where, UploadId=upload))
             raise
 
-    def list(self, prefix: str = "") -> dict[str, int]:
+    def list(self, prefix: str = "", unread: dict[str, str] | None = None) -> dict[str, int]:
         """All pages of the listing."""
         found: dict[str, int] = {}
         options: dict[str, str] = {"Bucket": self._bucket, "Prefix": self._key(prefix)}

@@ -83,16 +83,24 @@ class FolderStore(Store):
                 raise FileExistsError(f"{self.address(name)} exists already") from error
             raise self._failure(name, error) from error
 
-    def list(self, prefix: str = "") -> dict[str, int]:
+    def list(self, prefix: str = "", unread: dict[str, str] | None = None) -> dict[str, int]:
         """Files of all folders below, linked ones too; none where there is no folder."""
         # Only the deepest folder that the prefix names is walked.
         top = self._path(prefix[: prefix.rfind("/") + 1])
-        found = {}
-        for path, size in _files_below(top):
-            name = path.relative_to(self.root).as_posix()
+        found: dict[str, int] = {}
+        failed: dict[Path, str] = {}
+        for path, size in _files_below(top, failed):
+            name = self._name(path)
             if name.startswith(prefix) and not (path.name.startswith(".") and path.suffix == ".partial"):
                 found[name] = size
+        if unread is not None:
+            # A folder is told from a file by the slash: what may be below it is not known.
+            ends = {path: "/" if os.path.isdir(path) else "" for path in failed}
+            unread |= {self._name(path) + ends[path]: why for path, why in sorted(failed.items())}
         return dict(sorted(found.items()))
+
+    def _name(self, path: Path) -> str:
+        return "" if path == self.root else path.relative_to(self.root).as_posix()
 
     def delete(self, name: str) -> None:
         """Unlink it, and the folders that it leaves empty: as in a bucket, there are none."""
@@ -110,26 +118,38 @@ class FolderStore(Store):
                 break
 
 
-def _files_below(folder: Path, above: frozenset[tuple[int, int]] = frozenset()) -> Iterator[tuple[Path, int]]:
-    """Files and their sizes, through links; what cannot be read, or goes away meanwhile, is not there.
+def _files_below(
+    folder: Path, failed: dict[Path, str], above: frozenset[tuple[int, int]] = frozenset()
+) -> Iterator[tuple[Path, int]]:
+    """Files and their sizes, through links; `failed` gets what cannot be read, and why.
 
     `above` has the folders (device, inode) on the way, so that a link to one of them leads nowhere.
     """
     try:
         here = folder.stat()
         entries = list(os.scandir(folder))
-    except OSError:
+    except OSError as error:
+        if above or not isinstance(error, FileNotFoundError | NotADirectoryError):
+            failed[folder] = error.strerror or str(error)
         return
     way = above | {(here.st_dev, here.st_ino)}
     for entry in entries:
+        path = Path(entry.path)
         try:
             found = entry.stat()
-        except OSError:
+        except FileNotFoundError:
+            if entry.is_symlink():  # else it went away meanwhile
+                failed[path] = "is a link whose target is not there"
+            continue
+        except OSError as error:
+            failed[path] = error.strerror or str(error)
             continue
         if S_ISREG(found.st_mode):
-            yield Path(entry.path), found.st_size
-        elif S_ISDIR(found.st_mode) and (found.st_dev, found.st_ino) not in way:
-            yield from _files_below(Path(entry.path), way)
+            yield path, found.st_size
+        elif not S_ISDIR(found.st_mode):
+            failed[path] = "is neither a file nor a folder"
+        elif (found.st_dev, found.st_ino) not in way:
+            yield from _files_below(path, failed, way)
 
 
 def _write(path: Path, source: bytes | Path) -> None:

@@ -79,8 +79,14 @@ class Store(ABC):
         """
 
     @abstractmethod
-    def list(self, prefix: str = "") -> dict[str, int]:
-        """Names that start with `prefix`, sorted, with their sizes in bytes."""
+    def list(self, prefix: str = "", unread: dict[str, str] | None = None) -> dict[str, int]:
+        """Names that start with `prefix`, sorted, with their sizes in bytes.
+
+        Args:
+            prefix: of the names.
+            unread: gets what is there, but no file that can be read, with the reason; folders end with "/". A
+                bucket has none.
+        """
 
     @abstractmethod
     def delete(self, name: str) -> None:

@@ -229,3 +229,28 @@ def test_the_real_subset(real_data: Path) -> None:
     for clip in train:
         rows = [np.nonzero(clip.labels[1] == k)[0].mean() for k in (0, 3) if (clip.labels[1] == k).any()]
         assert rows == sorted(rows)
+
+
+def test_all_that_is_not_there_is_told_at_once(archive: Path) -> None:
+    (archive / "train" / "A_0030.png").unlink()
+    (archive / "trainannot" / "B_000.png").unlink()
+    (archive / "trainannot" / "B_000.png").symlink_to("nowhere.png")
+    with pytest.raises(ValueError, match="2 inputs cannot be used") as error:
+        next(source(archive).clips("train", 9, 0))
+    assert all(
+        f"{name}: is in a list, but not there" in str(error.value) for name in ("A_0030.png", "B_000.png")
+    )
+    assert len(list(source(archive).clips("test", 9, 0))) == 1
+
+
+def test_a_link_to_nothing_among_the_frames_is_no_short_take(archive: Path, tmp_path: Path) -> None:
+    frames = tmp_path / "frames"
+    frames.mkdir()
+    for number in range(84, 90):
+        Image.new("RGB", (WIDTH, HEIGHT)).save(frames / f"A_{number:04d}.png")
+    made = source(archive, frames_from=str(frames))
+    assert frames_of(made)["A_0090"] == [88, 89, 90]
+    (frames / "A_0088.png").unlink()
+    (frames / "A_0088.png").symlink_to("nowhere.png")
+    with pytest.raises(ValueError, match=r"A_0088\.png: is a link whose target is not there"):
+        frames_of(source(archive, frames_from=str(frames)))

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from data_shards.sources.footage import Footage, find_footage
+from data_shards.sources.inventory import Inventory
 from data_shards.sources.shots import measure
 from tests.data_shards.test_picture_folder import fill
 from tests.films import numbered, whole, write
@@ -110,8 +111,12 @@ def test_links_are_followed_but_not_round_in_circles(tmp_path: Path) -> None:
     touch(tmp_path / "elsewhere" / "deep" / "b.avi", tmp_path / "in" / "a.avi")
     (tmp_path / "in" / "linked").symlink_to(tmp_path / "elsewhere")
     (tmp_path / "elsewhere" / "back").symlink_to(tmp_path / "in")
-    (tmp_path / "in" / "gone.avi").symlink_to(tmp_path / "nowhere.avi")
     assert names(tmp_path / "in") == ["a.avi", "linked/deep/b.avi"]
+    (tmp_path / "in" / "gone.avi").symlink_to(tmp_path / "nowhere.avi")
+    account = Inventory()
+    found = find_footage((str(tmp_path / "in"),), inventory=account)
+    assert [file.name for file in found] == ["a.avi", "linked/deep/b.avi"]
+    assert list(account.bad) == [f"{tmp_path}/in/gone.avi"]
 
 
 def test_equal_names_get_the_folders_that_tell_them_apart(
