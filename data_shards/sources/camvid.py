@@ -19,6 +19,7 @@ from data_shards.mistake import UserError
 from data_shards.sources.inventory import Inventory, may_be, visible_names
 from data_shards.sources.pictures import as_rgb, decode_picture, joined
 from data_shards.sources.splits import SPLITS, split_number
+from data_shards.sources.text_list import read_lines
 from data_shards.storage.place import open_store
 from data_shards.storage.store import NotFound, Store
 
@@ -217,7 +218,7 @@ class CamVid:
     def _list(self, name: str) -> tuple[Entry, ...]:
         address = self._store.address(name)
         try:
-            lines = self._store.read(name).decode("utf-8", "replace").splitlines()
+            lines = read_lines(self._store, name)
         except NotFound:
             return ()
         entries = []

@@ -9,7 +9,9 @@ import numpy as np
 from data_shards.mistake import UserError
 from data_shards.sources.decoding import Extent
 from data_shards.sources.footage import Recording, find_footage
+from data_shards.sources.inventory import Inventory, visible_names
 from data_shards.sources.splits import split_number
+from data_shards.sources.text_list import read_lines
 from data_shards.sources.video import VideoFiles
 from data_shards.storage.place import open_store
 
@@ -42,9 +44,14 @@ class Hmdb51(VideoFiles):
         store = open_store(folder)
         ending = f"_test_split{self.fold}.txt"
         listed: dict[str, tuple[str | None, str]] = {}
-        for path in [name for name in store.list() if name.endswith(ending)]:
+        account = Inventory()
+        names, unread = visible_names(store, (), account)
+        for path in [name for name in unread if name.endswith((ending, "/"))]:
+            account.refuse(path, f"{store.address(path)}: {unread[path]}")
+        account.check()
+        for path in [name for name in names if name.endswith(ending)]:
             action = path.rpartition("/")[2].removesuffix(ending)
-            for number, line in enumerate(store.read(path).decode("utf-8", "replace").splitlines(), start=1):
+            for number, line in enumerate(read_lines(store, path), start=1):
                 if not line.strip():
                     continue
                 name, _, which = line.strip().rpartition(" ")

@@ -29,6 +29,8 @@ from data_shards.storage.place import canonical, is_elsewhere
 EMBEDDED_DIGITS = "scikit-learn"  # the digits at hand where there are no files
 # Pixels of the frame, of a digit's image, of the box that its strokes fill.
 PAPER_SIZE, DIGIT, INK = 64, 28, 20
+COARSE, LOOKED_AT = 4, 24  # fields along a side, clips and frames, by which time is told from clips
+ALIKE = 0.7  # at the usual speeds neighbours in time differ by 0.25 to 0.4 of what neighbouring clips do
 HALF = 128  # of 255: from here on a pixel is lit
 
 
@@ -49,7 +51,7 @@ class MovingMnist:
     it."""
     sequences: str | None = None
     """A fixed npy array (frames, clips, size, size), such as the community's test set, a path or URL; by default clips
-    are drawn."""
+    are drawn. The first two axes may be the other way round where that can be told."""
     size: int = 64
     """Side of the frames, pixels, 16 or more: digits are 28 pixels of 64, other sizes show the scene at another
     scale."""
@@ -111,7 +113,7 @@ class MovingMnist:
     @cached_property
     def _sequences(self) -> UInt8[np.ndarray, "t n size size"]:
         assert self.sequences is not None
-        array = open_array(self.sequences)
+        array = frames_first(open_array(self.sequences), self.frames, self.sequences)
         t, n, h, w = array.shape if array.ndim == 4 else (0, 0, 0, 0)
         if array.dtype != np.uint8 or t < self.frames or n == 0 or (h, w) != (self.size, self.size):
             raise UserError(
@@ -218,6 +220,34 @@ def scikit_learn_digits() -> UInt8[np.ndarray, "1797 28 28"]:
     margin = (DIGIT - INK) // 2
     return np.pad(
         np.stack([scaled(image, INK) for image in small]), ((0, 0), (margin, margin), (margin, margin))
+    )
+
+
+def frames_first(array: np.ndarray, frames: int, url: str) -> np.ndarray:
+    """The array with time as its first axis, where that is the first or the second of its four.
+
+    Neighbours in time are alike, neighbouring clips are not. Where the pictures do not tell, it is the axis that
+    alone has as many entries as a clip is to have frames.
+
+    Raises:
+        UserError: neither tells.
+    """
+    if array.ndim != 4 or 0 in array.shape:
+        return array
+    t, n, h, w = array.shape
+    if 1 in (t, n):
+        return array if n == 1 else array.swapaxes(0, 1)
+    side = max(1, min(h, w) // COARSE)
+    some = np.asarray(array[:LOOKED_AT, :LOOKED_AT, : h // side * side, : w // side * side], np.float64)
+    coarse = some.reshape(*some.shape[:2], h // side, side, w // side, side).mean((3, 5))
+    first, second = (np.abs(np.diff(coarse, axis=axis)).mean() for axis in (0, 1))
+    if first < ALIKE * second or second < ALIKE * first:
+        return array if first < second else array.swapaxes(0, 1)
+    if (t == frames) != (n == frames):
+        return array if t == frames else array.swapaxes(0, 1)
+    raise UserError(
+        f"sequences {url}: of its shape {array.shape}, the pictures do not tell which axis is time; set frames to the"
+        " length of its clips, which there must not be as many of"
     )
 
 

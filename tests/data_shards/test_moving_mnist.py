@@ -200,7 +200,9 @@ def test_packed_files_and_other_file_systems(files: Path) -> None:
 
 
 def test_a_fixed_array_is_the_test_split(tmp_path: Path) -> None:
-    array = np.random.default_rng(0).integers(0, 256, (6, 9, 32, 32), np.uint8)
+    rng = np.random.default_rng(0)
+    still = rng.integers(0, 200, (1, 9, 8, 8), np.uint8).repeat(4, 2).repeat(4, 3)
+    array = still + rng.integers(0, 56, (6, 9, 32, 32), np.uint8)
     np.save(tmp_path / "fixed.npy", array)
     source = MovingMnist(sequences=str(tmp_path / "fixed.npy"), size=32, frames=6, binary=False)
     url = str(tmp_path / "set")
@@ -230,6 +232,39 @@ def test_a_fixed_array_is_the_test_split(tmp_path: Path) -> None:
         next(replace(source, sequences="memory://arrays/several.npz").clips("test", 1, 0))
     with pytest.raises(StorageError, match=r"nowhere\.npy"):
         next(replace(source, sequences=str(tmp_path / "nowhere.npy")).clips("test", 1, 0))
+
+
+def sequences(count: int, **parameters: Any) -> np.ndarray:
+    """Clips as the community's test set has them: frames, clips, size, size."""
+    made = MovingMnist(**({"frames": 8, "size": 32} | parameters)).clips("test", count, 0)
+    return np.stack([clip.frames[..., 0] for clip in made], 1)
+
+
+@pytest.mark.parametrize("count", [1, 2, 8, 20])
+@pytest.mark.parametrize("frames", [4, 8])
+def test_clips_may_come_first(tmp_path: Path, count: int, frames: int) -> None:
+    """Also where frames is shorter than the clips, and where there are as many clips as frames."""
+    array = sequences(count)
+    for name, saved in ("time", array), ("clips", array.swapaxes(0, 1)):
+        np.save(tmp_path / f"{name}.npy", saved)
+        source = MovingMnist(sequences=str(tmp_path / f"{name}.npy"), size=32, frames=frames)
+        clips = list(source.clips("test", 100, 0))
+        assert len(clips) == count
+        np.testing.assert_array_equal(
+            np.stack([clip.frames[..., 0] for clip in clips], 1), (array[:frames] >= 128) * np.uint8(255)
+        )
+
+
+def test_what_the_pictures_do_not_tell_frames_does_or_it_is_refused(tmp_path: Path) -> None:
+    """Digits that cross the frame in a step or two are as unlike in time as other clips are."""
+    array = sequences(12, step_min=0.9, step_max=1.0)
+    np.save(tmp_path / "fast.npy", array.swapaxes(0, 1))
+    source = MovingMnist(sequences=str(tmp_path / "fast.npy"), size=32, frames=8)
+    np.testing.assert_array_equal(next(source.clips("test", 1, 0)).frames[..., 0], array[:, 0])
+    with pytest.raises(
+        ValueError, match=r"of its shape \(12, 8, 32, 32\), the pictures do not tell which axis is time"
+    ):
+        next(replace(source, frames=6).clips("test", 1, 0))
 
 
 def test_a_set_says_where_its_digits_are_from_and_pads_nothing(tmp_path: Path) -> None:
