@@ -11,6 +11,7 @@ import psutil
 from cluster import ray_settings
 from cluster.config import ClusterConfig, ScalingConfig
 from data_shards.mistake import UserError
+from monitoring.address import joined, parted
 from monitoring.targets import TargetServer
 
 _REACH_S = 10.0
@@ -87,10 +88,11 @@ def discovery(config: ClusterConfig) -> Iterator[str | None]:
         return
     try:
         server = TargetServer(host, port)
-    except OSError as error:
+    except (OSError, UnicodeError) as error:  # the last: of a name that is none
+        reason = getattr(error, "strerror", None) or error
         raise UserError(
-            f"field ray.discovery_port: nothing can be served at {host}:{port} ({error.strerror or error}); give "
-            "another port, or an address of this machine as ray.discovery_host"
+            f"field ray.discovery_port: nothing can be served at {joined(host, port)} ({reason}); give another port, "
+            "or an address of this machine as ray.discovery_host"
         ) from None
     with closing(server):
         yield server.url
@@ -119,8 +121,8 @@ def _fits_here(scaling: ScalingConfig) -> None:
 
 def _reachable(address: str) -> None:
     """Ray itself would try for minutes."""
-    host, colon, port = address.removeprefix("ray://").rpartition(":")
-    if not colon:
+    host, port = parted(address.removeprefix("ray://"))
+    if not port:
         return  # "auto" and names
     try:
         socket.create_connection((host, int(port)), _REACH_S).close()

@@ -1,5 +1,6 @@
 """One rule for what a command's process exits with."""
 
+import io
 import sys
 import traceback
 from collections.abc import Callable
@@ -16,7 +17,13 @@ class Refused(RuntimeError):
 
 
 def exit_code(command: Callable[[], int]) -> int:
-    """Run `command`; a user's mistake becomes one sentence on stderr and 2, Ctrl-C 130, anything else 1."""
+    """Run `command`; a user's mistake becomes one sentence on stderr and 2, Ctrl-C 130, anything else 1.
+
+    What stdout and stderr cannot show is escaped: a name of a file ends no command.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         return command()
     except (*MISTAKES, Refused) as error:

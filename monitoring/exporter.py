@@ -19,9 +19,10 @@ from prometheus_client import (
     start_http_server,
 )
 
+from monitoring.address import announced, joined, unbracketed
 from monitoring.catalogue import BASE_LABELS, METRICS, OPEN, Metric
 from monitoring.run_state import RunState
-from monitoring.targets import announced, publish, target_name, withdraw
+from monitoring.targets import publish, target_name, withdraw
 
 log = logging.getLogger(__name__)
 
@@ -40,8 +41,8 @@ class Exporter:
             does not exist is replaced by a free one, with a warning: monitoring never stops a run.
         targets: folder (Path) for this rank's Prometheus target file, or URL (str) of a TargetServer,
             None = tell nobody.
-        host: address to listen at; "0.0.0.0" is announced as this machine's address towards the TargetServer, or
-            else its outward one.
+        host: address to listen at; "0.0.0.0" and "::" are announced as this machine's address towards the
+            TargetServer, or else its outward one.
 
     Raises:
         HostError: a host that is not an address of this machine.
@@ -64,7 +65,7 @@ class Exporter:
             if row.kind == "counter" and not row.labels:
                 self.observe(row.name, 0)
         if port is not None:
-            self._serve(host, port)
+            self._serve(unbracketed(host), port)
 
     def observe(self, name: str, value: float, **labels: str) -> None:
         """Record `value`: a gauge is set to it, a counter grows by it, a histogram counts it.
@@ -143,7 +144,7 @@ class Exporter:
         self._server = server, thread
         there = urlsplit(self._targets).hostname if isinstance(self._targets, str) else None
         address = announced(host, there) if there else announced(host)
-        self.address = f"{address}:{server.server_port}"
+        self.address = joined(address, server.server_port)
         log.info("metrics at http://%s/metrics", self.address)
         if self._targets is not None:
             try:

@@ -8,31 +8,18 @@ Where they do not, one process runs a `TargetServer` and every rank is announced
 import json
 import logging
 import os
-import socket
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import quote
 from urllib.request import Request, urlopen
 
+from monitoring.address import announced, family, joined, unbracketed
+
 log = logging.getLogger(__name__)
 
 _TIMEOUT_S = 5.0
 _LARGEST_ENTRY = 4096  # bytes
-
-
-def announced(host: str, towards: str = "192.0.2.1") -> str:
-    """The address by which others reach what listens at `host`, on "0.0.0.0" that of the way to `towards`."""
-    if host not in ("0.0.0.0", ""):
-        return host
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        try:
-            # Sends nothing: asks the routing table which of our addresses faces there, by default the outside
-            # (192.0.2.1 is reserved for documentation).
-            probe.connect((towards, 9))
-        except OSError:
-            return "127.0.0.1"
-        return str(probe.getsockname()[0])
 
 
 def target_name(run: str, rank: int) -> str:
@@ -52,7 +39,7 @@ def publish(targets: Path | str, name: str, address: str) -> None:
     targets.mkdir(parents=True, exist_ok=True)
     # The unfinished file must not match the glob, or Prometheus reads half of it.
     unfinished = targets / f".{name}.{os.getpid()}.unfinished"
-    unfinished.write_text(entry)
+    unfinished.write_text(entry, encoding="utf-8")
     unfinished.replace(targets / f"{name}.json")
 
 
@@ -69,19 +56,26 @@ def _send(url: str, method: str, body: bytes) -> None:
         pass
 
 
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def __init__(self, host: str, port: int, handler: type[BaseHTTPRequestHandler]) -> None:
+        self.address_family = family(host)
+        super().__init__((unbracketed(host), port), handler)
+
+
 class TargetServer:
     """Answers Prometheus' `http_sd_configs` at `url`; ranks PUT and DELETE their entries below it.
 
-    Whoever reaches the port can add entries, so it is bound to 127.0.0.1 unless a host is given. On "0.0.0.0" the
-    URL has this machine's outward address.
-    Raises OSError where the port is taken.
+    Whoever reaches the port can add entries, so it is bound to 127.0.0.1 unless a host is given. On "0.0.0.0" and
+    "::" the URL has this machine's outward address.
+    Raises OSError where the port is taken, or the host is no address of this machine.
     """
 
     def __init__(self, host: str = "127.0.0.1", port: int = 0) -> None:
         entries: dict[str, object] = {}
-        self._server = ThreadingHTTPServer((host, port), _handler(entries, threading.Lock()))
-        self._server.daemon_threads = True
-        self.url = f"http://{announced(host)}:{self._server.server_address[1]}/targets"
+        self._server = _Server(host, port, _handler(entries, threading.Lock()))
+        self.url = f"http://{joined(announced(host), self._server.server_port)}/targets"
         self._thread = threading.Thread(target=self._server.serve_forever, name="targets", daemon=True)
         self._thread.start()
 

@@ -10,6 +10,7 @@ import hashlib
 import json
 from functools import cache, reduce
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import (
     BeforeValidator,
@@ -191,7 +192,7 @@ class MonitoringConfig(Frozen):
     @field_validator("targets")
     @classmethod
     def _on_this_machine(cls, value: str | None) -> str | None:
-        if value is None or is_http(value):
+        if value is None or (is_http(value) and urlsplit(value).port != 0):  # ValueError where it is no URL
             return value
         if check_url(value)[0]:
             raise ValueError("Prometheus reads no buckets: name a folder or http://host:port/targets")

@@ -38,7 +38,7 @@ class Journal:
         kept = [line for line in run_lines(run) if line["step"] <= start] if start else []
         # Never half a file: a kill or a full disk here would take the curve of weeks.
         unfinished = self._path.with_suffix(".unfinished")
-        unfinished.write_text("".join(json.dumps(line) + "\n" for line in kept))
+        unfinished.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
         unfinished.replace(self._path)
         self._events = SummaryWriter(str(self.folder / EVENTS), purge_step=start + 1 if start else None)
         self._store = open_store(run, _UPLOAD_S)
@@ -48,7 +48,7 @@ class Journal:
 
     def write(self, line: dict[str, Any]) -> None:
         """Record one interval: `step`, `time`, `loss`, `terms` and more."""
-        with self._path.open("a") as file:
+        with self._path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
         scalars = {k: v for k, v in line.items() if isinstance(v, int | float) and k not in ("step", "time")}
         scalars |= {f"terms/{k}": v for k, v in line.get("terms", {}).items()}

@@ -1,5 +1,9 @@
 """What a process exits with, and what it says."""
 
+import io
+import os
+import sys
+
 import pytest
 
 from data_shards.exits import Refused, exit_code
@@ -32,6 +36,26 @@ def test_anything_else_leaves_a_trace(capsys: pytest.CaptureFixture[str]) -> Non
     for bug in (RuntimeError("bug"), ValueError("too many values to unpack")):
         assert exit_code(lambda: fail(bug)) == 1  # noqa: B023
         assert "Traceback" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("encoding", "shown"),
+    [("utf-8", "caf\\udce9 \u6620"), ("latin-1", "caf\\udce9 \\u6620"), ("ascii", "caf\\udce9 \\u6620")],
+)
+@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+def test_a_name_that_cannot_be_shown_is_escaped(
+    stream: str, encoding: str, shown: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown_there = io.TextIOWrapper(io.BytesIO(), encoding, errors="strict", write_through=True)
+    monkeypatch.setattr(sys, stream, shown_there)
+    name = os.fsdecode(b"caf\xe9 \xe6\x98\xa0")  # of an archive that was packed elsewhere
+
+    def say() -> int:
+        print(name, file=getattr(sys, stream))
+        return 0
+
+    assert exit_code(say) == 0
+    assert shown_there.buffer.getvalue().decode(encoding) == f"{shown}\n"
 
 
 def test_the_code_of_a_command_that_ends_is_its_own() -> None:

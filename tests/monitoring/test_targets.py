@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from monitoring.targets import TargetServer, announced, publish, target_name, withdraw
+from monitoring.address import announced
+from monitoring.targets import TargetServer, publish, target_name, withdraw
 
 
 @pytest.fixture

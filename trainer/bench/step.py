@@ -65,7 +65,7 @@ def through(package: str, words: list[str]) -> list[float]:
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", package, "train", *words, f"output={folder}/run"]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL, timeout=3600, env=os.environ)
-        lines = [json.loads(line) for line in Path(folder, "run", "metrics.jsonl").read_text().splitlines()]
+        lines = [json.loads(line) for line in Path(folder, "run", "metrics.jsonl").read_bytes().splitlines()]
     return [line["step_s"] for line in lines if "step_s" in line][1:]
 
 

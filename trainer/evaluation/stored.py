@@ -15,7 +15,8 @@ def evaluation_name(split: str, data: str | None = None, limit: int | None = Non
     """Where an evaluation lies below its run: of its own data set or of another, of all clips or the first `limit`."""
     first = "" if limit is None else f"-first-{limit}"
     # Sets in different places may have the same last part.
-    of = "" if data is None else f"{Path(data).name}-{hashlib.sha256(data.encode()).hexdigest()[:8]}-"
+    digest = hashlib.sha256((data or "").encode(errors="surrogateescape")).hexdigest()[:8]
+    of = "" if data is None else f"{Path(data).name}-{digest}-"
     return f"evaluation/{of}{split}{first}.json"
 
 

@@ -15,13 +15,14 @@ from trainer.pictures.picture import PALETTE, Picture, Strip
 
 def document(title: str, body: Iterable[str]) -> str:
     """The page: style inside, no script, nothing loaded from elsewhere."""
-    style = Path(__file__).with_name("report.css").read_text()
+    style = Path(__file__).with_name("report.css").read_text(encoding="utf-8")
     head = (
         '<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
         f'<link rel="icon" href="data:,"><title>{html.escape(title)}</title>\n<style>\n{style}</style>'
     )
     content = "\n".join(body)
-    return f'<!doctype html>\n<html lang="en"><head>{head}</head>\n<body>\n{content}\n</body></html>\n'
+    page = f'<!doctype html>\n<html lang="en"><head>{head}</head>\n<body>\n{content}\n</body></html>\n'
+    return page.encode(errors="backslashreplace").decode()  # a name of a file that is no text is escaped
 
 
 def text(tag: str, content: str, kind: str = "") -> str:
