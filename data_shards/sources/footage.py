@@ -53,9 +53,15 @@ class Footage:
         except (av.FFmpegError, OSError) as error:
             why = _stand_in(source) or f"cannot be opened as video ({error})"
             raise UserError(f"{self}: {why}") from error
-        if best_stream(container) is None:
+        stream = best_stream(container)
+        if stream is None:
             container.close()
             raise UserError(f"{self}: has no video in it")
+        if (
+            stream.metadata.get("alpha_mode") == "1"
+        ):  # a second stream in the packets, which decoders leave out
+            container.close()
+            raise UserError(f"{self}: keeps transparency as WebM does, which is not read; save it without")
         return container
 
     def __str__(self) -> str:

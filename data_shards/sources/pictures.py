@@ -11,6 +11,7 @@ from PIL import Image, ImageOps
 from data_shards.mistake import UserError
 
 ORIENTATION, SIDEWAYS = 0x0112, (5, 6, 7, 8)  # EXIF's tag, and its values that exchange width and height
+DEPTH = 24  # where a PNG says how many bits a channel has
 JITTER = 0.2  # of the usual step between the numbers of two pictures
 BROKEN = (OSError, SyntaxError, Image.DecompressionBombError)  # what Pillow raises at broken pictures
 
@@ -19,7 +20,8 @@ def open_picture(data: bytes, address: str) -> Image.Image:
     """The picture, not decoded yet.
 
     Raises:
-        UserError: it is none, has too many pixels, or numbers of 32 bits, whose white is not known. Names `address`.
+        UserError: it is none, has too many pixels, or numbers of 32 bits, whose white is not known; is an animation;
+            or marks a colour as transparent in other than 8 or 16 bits. Names `address`.
     """
     try:
         image = Image.open(io.BytesIO(data))
@@ -27,6 +29,18 @@ def open_picture(data: bytes, address: str) -> Image.Image:
         raise UserError(f"{address}: cannot be opened as a picture ({error})") from error
     if image.mode in ("I", "F"):
         raise UserError(f"{address}: has 32 bits a pixel (mode {image.mode}); save it with 8 or 16 a channel")
+    if image.format == "PNG":
+        if getattr(image, "n_frames", 1) > 1:
+            raise UserError(
+                f"{address}: is an animation; make a video of it, or a picture of each of its frames"
+            )
+        key = image.info.get("transparency")
+        if isinstance(key, int | tuple) and (
+            data[DEPTH] in (2, 4) or (data[DEPTH] == 16 and image.mode == "RGB")
+        ):
+            raise UserError(  # Pillow would compare it with the colours as they are after decoding
+                f"{address}: marks a colour as transparent in {data[DEPTH]} bits; save it with 8 a channel"
+            )
     return image
 
 
@@ -54,9 +68,20 @@ def upright_size(image: Image.Image) -> tuple[int, int]:
 
 
 def as_rgb(image: Image.Image) -> Image.Image:
-    """Eight bits a channel; of 16 the nearest level."""
+    """Eight bits a channel, of 16 the nearest level; what is transparent lets black through.
+
+    Under a transparent pixel files have any colour, often one that was erased. Over black, as players show video, only
+    what the picture shows is left.
+    """
     if image.mode.startswith("I;16"):
-        image = Image.fromarray(np.rint(np.asarray(image) / 257).astype(np.uint8))
+        values = np.asarray(image)
+        levels = np.rint(values / 257).astype(np.uint8)
+        if (key := image.info.get("transparency")) is not None:
+            levels[values == key] = 0
+        image = Image.fromarray(levels)
+    elif image.has_transparency_data:
+        shown = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", shown.size, "black"), shown)
     return image.convert("RGB")
 
 

@@ -32,6 +32,8 @@ def small_picture(
         grey: one channel instead of RGB.
     """
     mirrored, turns = _pose(frame)
+    if frame.format.has_palette or any(part.is_alpha for part in frame.format.components):
+        frame = _over_black(frame, converter)
     height, width = shape[::-1] if turns % 2 else shape
     w, h = width, height
     if fit == "crop":
@@ -46,6 +48,13 @@ def small_picture(
     top, left = (h - height) // 2, (w - width) // 2
     image = image[top : top + height, left : left + width]
     return np.ascontiguousarray(np.rot90(image[:, ::-1] if mirrored else image, turns))
+
+
+def _over_black(frame: VideoFrame, converter: VideoReformatter) -> VideoFrame:
+    """What a player shows: under transparent pixels there may be any colour, and libswscale would take it."""
+    image = converter.reformat(frame, format="rgba", interpolation=FULL_COLOUR).to_ndarray().astype(np.uint16)
+    colour, alpha = image[..., :3], image[..., 3:]
+    return VideoFrame.from_ndarray(((colour * alpha + 127) // 255).astype(np.uint8), format="rgb24")
 
 
 def _pose(frame: VideoFrame) -> tuple[bool, int]:

@@ -1,6 +1,8 @@
 """Pictures as they are meant to be seen: 16 bits, turned by EXIF, too large; steps of their numbers."""
 
 import io
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -88,3 +90,66 @@ def test_a_picture_too_large_to_open_is_named(tmp_path: Path, monkeypatch: pytes
 )
 def test_steps_near_the_most_frequent_join(numbers: list[int], expected: list[int]) -> None:
     assert list(joined(numbers)) == [bool(value) for value in expected]
+
+
+HIDDEN, SHOWN = (255, 0, 255), (40, 200, 80)
+
+
+def chunked(depth: int, kind: int, row: bytes, *chunks: tuple[bytes, bytes]) -> bytes:
+    """A PNG two pixels wide, written here: Pillow writes few of the kinds there are."""
+
+    def chunk(name: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+    parts = [(b"IHDR", struct.pack(">IIBBBBB", 2, 1, depth, kind, 0, 0, 0)), *chunks]
+    parts += [(b"IDAT", zlib.compress(b"\0" + row)), (b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*part) for part in parts)
+
+
+def shorts(*values: int) -> bytes:
+    return struct.pack(f">{len(values)}H", *values)
+
+
+TRANSPARENT = {
+    "rgba": (chunked(8, 6, bytes([*HIDDEN, 0, *SHOWN, 255])), SHOWN),
+    "half": (chunked(8, 6, bytes([*HIDDEN, 0, 200, 100, 50, 128])), (100, 50, 25)),
+    "rgba of 16 bits": (
+        chunked(16, 6, shorts(9999, 9, 65535, 0, 40 * 257, 200 * 257, 80 * 257, 65535)),
+        SHOWN,
+    ),
+    "grey": (chunked(8, 4, bytes([255, 0, 77, 255])), (77,) * 3),
+    "grey of 16 bits": (chunked(16, 4, shorts(65535, 0, 77 * 257, 65535)), (77,) * 3),
+    "palette": (
+        chunked(8, 3, bytes([0, 1]), (b"PLTE", bytes([*HIDDEN, *SHOWN])), (b"tRNS", bytes([0, 255]))),
+        SHOWN,
+    ),
+    "colour key": (chunked(8, 2, bytes([*HIDDEN, *SHOWN]), (b"tRNS", shorts(*HIDDEN))), SHOWN),
+    "grey key": (chunked(8, 0, bytes([255, 77]), (b"tRNS", shorts(255))), (77,) * 3),
+    "grey key of 16 bits": (chunked(16, 0, shorts(65535, 77 * 257), (b"tRNS", shorts(65535))), (77,) * 3),
+}
+
+
+@pytest.mark.parametrize("kind", TRANSPARENT)
+def test_what_is_transparent_is_black_whatever_colour_is_under_it(kind: str) -> None:
+    data, shown = TRANSPARENT[kind]
+    left, right = np.asarray(as_rgb(decode_picture(data, "a.png")))[0].astype(int)
+    assert left.tolist() == [0, 0, 0]
+    assert np.abs(right - shown).max() <= 1
+
+
+@pytest.mark.parametrize(("depth", "kind", "key"), [(16, 2, (1, 2, 3)), (2, 0, (1,)), (4, 0, (1,))])
+def test_a_transparent_colour_that_cannot_be_told_is_refused(
+    depth: int, kind: int, key: tuple[int, ...]
+) -> None:
+    row = shorts(*key, 4, 5, 6) if depth == 16 else bytes([0x1F])
+    data = chunked(depth, kind, row, (b"tRNS", shorts(*key)))
+    with pytest.raises(ValueError, match=f"a.png: marks a colour as transparent in {depth} bits"):
+        decode_picture(data, "a.png")
+
+
+def test_an_animation_is_no_picture() -> None:
+    frames = [Image.new("RGB", (8, 8), (level, 0, 0)) for level in (0, 100, 200)]
+    buffer = io.BytesIO()
+    frames[0].save(buffer, "PNG", save_all=True, append_images=frames[1:])
+    with pytest.raises(ValueError, match=r"a\.png: is an animation; make a video of it"):
+        decode_picture(buffer.getvalue(), "a.png")

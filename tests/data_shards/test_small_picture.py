@@ -1,5 +1,6 @@
 """Colour of small pictures, against the mean of what each of their pixels covers, computed by other means."""
 
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -107,3 +108,64 @@ def test_what_is_not_reduced_keeps_them(tmp_path: Path) -> None:
 def test_h264_members_keep_them() -> None:
     frames = np.stack([stripes(SMALL, 1)] * 3)
     assert np.abs(decode_h264(encode_h264(frames)) - frames.astype(float)).mean() < 3
+
+
+@pytest.mark.parametrize(
+    ("ending", "codec", "pixels"),
+    [
+        ("mov", "qtrle", "argb"),
+        ("mkv", "ffv1", "bgra"),
+        ("mkv", "ffv1", "yuva444p"),
+        ("mov", "png", "rgba"),
+        ("mov", "prores_ks", "yuva444p10le"),
+        ("mov", "png", "ya8"),
+        ("gif", "gif", "pal8"),
+        ("apng", "apng", "rgba"),
+    ],
+)
+def test_what_is_transparent_in_a_video_is_black(
+    tmp_path: Path, ending: str, codec: str, pixels: str
+) -> None:
+    """The left half is white under transparency, the right one grey and opaque."""
+    image = np.full((64, 64, 4), 255, np.uint8)
+    image[:, :32, 3], image[:, 32:, :3] = 0, 120
+    file = tmp_path / f"a.{ending}"
+    with av.open(str(file), "w") as container:
+        stream = container.add_stream(codec, rate=20)
+        stream.height, stream.width, stream.pix_fmt = 64, 64, pixels
+        if pixels == "pal8":
+            frames = [palette_frame(image) for _ in range(4)]
+        else:
+            frames = [
+                av.VideoFrame.from_ndarray(image, format="rgba").reformat(format=pixels) for _ in range(4)
+            ]
+        for number, frame in enumerate(frames):
+            frame.pts, frame.time_base = number, Fraction(1, 20)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    for grey in (False, True):
+        frames_of = next(whole(file, grey=grey).clips("train", 1, 0)).frames.astype(int)
+        assert frames_of[:, :, :15].max() <= 2
+        assert np.abs(frames_of[:, :, 17:] - 120).max() <= 4
+
+
+def test_transparency_that_decoders_leave_out_is_refused(tmp_path: Path) -> None:
+    with av.open(str(tmp_path / "a.webm"), "w") as container:
+        stream = container.add_stream("libvpx-vp9", rate=20, options={"auto-alt-ref": "0"})
+        stream.height, stream.width, stream.pix_fmt = 64, 64, "yuva420p"
+        container.mux(stream.encode(av.VideoFrame(64, 64, "yuva420p")))
+        container.mux(stream.encode(None))
+    with pytest.raises(ValueError, match=r"a\.webm: keeps transparency as WebM does, which is not read"):
+        next(whole(tmp_path / "a.webm").clips("train", 1, 0))
+
+
+def palette_frame(image: np.ndarray) -> av.VideoFrame:
+    """The same by a palette of two colours."""
+    frame = av.VideoFrame(64, 64, "pal8")
+    lines = np.zeros((64, frame.planes[0].line_size), np.uint8)
+    lines[:, :64] = image[..., 3] > 0
+    frame.planes[0].update(lines)
+    colours = np.zeros(256, np.uint32)
+    colours[:2] = 0x00FFFFFF, 0xFF787878
+    frame.planes[1].update(colours.tobytes())
+    return frame
