@@ -1,5 +1,6 @@
 """The states of a run, and where its wall time went since its first start, across restarts."""
 
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -62,8 +63,9 @@ class Timeline:
             assert isinstance(past, Mapping)
             seconds = {name: float(past[name]) for name in past if name in ACTIVITIES}
             first_start = float(str(saved["first_start"]))
-        except (KeyError, TypeError, ValueError, AssertionError) as error:
-            raise ValueError(f"timeline of the checkpoint is damaged: {dict(saved)!r}") from error
+            assert all(map(math.isfinite, (first_start, *seconds.values())))
+        except (KeyError, TypeError, ValueError, OverflowError, AssertionError) as error:
+            raise ValueError(f"timeline of the checkpoint is damaged: {dict(saved)!r:.200}") from error
         return cls(first_start, seconds, _since=time.time() if now is None else now)
 
     def enter(self, state: RunState, now: float | None = None) -> None:

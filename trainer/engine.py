@@ -16,14 +16,22 @@ os.environ.setdefault("DS_ACCELERATOR", "cuda" if torch.cuda.is_available() else
 import deepspeed
 import deepspeed.ops
 from deepspeed.accelerator import get_accelerator
+from deepspeed.runtime.fp16.loss_scaler import LossScaler
+from deepspeed.runtime.zero.config import ZeroStageEnum
+from deepspeed.utils.tensor_fragment import fragment_address
 from torch import Tensor
 
 from model.interface import ModelOutput, Video, VideoModel
+from trainer.checkpoints.state_files import no_code
 from trainer.config import RunConfig
 from trainer.optim import build_optimizer
 from trainer.process_group import ProcessGroup, environment
 
 TAG = "state"  # the name DeepSpeed gives the folder of one checkpoint
+
+# What its files hold at ZeRO 1 to 3 besides tensors and plain values: the stage, a scale of the loss that is 1 without
+# fp16, and where each weight lies in the flat memory. None of them does anything when it is made.
+STATE_TYPES: tuple[type, ...] = (ZeroStageEnum, LossScaler, fragment_address)
 
 
 def start_processes() -> ProcessGroup:
@@ -180,7 +188,7 @@ class Engine:
         Raises:
             RuntimeError: there is no state in `folder`, or it does not fit.
         """
-        with _quiet():
+        with _quiet(), no_code(*STATE_TYPES):
             path, _ = self._engine.load_checkpoint(str(folder), tag=tag)
         if path is None:
             raise RuntimeError(f"DeepSpeed found no state in {folder}")

@@ -102,13 +102,14 @@ def train(
     with Interruption(stopping) as interruption:
         # First, for it refuses a batch that cannot be shared out before anything is built.
         micro = config.batch.micro_of(group.world)
-        found = newest(open_store(config.output))
+        store = open_store(config.output)
+        found = newest(store)
         seed_draws(config.seed)
         model = config.model.build().to(group.device)
         if config.start and not found:
             start_from(config.start, model, config, group)
         require_fit(model, config, manifest, group.device, micro)
-        timeline = timeline_of(config.output, found) if found else Timeline.begin()
+        timeline = timeline_of(store, found) if found else Timeline.begin()
         telemetry = Telemetry(config, group, timeline, report)
         try:
             with users_clips(), Run(config, group, manifest, model, found, telemetry) as run:

@@ -17,7 +17,9 @@ import json
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field, TypeAdapter
 
 from data_shards.mistake import UserError
 from data_shards.storage.store import NotFound, StorageError, Store
@@ -29,7 +31,15 @@ MANIFEST = "checkpoint.json"
 
 SCHEMA = 1  # of the manifest; 0 = written before it had a number, and no different otherwise
 
+REMEDY = "delete {} to go on from an earlier checkpoint"
+
 CONFIG = "config.json"  # of a run: what its latest start was given
+
+_LONGEST = 16 << 20  # bytes of a manifest: of ten thousand ranks it has a third
+
+# Below a step's folder, and below any other that it is downloaded to.
+_Name = Annotated[str, Field(pattern=r"^\w[\w.-]*(/\w[\w.-]*)*$", max_length=1000)]
+_Size = Annotated[int, Field(ge=0)]
 
 _STEP = re.compile(rf"{FOLDER}/step-(\d{{8}}|[1-9]\d{{8,}})/")
 
@@ -38,16 +48,16 @@ _STEP = re.compile(rf"{FOLDER}/step-(\d{{8}}|[1-9]\d{{8,}})/")
 class Checkpoint:
     """The manifest of a complete checkpoint. `files` maps names below its step folder to [size, sha256]."""
 
-    step: int
-    world: int
-    zero_stage: int
+    step: Annotated[int, Field(ge=0)]
+    world: Annotated[int, Field(ge=1)]
+    zero_stage: Annotated[int, Field(ge=0, le=3)]
     attempt: str
     config: dict[str, Any]
     digest: str
     revision: str
     progress: dict[str, Any]  # what the run's clock carries over: Timeline.saved()
     data: str = ""  # the clips trained on: Manifest.digest("train"); "" = saved before the order of today
-    files: dict[str, tuple[int, str]] = field(default_factory=dict)
+    files: dict[_Name, tuple[_Size, str]] = field(default_factory=dict)
     schema: int = SCHEMA
 
     @property
@@ -59,6 +69,9 @@ class Checkpoint:
     def weights(self) -> str:
         """Twelve hexadecimal digits of the weights' hash: a run that went back may save others at the same step."""
         return self.files[weights_name(self)][1][:12]
+
+
+_MANIFEST = TypeAdapter(Checkpoint)
 
 
 def put_config(store: Store, config: RunConfig, revision: str, attempt: str) -> None:
@@ -92,18 +105,37 @@ def read_checkpoint(store: Store, step: int) -> Checkpoint:
         UserError: a later version of this code wrote it, in a schema that this one does not know.
     """
     folder = f"{FOLDER}/step-{step:08d}"
-    data = store.read(f"{folder}/{MANIFEST}")
+    data = _manifest(store, folder)
     try:
         tree = {"schema": 0} | json.loads(data)
         if tree["schema"] <= SCHEMA:
-            files = {name: (size, sha) for name, (size, sha) in tree["files"].items()}
-            return Checkpoint(**tree | {"files": files})
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise _damaged(store, folder, MANIFEST, "is no manifest of a checkpoint") from error
+            found: Checkpoint = _MANIFEST.validate_json(json.dumps(tree), strict=True)
+            _require_whole(found, step)
+            return found
+    except (ValueError, TypeError, RecursionError) as error:
+        raise damaged(store, folder, MANIFEST, "is no manifest of a checkpoint") from error
     raise UserError(
         f"{store.address(f'{folder}/{MANIFEST}')}: is of schema {tree['schema']}, saved by a later version (revision "
         f"{tree.get('revision')}), and this one reads up to {SCHEMA}; use that version, or start in another output"
     )
+
+
+def _manifest(store: Store, folder: str) -> bytes:
+    if store.size(f"{folder}/{MANIFEST}") > _LONGEST:
+        raise damaged(
+            store, folder, MANIFEST, f"is longer than {_LONGEST} bytes, and no manifest of a checkpoint"
+        )
+    return store.read(f"{folder}/{MANIFEST}")
+
+
+def _require_whole(found: Checkpoint, step: int) -> None:
+    """ValueError unless it is of `step` and has what is read of every checkpoint."""
+    groups = ("model", "data", "batch", "optim", "engine")
+    if found.step != step or not all(isinstance(found.config.get(name), dict) for name in groups):
+        raise ValueError("another step, or no config")
+    if not {"seed", "steps"} <= found.config.keys() or not {"name"} <= found.config["optim"].keys():
+        raise ValueError("a config of something else")
+    weights_name(found)
 
 
 def newest(store: Store) -> Checkpoint | None:
@@ -126,24 +158,30 @@ def download(store: Store, checkpoint: Checkpoint, name: str, folder: Path) -> P
     """
     target = folder / name
     target.parent.mkdir(parents=True, exist_ok=True)
+    size, sha = checkpoint.files[name]
+    differs = damaged(
+        store, checkpoint.folder, name, "is damaged: its size or hash differs from the manifest's"
+    )
     try:
+        if store.size(f"{checkpoint.folder}/{name}") != size:  # first, for it may be of any size
+            raise differs
         data = store.read(f"{checkpoint.folder}/{name}")
     except NotFound as error:
-        raise _damaged(store, checkpoint.folder, name, "is missing") from error
-    size, sha = checkpoint.files[name]
-    if len(data) != size or hashlib.sha256(data).hexdigest() != sha:
-        raise _damaged(
-            store, checkpoint.folder, name, "is damaged: its size or hash differs from the manifest's"
-        )
+        raise damaged(store, checkpoint.folder, name, "is missing") from error
+    if hashlib.sha256(data).hexdigest() != sha:
+        raise differs
     target.write_bytes(data)
     return target
 
 
-def _damaged(store: Store, folder: str, name: str, reason: str) -> StorageError:
-    remedy = f"delete {store.address(folder)} to go on from an earlier checkpoint"
-    return StorageError(store.address(f"{folder}/{name}"), f"{reason}; {remedy}")
+def damaged(store: Store, folder: str, name: str, reason: str) -> StorageError:
+    """What is told of the file `name` of the checkpoint in `folder`, with the remedy."""
+    return StorageError(
+        store.address(f"{folder}/{name}"), f"{reason}; {REMEDY.format(store.address(folder))}"
+    )
 
 
 def weights_name(checkpoint: Checkpoint) -> str:
     """Which of its files has the weights of the whole model."""
-    return next(name for name in checkpoint.files if name.endswith("weights.pt"))
+    (name,) = [name for name in checkpoint.files if name.endswith("weights.pt")]
+    return name

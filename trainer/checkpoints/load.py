@@ -1,17 +1,19 @@
 """The model of a run or a checkpoint, for those who score it or show it."""
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
 import torch
+from torch import Tensor
 
 from data_shards.mistake import UserError
 from data_shards.storage.place import open_store
 from data_shards.storage.store import StorageError, Store
 from model.interface import VideoModel
+from trainer.checkpoints import state_files
 from trainer.checkpoints.checkpoint import (
     FOLDER,
     Checkpoint,
@@ -52,7 +54,7 @@ def load_model(url: str) -> LoadedModel:
     return _of_checkpoint(url, _load)
 
 
-def read_weights(url: str) -> tuple[Checkpoint, str, dict[str, torch.Tensor]]:
+def read_weights(url: str) -> tuple[Checkpoint, str, Mapping[str, Tensor]]:
     """The checkpoint that `load_model` would take, its URL, and its weights by name, on CPU.
 
     Raises:
@@ -83,21 +85,27 @@ def _of_checkpoint(url: str, read: Callable[[Store, int], T]) -> T:
                 raise UserError(f"{url}: {reason}; have steps {left or 'none'}") from error
 
 
-def _read(store: Store, step: int) -> tuple[Checkpoint, str, dict[str, torch.Tensor]]:
+def _read(store: Store, step: int) -> tuple[Checkpoint, str, Mapping[str, Tensor]]:
     checkpoint = read_checkpoint(store, step)
     with tempfile.TemporaryDirectory() as folder:
-        path = download(store, checkpoint, weights_name(checkpoint), Path(folder))
-        weights = torch.load(path, map_location="cpu", weights_only=True)
+        name = weights_name(checkpoint)
+        path = download(store, checkpoint, name, Path(folder))
+        weights = state_files.read_weights(store, checkpoint, name, path)
     return checkpoint, store.address(checkpoint.folder), weights
 
 
 def _load(store: Store, step: int) -> LoadedModel:
     checkpoint, url, weights = _read(store, step)
-    config = validated({k: v for k, v in checkpoint.config.items() if k in RunConfig.model_fields}, RunConfig)
-    model = config.model.build()
     try:
-        model.load_state_dict(weights)
-    except RuntimeError as error:
+        known = {name: value for name, value in checkpoint.config.items() if name in RunConfig.model_fields}
+        config = validated(known, RunConfig)
+        with torch.device("meta"):  # without memory, for a forged config may ask for any
+            wanted = config.model.build().state_dict()
+    except ValueError as error:
+        raise UserError(f"{url}: its config is none of this version: {error}") from error
+    if {n: v.shape for n, v in weights.items()} != {n: v.shape for n, v in wanted.items()}:
         reason = f"its weights were saved by revision {checkpoint.revision} and do not fit this code's model"
-        raise UserError(f"{url}: {reason}") from error
+        raise UserError(f"{url}: {reason}")
+    model = config.model.build()
+    model.load_state_dict(weights)
     return LoadedModel(config, model.eval(), checkpoint, url)

@@ -1,23 +1,26 @@
 """restore(): an engine that goes on where a checkpoint left off, also on another number of ranks."""
 
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import torch
+import torch.distributed as dist
 
 from data_shards.mistake import UserError
 from data_shards.storage.store import StorageError, Store
 from model.interface import VideoModel
 from monitoring.run_state import Timeline
-from trainer.checkpoints.checkpoint import MANIFEST, Checkpoint, download, weights_name
+from trainer.checkpoints.checkpoint import MANIFEST, REMEDY, Checkpoint, damaged, download, weights_name
 from trainer.checkpoints.scratch import scratch_name, scratch_path, sweep
+from trainer.checkpoints.state_files import read_state, read_weights
+from trainer.checkpoints.universal import convert
 from trainer.checkpoints.weights import differences, raise_everywhere, require_same_weights, shapes
 from trainer.config import RunConfig
-from trainer.engine import TAG, Engine
+from trainer.engine import STATE_TYPES, TAG, Engine
 from trainer.journal import run_name
 from trainer.process_group import ProcessGroup
+
+UNIVERSAL = f"{TAG}_universal"  # as DeepSpeed calls what its converter makes
 
 CURVE = ("model", "optim", "batch", "seed")  # what the losses to come depend on, besides the data
 
@@ -57,19 +60,18 @@ def restore(
             try:
                 download(store, checkpoint, weights_name(checkpoint), root)
                 _download_state(store, checkpoint, root)
+                if universal:
+                    convert(root / TAG, root / UNIVERSAL, url)
             except StorageError as error:
                 refusal = error
         raise_everywhere(refusal, group)
-        if universal and group.local_rank == 0:
-            _convert_to_universal(root)
         group.barrier()
-        # Mapped: names and shapes are at the end of the file, the weights themselves need not be read.
-        path = root / weights_name(checkpoint)
-        saved = shapes(torch.load(path, map_location="cpu", weights_only=True, mmap=True))
+        name = weights_name(checkpoint)
+        saved = shapes(read_weights(store, checkpoint, name, root / name))
         group.barrier()  # a refusal deletes what others may not have read yet
         require_same_weights(saved, model, checkpoint, config, url)
         engine = Engine(model, config, group, universal)
-        engine.load(root, tag=f"{TAG}_universal" if universal else TAG)
+        _load(engine, root, UNIVERSAL if universal else TAG, url)
         group.barrier()
     finally:
         if group.local_rank == 0:
@@ -77,14 +79,26 @@ def restore(
     return engine
 
 
-def timeline_of(url: str, checkpoint: Checkpoint) -> Timeline:
-    """The clock of the run at `url`, which goes on. StorageError where the checkpoint's is damaged."""
+def timeline_of(store: Store, checkpoint: Checkpoint) -> Timeline:
+    """Where the run's time went up to `checkpoint`; StorageError where that is damaged."""
     try:
         return Timeline.resumed(checkpoint.progress)
     except ValueError as error:
-        folder = f"{url}/{checkpoint.folder}"
-        remedy = f"delete {folder} to go on from an earlier checkpoint"
-        raise StorageError(f"{folder}/{MANIFEST}", f"{error}; {remedy}") from error
+        raise damaged(store, checkpoint.folder, MANIFEST, str(error)) from error
+
+
+def _load(engine: Engine, root: Path, tag: str, url: str) -> None:
+    """Engine.load; StorageError where the files, sound as they are, hold something else than this model's state."""
+    try:
+        engine.load(root, tag)
+    except (LookupError, TypeError, AttributeError, AssertionError, ValueError, RuntimeError) as error:
+        # Of another rank that is gone, or of this device: another start may do better.
+        if isinstance(error, torch.OutOfMemoryError | dist.DistError) or "gloo" in str(error):
+            raise
+        line = f"{type(error).__name__}: {error}".splitlines()[0][:200]
+        raise StorageError(
+            url, f"DeepSpeed cannot go on from its state ({line}); {REMEDY.format(url)}"
+        ) from error
 
 
 def changes(checkpoint: Checkpoint, config: RunConfig, data: str) -> list[str]:
@@ -108,14 +122,5 @@ def _download_state(store: Store, checkpoint: Checkpoint, root: Path) -> None:
     for name in checkpoint.files:
         if f"/state/{TAG}/" in name:
             path = download(store, checkpoint, name, root / "parts")
+            read_state(store, checkpoint, name, path, *STATE_TYPES)
             shutil.move(path, root / TAG / path.name)
-
-
-def _convert_to_universal(root: Path) -> None:
-    """DeepSpeed's own converter, in a process of its own: it needs no ranks and changes global state."""
-    command = [sys.executable, "-m", "deepspeed.checkpoint.ds_to_universal", "--inject_missing_state"]
-    command += ["--input_folder", str(root / TAG), "--output_folder", str(root / f"{TAG}_universal")]
-    command += ["--num_extract_workers", "1", "--num_merge_workers", "1"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=1800, check=False)
-    if done.returncode:
-        raise RuntimeError(f"DeepSpeed's checkpoint conversion failed: {done.stderr.strip()[-2000:]}")
