@@ -4,7 +4,7 @@ import os
 import signal
 import socket
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager, nullcontext, suppress
 
 import psutil
 
@@ -50,16 +50,23 @@ def connected(config: ClusterConfig) -> Iterator[bool]:
         _reachable(address)
         _paths_everywhere(config)
     ray_settings.apply(config.ray, embedded=embedded)
+    with ray_settings.short_folder() if embedded else nullcontext() as folder, _ray(config, address, folder):
+        yield embedded
+
+
+@contextmanager
+def _ray(config: ClusterConfig, address: str | None, folder: str | None) -> Iterator[None]:
+    """Ray is initialised within, with its files in `folder`."""
     import ray
 
-    scaling = config.scaling
+    embedded, scaling = address is None, config.scaling
     # More workers than cores are slow, but a laptop may rehearse them.
     cpus = max(cores(), scaling.most * worker_cpus(scaling, embedded=True))
     try:
         heeding = signal.getsignal(signal.SIGTERM)
-        ray.init(**ray_settings.init_arguments(config.ray, address, cpus))
+        ray.init(**ray_settings.init_arguments(config.ray, address, cpus, folder))
         signal.signal(signal.SIGTERM, heeding)  # Ray has put a handler of its own there
-        yield embedded
+        yield
     except (ConnectionError, ray.exceptions.RayError) as error:
         if ray.is_initialized():
             raise

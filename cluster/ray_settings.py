@@ -3,10 +3,16 @@
 import os
 import secrets
 import socket
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from cluster.config import RayConfig
+from data_shards.sockets import socket_folder
+
+_SOCKET = "/ray/session_2026-11-22_23-59-59_123456_1234567/sockets/plasma_store.1"  # the longest of Ray
 
 
 @dataclass(frozen=True)
@@ -62,13 +68,31 @@ def loopback() -> str:
     return next((name for _, name in socket.if_nameindex() if name in ("lo", "lo0")), "lo")
 
 
-def init_arguments(config: RayConfig, address: str | None, cpus: int) -> dict[str, Any]:
+@contextmanager
+def short_folder() -> Iterator[str | None]:
+    """A folder for the files of an embedded Ray, for this user alone; None = its own choice will do for its sockets.
+
+    Raises:
+        UserError: its own choice will not do, and there is no other.
+    """
+    chosen = os.path.abspath(os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or "/tmp")
+    if (short := socket_folder(chosen, _SOCKET)) == chosen:
+        yield None
+        return
+    with tempfile.TemporaryDirectory(prefix="ray-", dir=short, ignore_cleanup_errors=True) as folder:
+        yield folder
+
+
+def init_arguments(
+    config: RayConfig, address: str | None, cpus: int, folder: str | None = None
+) -> dict[str, Any]:
     """Arguments of `ray.init`.
 
     Args:
         config: the settings of the user.
         address: of the Ray to join; None = start one here.
         cpus: cores that an embedded Ray hands out.
+        folder: for its files; None = its own choice.
     """
     quiet = {"logging_level": "info" if config.verbose else "error", "log_to_driver": config.verbose}
     if address is not None:
@@ -81,5 +105,6 @@ def init_arguments(config: RayConfig, address: str | None, cpus: int) -> dict[st
         "include_dashboard": True,
         # The machine's own address changes when a laptop changes networks, and Ray does not survive that.
         "_node_ip_address": "127.0.0.1",
+        **({} if folder is None else {"_temp_dir": folder}),
         **quiet,
     }

@@ -22,6 +22,7 @@ from data_shards.manifest import Manifest, read_manifest, split_shards
 from data_shards.order import shards_and_samples
 from data_shards.share import Counters as Counters
 from data_shards.share import Share, open_assembly
+from data_shards.sockets import shorten_sockets
 from data_shards.storage.place import open_store
 
 
@@ -57,6 +58,8 @@ class Loader:
             raise ValueError(f"slots {slots} must be places in a batch of {batch}")
         if start_step < 0:
             raise ValueError(f"start_step {start_step} must be at least 0")
+        if config.workers:
+            shorten_sockets()
         self.manifest = _manifest(config)
         self.counters = Counters()
         environment = {name: value for name, value in os.environ.items() if name.startswith("AWS_")}

@@ -1,6 +1,7 @@
 import json
 import socket
 import urllib.request
+from pathlib import Path
 
 import pytest
 
@@ -136,3 +137,22 @@ def test_an_embedded_ray_joins_no_other_and_listens_here_only() -> None:
     assert arguments["include_dashboard"] is True
     given = ray_settings.init_arguments(RayConfig(verbose=True), "h:1", cpus=2)
     assert given == {"address": "h:1", "logging_level": "info", "log_to_driver": True}
+
+
+def test_an_embedded_ray_has_a_short_folder_where_its_own_is_too_long(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("RAY_TMPDIR", raising=False)
+    monkeypatch.setenv("TMPDIR", "/tmp")
+    with ray_settings.short_folder() as folder:
+        assert folder is None
+    long = tmp_path / ("x" * 72)  # enough for Ray, whose own names are long
+    long.mkdir()
+    for variable in ("TMPDIR", "RAY_TMPDIR"):
+        monkeypatch.setenv("TMPDIR", "/tmp")
+        monkeypatch.setenv(variable, str(long))
+        with ray_settings.short_folder() as folder:
+            assert Path(folder).stat().st_mode & 0o777 == 0o700
+            assert len(folder) < 24
+            assert ray_settings.init_arguments(RayConfig(), None, 2, folder)["_temp_dir"] == folder
+        assert not Path(folder).exists()
