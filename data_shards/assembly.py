@@ -10,7 +10,7 @@ from data_shards.clip import BATCH_FIELDS, FIELDS, Array, Batch
 from data_shards.encoding import DecodeError, decode_member
 from data_shards.manifest import Manifest
 from data_shards.mistake import UserError
-from data_shards.reader import DamagedSample, Reader
+from data_shards.reader import DamagedSample, Reader, ShardError
 
 
 def known_fields(manifest: Manifest, fields: tuple[str, ...] | None, url: str) -> tuple[str, ...]:
@@ -43,6 +43,9 @@ class Assembly:
     fields: tuple[str, ...]
     damage: str = "error"
     damaged_samples: int = 0
+
+    def __post_init__(self) -> None:
+        self._sizes = self.manifest.sizes
 
     def batch(self, shards: Iterable[int], samples: Iterable[int]) -> Batch:
         """The batch of these samples, in this order."""
@@ -77,14 +80,15 @@ class Assembly:
         found = self.reader.sample(shard, sample)
         for member, data in found.members.items():
             try:
-                name, value = decode_member(member, data)
-                shape, wanted = value.shape, arrays[name].shape[1:]
-                if shape != wanted and not FIELDS[name].fits(shape, self.manifest.sizes):
-                    raise DecodeError(f"{member}: has shape {shape}, the manifest says {wanted}")
+                name, value = decode_member(member, data, self._sizes)
                 self._fill(arrays, row, name, value)
             except DecodeError as error:
                 address = self.reader.store.address(self.reader.shards[shard].name)
                 raise DamagedSample(address, f"sample {found.key}: {error}") from error
+        if len(found.members) != len(self.fields):  # a member that is not there leaves what was in memory
+            address = self.reader.store.address(self.reader.shards[shard].name)
+            told = f"has {', '.join(found.members)}, one each of {', '.join(self.fields)} is needed"
+            raise ShardError(address, f"sample {found.key}: {told}")
         return found.key
 
     def _fill(self, arrays: dict[str, Any], row: int, name: str, value: Array) -> None:

@@ -12,10 +12,9 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from data_shards.clip import FIELDS
 from data_shards.commands import given_place
 from data_shards.encoding import DecodeError, decode
-from data_shards.manifest import Index, Manifest, Shard, read_manifest
+from data_shards.manifest import Index, Manifest, Shard, index_bytes, read_manifest
 from data_shards.storage.place import open_store
 from data_shards.storage.store import StorageError, Store
 
@@ -47,12 +46,12 @@ def check(url: str) -> Findings:
         findings.clips[split] = findings.bytes[split] = 0
         for shard in shards:
             try:
-                data = _verified(store, shard)
+                data, index = _verified(store, shard)
             except StorageError as error:
                 findings.problems.append(str(error))
                 continue
             findings.bytes[split] += len(data)
-            for key, digest, problem in _samples(store, shard, data, manifest):
+            for key, digest, problem in _samples(shard, data, index, manifest):
                 findings.clips[split] += 1
                 if problem:
                     findings.problems.append(f"{store.address(shard.name)}: sample {key}: {problem}")
@@ -75,9 +74,9 @@ def check(url: str) -> Findings:
     return findings
 
 
-def _verified(store: Store, shard: Shard) -> bytes:
-    """A shard's bytes and nothing else."""
-    data = store.read(shard.name)
+def _verified(store: Store, shard: Shard) -> tuple[bytes, Index]:
+    """A shard's bytes and nothing else, and its index."""
+    data = store.read(shard.name, most=shard.bytes)
     if len(data) != shard.bytes:
         raise StorageError(
             store.address(shard.name),
@@ -85,19 +84,31 @@ def _verified(store: Store, shard: Shard) -> bytes:
         )
     if hashlib.sha256(data).hexdigest() != shard.sha256:
         raise StorageError(store.address(shard.name), "is damaged: its SHA-256 is not the manifest's")
-    if hashlib.sha256(store.read(shard.index)).hexdigest() != shard.index_sha256:
+    table = store.read(shard.index, most=index_bytes(shard.samples))
+    if hashlib.sha256(table).hexdigest() != shard.index_sha256:
         raise StorageError(store.address(shard.index), "is damaged: its SHA-256 is not the manifest's")
-    return data
+    try:
+        return data, Index.from_bytes(table, shard)
+    except ValueError as error:
+        raise StorageError(store.address(shard.index), f"is damaged: {error}") from error
 
 
-def _samples(store: Store, shard: Shard, data: bytes, manifest: Manifest) -> Iterator[tuple[str, bytes, str]]:
-    """(key, hash of the frames, problem or "") of each sample, parsed as any reader of tars would."""
-    index = Index.from_bytes(store.read(shard.index))
+def _members(data: bytes) -> dict[str, dict[str, tuple[int, int]]]:
+    """Place and size of each member by key and name; none where the bytes are no tar."""
     found: dict[str, dict[str, tuple[int, int]]] = {}
-    with tarfile.open(fileobj=io.BytesIO(data)) as tar:
-        for info in tar:
-            key, _, name = info.name.partition(".")
-            found.setdefault(key, {})[name] = (info.offset_data, info.size)
+    try:
+        with tarfile.open(fileobj=io.BytesIO(data), mode="r:") as tar:
+            for info in tar:
+                key, _, name = info.name.partition(".")
+                found.setdefault(key, {})[name] = (info.offset_data, info.size)
+    except (tarfile.TarError, ValueError, OverflowError, EOFError, RecursionError):
+        return {}
+    return found
+
+
+def _samples(shard: Shard, data: bytes, index: Index, manifest: Manifest) -> Iterator[tuple[str, bytes, str]]:
+    """(key, hash of the frames, problem or "") of each sample, parsed as any reader of tars would."""
+    found = _members(data)
     if list(found) != index.keys.tolist():
         yield shard.name, b"", "the tar has other samples than its index"
         return
@@ -110,20 +121,15 @@ def _samples(store: Store, shard: Shard, data: bytes, manifest: Manifest) -> Ite
             yield key, b"", "the tar has other members than its index"
             continue
         try:
-            clip = decode(key, parts)
+            clip = decode(key, parts, manifest.sizes)
         except DecodeError as error:
             yield key, b"", str(error)
             continue
-        arrays = {name: getattr(clip, name) for name in manifest.fields}
-        wrong = [
-            name
-            for name, array in arrays.items()
-            if array is None or not FIELDS[name].fits(array.shape, manifest.sizes)
-        ]
+        missing = [name for name in manifest.fields if getattr(clip, name) is None]
         yield (
             key,
             hashlib.sha256(clip.frames.tobytes()).digest(),
-            f"wrong shape of {', '.join(wrong)}" if wrong else "",
+            f"no {', '.join(missing)}" if missing else "",
         )
 
 

@@ -4,6 +4,7 @@ What an array of a clip is, is a row of FIELDS: storing, checking, padding, movi
 The dataclasses have the same names for readers and type checks.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -45,6 +46,10 @@ class Field:
     def shape(self, sizes: Mapping[str, int]) -> tuple[int, ...]:
         """Of one clip, given the size of each axis."""
         return tuple(sizes[name] if name in sizes else int(name) for name in self.axes.split())
+
+    def bytes(self, sizes: Mapping[str, int]) -> int:
+        """Of one clip, at most, in memory."""
+        return math.prod(self.shape(sizes)) * self.dtype.itemsize
 
     def fits(self, shape: tuple[int, ...], sizes: Mapping[str, int]) -> bool:
         """Whether an array of a clip may have this shape; its objects may be fewer than `sizes` says."""

@@ -1,7 +1,8 @@
 """A Clip as named members of a tar sample, and back.
 
 `json` holds the key and the facts, `<field>.npy.zst` an array, losslessly; frames of real video may be `frames.mp4`
-(h264, see h264.py). Decoders are an explicit table by extension: nothing is ever unpickled.
+(h264, see h264.py). Decoders are an explicit table by extension: nothing is ever unpickled. What a member may unpack to
+is known from the set's manifest, and is asked before anything is allocated.
 """
 
 import io
@@ -13,10 +14,13 @@ from typing import Any
 import numpy as np
 import zstandard
 
-from data_shards.clip import FIELDS, Array, Clip
-from data_shards.npy import read_npy
+from data_shards.clip import FIELDS, Array, Clip, Field
+from data_shards.npy import HEADER, read_npy
+from data_shards.storage.document import parse_document, shortened
 
 VIDEO_ENCODINGS = ("lossless", "h264")
+FACTS_BYTES = 1 << 20  # of a clip's facts, at most
+Sizes = Mapping[str, int]  # of the axes of a clip, at most: Manifest.sizes
 _thread = local()  # (de)compressors keep state: one per thread
 
 
@@ -40,6 +44,8 @@ def encode(clip: Clip, video_encoding: str = "lossless") -> dict[str, bytes]:
         facts = json.dumps({"key": clip.key, "facts": clip.facts}, sort_keys=True, allow_nan=False)
     except (TypeError, ValueError) as error:
         raise ValueError(f"clip {clip.key}: facts are not JSON: {error}") from error
+    if len(facts) > FACTS_BYTES:
+        raise ValueError(f"clip {clip.key}: facts are {len(facts)} bytes, at most {FACTS_BYTES} are stored")
     members = {"json": facts.encode()}
     for name, field in FIELDS.items():
         array = getattr(clip, name)
@@ -56,30 +62,47 @@ def encode(clip: Clip, video_encoding: str = "lossless") -> dict[str, bytes]:
     return members
 
 
-def decode(key: str, members: Mapping[str, bytes]) -> Clip:
+def decode(key: str, members: Mapping[str, bytes | memoryview], sizes: Sizes) -> Clip:
     """The clip of a sample's members; DecodeError (with the member's name) where one is damaged."""
     fields: dict[str, Any] = {}
     for name, data in members.items():
-        field, value = decode_member(name, data)
+        field, value = decode_member(name, data, sizes)
+        if field in fields:
+            raise DecodeError(f"sample {key}: {field} twice")
         fields[field] = value
-    facts = fields.pop("json", {}).get("facts", {})
+    facts = fields.pop("json", {})
     if "frames" not in fields:
         raise DecodeError(f"sample {key}: no frames")
     return Clip(key=key, facts=facts, **fields)
 
 
-def decode_member(name: str, data: bytes | memoryview) -> tuple[str, Any]:
-    """(field, value) of the member `name`, such as "frames.npy.zst"; field "json" has the facts."""
+def decode_member(name: str, data: bytes | memoryview, sizes: Sizes) -> tuple[str, Any]:
+    """(field, value) of the member `name`, such as "frames.npy.zst"; field "json" has the facts.
+
+    Raises:
+        DecodeError: it is damaged, or no array of that field of a clip of `sizes`; found before more is allocated.
+    """
     field, _, extension = name.partition(".")
-    decoder = DECODERS.get(extension)
-    if field == "json" and not extension:
-        decoder = _decode_json
-    if decoder is None:
-        raise DecodeError(f"{name}: no decoder for this extension, only for {', '.join(DECODERS)}")
     try:
-        return field, decoder(data)
+        if name == "json":
+            return field, _facts(data)
+        row, decoder = FIELDS.get(field), DECODERS.get(extension)
+        if row is None or decoder is None:
+            raise ValueError(f"no decoder for this name and extension, only for {', '.join(DECODERS)}")
+        value = decoder(data, row, sizes)
+        if value.dtype != row.dtype:
+            raise ValueError(f"are {value.dtype}, not {row.dtype}")
+        if not row.fits(value.shape, sizes):
+            raise ValueError(f"has shape {value.shape}, the manifest says {row.shape(sizes)}")
     except (ValueError, zstandard.ZstdError, EOFError) as error:
         raise DecodeError(f"{name}: {error}") from error
+    return field, value
+
+
+def packed_bytes(name: str, sizes: Sizes) -> int:
+    """What the member `name` takes in a shard, at most: what cannot be packed is a little longer packed."""
+    row = FIELDS.get(name.partition(".")[0])
+    return FACTS_BYTES if row is None else 2 * row.bytes(sizes) + (64 << 10)
 
 
 def encode_array(array: Array) -> bytes:
@@ -92,25 +115,35 @@ def encode_array(array: Array) -> bytes:
     return packed
 
 
-def decode_array(data: bytes | memoryview) -> Array:
-    """The array of `encode_array`; not writable."""
+def decode_array(data: bytes | memoryview, most: int) -> Array:
+    """The array of `encode_array`, of at most `most` bytes; not writable."""
+    size = zstandard.frame_content_size(data)  # read from the first bytes; what comes out is held against it
+    if not 0 <= size <= most + HEADER:
+        raise ValueError(f"unpacks to {size if size >= 0 else 'untold'} bytes, at most {most} are read")
     if not hasattr(_thread, "decompressor"):
         _thread.decompressor = zstandard.ZstdDecompressor()
     raw: bytes = _thread.decompressor.decompress(data)
     return read_npy(raw)
 
 
-def _decode_json(data: bytes | memoryview) -> dict[str, Any]:
-    tree = json.loads(bytes(data))
-    if not isinstance(tree, dict):
-        raise ValueError("not a JSON object")
-    return tree
+def _facts(data: bytes | memoryview) -> dict[str, Any]:
+    facts = parse_document(data, FACTS_BYTES).get("facts", {})
+    if not isinstance(facts, dict):
+        raise ValueError(f"facts are {shortened(repr(facts))}, no object")
+    return facts
 
 
-def _decode_mp4(data: bytes | memoryview) -> Array:
+def _decode_npy(data: bytes | memoryview, field: Field, sizes: Sizes) -> Array:
+    return decode_array(data, field.bytes(sizes))
+
+
+def _decode_mp4(data: bytes | memoryview, field: Field, sizes: Sizes) -> Array:
     from data_shards.h264 import decode_h264  # loads FFmpeg: not for sets without such frames
 
-    return decode_h264(data)
+    return decode_h264(data, field.shape(sizes))
 
 
-DECODERS: dict[str, Callable[[bytes | memoryview], Any]] = {"npy.zst": decode_array, "mp4": _decode_mp4}
+DECODERS: dict[str, Callable[[bytes | memoryview, Field, Sizes], Array]] = {
+    "npy.zst": _decode_npy,
+    "mp4": _decode_mp4,
+}

@@ -55,12 +55,12 @@ def _planes(image: Array) -> Array:
     return planes.round().clip(0, 255).astype(np.uint8)
 
 
-def decode_h264(data: bytes | memoryview) -> Array:
-    """Frames (t h w c) of `encode_h264`; ValueError where the bytes are damaged."""
+def decode_h264(data: bytes | memoryview, shape: tuple[int, ...]) -> Array:
+    """Frames (t h w c) of `encode_h264`; ValueError where the bytes are damaged, or are frames of another `shape`."""
     if not hasattr(_thread, "reformatter"):
         _thread.reformatter = VideoReformatter()
     try:
-        images = _images(data)
+        images = _images(data, *shape)
     except (av.FFmpegError, EOFError) as error:
         raise ValueError(str(error)) from error
     if not images:
@@ -68,13 +68,24 @@ def decode_h264(data: bytes | memoryview) -> Array:
     return np.stack(images)
 
 
-def _images(data: bytes | memoryview) -> list[Array]:
+def _images(data: bytes | memoryview, frames: int, height: int, width: int, channels: int) -> list[Array]:
     images: list[Array] = []
-    with av.open(io.BytesIO(data), format="mp4") as container:
-        channels = 1 if container.metadata.get("comment") == "grey" else 3
+    # A frame of more pixels is refused by the decoder, before it makes room for one; 16 is a macroblock's side.
+    most = {"max_pixels": str((height + 16) * (width + 16))}
+    with av.open(io.BytesIO(data), format="mp4", stream_options=[most]) as container:
+        told = 1 if container.metadata.get("comment") == "grey" else 3
+        if told != channels or len(container.streams) != 1 or not container.streams.video:
+            raise ValueError(f"no video alone of {channels} channels")
         stream = container.streams.video[0]
+        if stream.codec_context.name != "h264":
+            raise ValueError(f"is {stream.codec_context.name}, not h264")
+        stream.codec_context.options = most
         stream.codec_context.thread_count = 1
         for frame in container.decode(stream):
+            if (frame.height, frame.width) != (height, width) or len(images) == frames:
+                raise ValueError(f"has other frames than {frames} of {height} x {width}")
+            if frame.format.name not in ("yuvj444p", "yuv444p"):
+                raise ValueError(f"has frames of {frame.format.name}, not yuvj444p")
             if channels == 3:
                 # One converter for all: a new one per frame takes ten times as long.
                 frame = _thread.reformatter.reformat(frame, format="rgb24")

@@ -161,17 +161,16 @@ def scan(
     shards = split_shards(manifest, split, config.url)
     assembly = open_assembly(config, manifest, split, fields)
     counts = np.array([shard.samples for shard in shards])
-    places = np.array(stretch(manifest, split, rank, world, limit), dtype=np.int64)
-    numbers, samples = shards_and_samples(counts, places)
+    places = stretch(manifest, split, rank, world, limit)
     try:
         reach = batch * config.ahead
-        for start in range(-reach, len(samples), batch):
-            soon = slice(start + reach, start + reach + batch)
-            assembly.reader.expect(numbers[soon].tolist(), samples[soon].tolist())
+        for start in range(-reach, len(places), batch):
+            soon = np.array(places[start + reach : start + reach + batch], np.int64)
+            assembly.reader.expect(*(numbers.tolist() for numbers in shards_and_samples(counts, soon)))
             if start < 0:
                 continue
-            now = slice(start, start + batch)
-            yield assembly.batch(numbers[now].tolist(), samples[now].tolist())
+            now = np.array(places[start : start + batch], np.int64)
+            yield assembly.batch(*(numbers.tolist() for numbers in shards_and_samples(counts, now)))
     finally:
         assembly.reader.close()
 

@@ -3,48 +3,64 @@
 import hashlib
 import io
 import json
-import zipfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 from jaxtyping import Int64, Shaped, UInt32
+from pydantic import ConfigDict, Field
 
+from data_shards.clip import FIELDS, Array
 from data_shards.mistake import UserError
-from data_shards.npy import read_npy
+from data_shards.names import INDEX, KEY, MEMBER, SHA256, SHARD, SPLIT, allows
+from data_shards.npy import read_npz
+from data_shards.storage.document import fitting, parse_document, shortened
 from data_shards.storage.place import open_store
 from data_shards.storage.store import NotFound, StorageError, Store
 
 MANIFEST = "manifest.json"
 SCHEMA = 1
 
+MANIFEST_BYTES = 16 << 20  # at most: some 40,000 shards
+CLIP_BYTES = 1 << 30  # at most, of an array of a clip
+SAMPLE_BYTES = 1024  # at least, in a tar: a header and a block
+TAR_END = 2 * 10240  # bytes after the last member of a tar, at most
+MEMBERS = 16  # of a sample, at most
+
+Digest = Annotated[str, Field(pattern=SHA256)]
+Side = Annotated[int, Field(strict=True, ge=1, le=1 << 16)]
+
 
 @dataclass(frozen=True)
 class Shard:
     """One tar, named by its content, and its index."""
 
-    name: str
-    samples: int
-    bytes: int
-    sha256: str
-    index: str
-    index_sha256: str
+    name: Annotated[str, Field(pattern=SHARD)]
+    samples: Annotated[int, Field(strict=True, ge=1)]
+    bytes: Annotated[int, Field(strict=True, ge=1, le=1 << 50)]
+    sha256: Digest
+    index: Annotated[str, Field(pattern=INDEX)]
+    index_sha256: Digest
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
 
 
 @dataclass(frozen=True)
 class Manifest:
     """A data set. `parameters` are the source's; `fields` are what each clip has besides facts."""
 
-    source: str
+    source: Annotated[str, Field(pattern=SPLIT)]
     parameters: dict[str, Any]
-    seed: int
-    video_encoding: str
-    shape: tuple[int, int, int, int]  # t h w c of every clip
+    seed: Annotated[int, Field(strict=True, ge=0)]
+    video_encoding: Annotated[str, Field(pattern="^(lossless|h264)$")]
+    shape: tuple[Side, Side, Side, Side]  # t h w c of every clip
     fields: tuple[str, ...]
-    objects: int  # the largest number of objects in a clip
-    splits: dict[str, tuple[Shard, ...]]
+    objects: Annotated[int, Field(strict=True, ge=0, le=255)]  # the largest number of objects in a clip
+    splits: dict[Annotated[str, Field(pattern=SPLIT)], Annotated[tuple[Shard, ...], Field(min_length=1)]]
     statistics: dict[str, Any]
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
 
     @property
     def sizes(self) -> dict[str, int]:
@@ -76,7 +92,7 @@ def read_manifest(url: str | Store) -> Manifest:
     """
     store = url if isinstance(url, Store) else open_store(url)
     try:
-        data = store.read(MANIFEST)
+        data = store.read(MANIFEST, most=MANIFEST_BYTES)
     except NotFound as error:
         shards = any(name.endswith(".tar") for name in store.list())
         left = (
@@ -84,17 +100,37 @@ def read_manifest(url: str | Store) -> Manifest:
         )
         raise StorageError(store.url, f"{left} ({MANIFEST} is missing)") from error
     try:
-        tree = json.loads(data)
-        if tree.pop("schema") != SCHEMA:
-            raise ValueError("schema")
-        splits = {
-            split: tuple(Shard(**shard) for shard in shards) for split, shards in tree["splits"].items()
-        }
-        fixed = {"splits": splits, "shape": tuple(tree["shape"]), "fields": tuple(tree["fields"])}
-        return Manifest(**tree | fixed)
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        reason = f"is damaged or not of schema {SCHEMA}; build the set again with this version"
+        return parse_manifest(data)
+    except ValueError as error:
+        reason = f"is damaged or not of schema {SCHEMA} ({error}); build the set again with this version"
         raise StorageError(store.address(MANIFEST), reason) from error
+
+
+def parse_manifest(data: bytes) -> Manifest:
+    """The manifest that `to_json` wrote, by types and bounds, its counts against its sizes.
+
+    Raises:
+        ValueError: anything else; says what and why in a few words.
+    """
+    tree = parse_document(data, MANIFEST_BYTES)
+    schema = tree.pop("schema", None)
+    if type(schema) is not int or schema != SCHEMA:
+        raise ValueError(f"schema: got {shortened(repr(schema))}")
+    manifest: Manifest = fitting(Manifest, tree)
+    if (
+        manifest.fields != tuple(name for name in FIELDS if name in manifest.fields)
+        or "frames" not in manifest.fields
+    ):
+        raise ValueError(f"fields: needs frames, and of {', '.join(FIELDS)} those there are, in this order")
+    for name in manifest.fields:
+        if (size := FIELDS[name].bytes(manifest.sizes)) > CLIP_BYTES:
+            raise ValueError(f"shape: {name} of a clip take {size} bytes, at most {CLIP_BYTES} are read")
+    for split, shards in manifest.splits.items():
+        for number, shard in enumerate(shards):
+            if shard.samples * SAMPLE_BYTES > shard.bytes:
+                told = f"{shard.samples} samples do not fit into {shard.bytes} bytes"
+                raise ValueError(f"splits.{split}.{number}: {told}")
+    return manifest
 
 
 def split_shards(manifest: Manifest, split: str, url: str) -> tuple[Shard, ...]:
@@ -138,12 +174,66 @@ class Index:
         return buffer.getvalue()
 
     @classmethod
-    def from_bytes(cls, data: bytes) -> "Index":
-        """The inverse; ValueError for anything else."""
+    def from_bytes(cls, data: bytes, shard: Shard) -> "Index":
+        """The inverse, of the index of `shard`; ValueError for anything else."""
         try:
-            with zipfile.ZipFile(io.BytesIO(data)) as file:
-                columns = ("keys", "members", "offsets", "sizes", "crcs")
-                keys, members, *numbers = (read_npy(file.read(f"{name}.npy")) for name in columns)
-                return cls(keys, tuple(str(name) for name in members), *numbers)
-        except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
-            raise ValueError(f"not an index: {error}") from error
+            return _index(data, shard)
+        except ValueError as error:
+            raise ValueError(f"not an index of {shard.name}: {error}") from error
+
+
+def index_bytes(samples: int) -> int:
+    """What the index of a shard takes at most, packed or not."""
+    return 2 * sum(_most(samples).values()) + (64 << 10)
+
+
+def _most(samples: int) -> dict[str, int]:
+    """Bytes of each array of an index, at most; a letter takes four."""
+    numbers = samples * MEMBERS
+    return {
+        "keys": 240 * samples,
+        "members": 400 * MEMBERS,
+        "offsets": 8 * numbers,
+        "sizes": 8 * numbers,
+        "crcs": 4 * numbers,
+    }
+
+
+def _index(data: bytes, shard: Shard) -> Index:
+    """The index of a shard, all of whose members lie within it, one behind the other."""
+    arrays = read_npz(data, _most(shard.samples))
+    _require_kinds(arrays, shard.samples)
+    for name, pattern in (("keys", KEY), ("members", MEMBER)):
+        texts = arrays[name].tolist()
+        if wrong := [text for text in texts if not allows(pattern, text)]:
+            raise ValueError(f"{name}: {shortened(repr(wrong[0]))} is no name that is allowed")
+        if len(set(texts)) < len(texts):
+            raise ValueError(f"{name}: one comes twice")
+    members = tuple(arrays["members"].tolist())
+    index = Index(arrays["keys"], members, arrays["offsets"], arrays["sizes"], arrays["crcs"])
+    _require_inside(index, shard)
+    return index
+
+
+def _require_kinds(arrays: Mapping[str, Array], n: int) -> None:
+    """ValueError unless the arrays are those of an index of `n` samples."""
+    if arrays["keys"].shape != (n,):
+        raise ValueError(f"holds {arrays['keys'].size} samples, the manifest says {n}")
+    m = arrays["members"].size
+    wanted: dict[str, tuple[str, tuple[int, ...]]]
+    wanted = {"keys": ("<U", (n,)), "members": ("<U", (max(m, 1),))}
+    wanted |= {"offsets": ("<i8", (n, m)), "sizes": ("<i8", (n, m)), "crcs": ("<u4", (n, m))}
+    for name, (kind, shape) in wanted.items():
+        array = arrays[name]
+        if not array.dtype.str.startswith(kind) or array.shape != shape:
+            raise ValueError(f"{name} are {array.dtype} of {array.shape}, need {kind} of {shape}")
+
+
+def _require_inside(index: Index, shard: Shard) -> None:
+    """ValueError unless members lie one behind the other, and fill the shard to its end."""
+    starts, sizes = index.offsets.ravel(), index.sizes.ravel()
+    if starts.min(initial=0) < 0 or sizes.min(initial=0) < 0 or max(starts.max(), sizes.max()) > shard.bytes:
+        raise ValueError("members lie outside of the shard")
+    ends = starts + sizes
+    if (ends[:-1] > starts[1:]).any() or not 0 <= shard.bytes - ends[-1] <= TAR_END:
+        raise ValueError(f"members do not fill the {shard.bytes} bytes of the shard one behind the other")

@@ -15,7 +15,8 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import NamedTuple, TypeVar
 
-from data_shards.manifest import Index, Shard
+from data_shards.encoding import Sizes, packed_bytes
+from data_shards.manifest import Index, Shard, index_bytes
 from data_shards.storage.store import Changed, NotFound, StorageError, Store
 
 T = TypeVar("T")
@@ -64,6 +65,7 @@ class Reader:
         store: where the shards are.
         shards: addressed by their place here.
         wanted: whether a member of this name is read.
+        sizes: of the axes of a clip, which bound what is read of one.
         extent_bytes: of one fetch, about; a longer sample is fetched alone.
         kept: extents kept at most of which nothing is expected. Too few are fetched again and again: what holds the
             blocks in use of all streams that are read.
@@ -73,6 +75,7 @@ class Reader:
     store: Store
     shards: Sequence[Shard]
     wanted: Callable[[str], bool]
+    sizes: Sizes
     extent_bytes: int = 1 << 20
     kept: int = 128
     threads: int = 4
@@ -195,7 +198,7 @@ class Reader:
         address = self.store.address(shard.name)
         try:
             stat = self.store.stat(shard.name)
-            data = self.store.read(shard.index)
+            data = self.store.read(shard.index, most=index_bytes(shard.samples))
         except NotFound as error:
             raise ShardError(
                 error.url, "is missing though the manifest lists it; upload or build it again"
@@ -206,8 +209,18 @@ class Reader:
         if hashlib.sha256(data).hexdigest() != shard.index_sha256:
             raise ShardError(self.store.address(shard.index), "is damaged: its hash is not the manifest's")
         self._count(len(data))
-        index = Index.from_bytes(data)
+        try:
+            index = Index.from_bytes(data, shard)
+        except ValueError as error:
+            raise ShardError(self.store.address(shard.index), f"is damaged: {error}") from error
         columns = {name: index.column(name) for name in index.members if self.wanted(name)}
+        if len({name.partition(".")[0] for name in columns}) != len(columns) or not columns:
+            raise ShardError(
+                self.store.address(shard.index), f"has the members {', '.join(columns) or 'of none'}"
+            )
+        for name, column in columns.items():
+            if (size := int(index.sizes[:, column].max())) > (most := packed_bytes(name, self.sizes)):
+                raise ShardError(address, f"{name} of a sample has {size} bytes, at most {most} are read")
         return _Open(shard, index, stat.version, columns)
 
     def _count(self, size: int) -> None:

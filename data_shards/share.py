@@ -123,6 +123,7 @@ def open_assembly(
         open_store(config.url, config.deadline),
         split_shards(manifest, split, config.url),
         lambda member: member.partition(".")[0] in names,
+        manifest.sizes,
         extent_bytes=config.extent_bytes,
         kept=kept,
         threads=config.threads,

@@ -16,11 +16,11 @@ from PIL import Image, ImageDraw, ImageFont
 
 from data_shards.clip import Clip
 from data_shards.commands import given_path, given_place
-from data_shards.encoding import decode
+from data_shards.encoding import DecodeError, decode
 from data_shards.manifest import Manifest, read_manifest, split_shards
 from data_shards.mistake import UserError
 from data_shards.order import shards_and_samples
-from data_shards.reader import Reader
+from data_shards.reader import DamagedSample, Reader
 from data_shards.sources.shots import moving_share
 from data_shards.storage.place import open_store
 
@@ -87,10 +87,22 @@ def spread_clips(url: str, manifest: Manifest, split: str, count: int) -> list[C
     shards = split_shards(manifest, split, url)
     counts = np.array([shard.samples for shard in shards])
     numbers, samples = shards_and_samples(counts, np.array(_spread(int(counts.sum()), count)))
-    with closing(Reader(open_store(url), shards, lambda member: True)) as reader:
+    with closing(Reader(open_store(url), shards, lambda member: True, manifest.sizes)) as reader:
         reader.expect(numbers.tolist(), samples.tolist())
-        found = (reader.sample(*place) for place in zip(numbers.tolist(), samples.tolist(), strict=True))
-        return [decode(key, {name: bytes(data) for name, data in members.items()}) for key, members in found]
+        return [
+            _decoded(reader, *place, manifest)
+            for place in zip(numbers.tolist(), samples.tolist(), strict=True)
+        ]
+
+
+def _decoded(reader: Reader, shard: int, sample: int, manifest: Manifest) -> Clip:
+    key, members = reader.sample(shard, sample)
+    try:
+        clip = decode(key, members, manifest.sizes)
+    except DecodeError as error:
+        address = reader.store.address(reader.shards[shard].name)
+        raise DamagedSample(address, f"sample {key}: {error}") from error
+    return clip
 
 
 def _spread(length: int, count: int) -> list[int]:
@@ -121,7 +133,7 @@ def describe(manifest: Manifest, split: str, clips: Sequence[Clip]) -> dict[str,
     }
     if rates := {float(rate) for clip in clips if isinstance(rate := clip.facts.get("fps"), int | float)}:
         facts["fps"] = sorted(rates)
-    if files := {clip.facts["file"] for clip in clips if "file" in clip.facts}:
+    if files := {str(clip.facts["file"]) for clip in clips if "file" in clip.facts}:
         facts["files"] = len(files)
     facts["brightness"] = _number(np.mean([clip.frames.mean() / 255 for clip in clips]))
     facts["moving"] = _percentiles([moving_share(clip.frames) for clip in clips])
@@ -226,7 +238,8 @@ def contact_sheet(clips: Sequence[Clip]) -> UInt8[np.ndarray, "h w 3"]:
 def _caption(clip: Clip) -> list[str]:
     lines = [clip.key]
     if "file" in clip.facts:
-        lines += [str(clip.facts["file"]), f"{clip.facts.get('time', 0):.2f} s"]
+        time = clip.facts.get("time", 0)
+        lines += [str(clip.facts["file"]), f"{time if isinstance(time, int | float) else 0:.2f} s"]
     return lines
 
 

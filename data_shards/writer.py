@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from data_shards.clip import FIELDS, Clip
+from data_shards.clip import Clip
 from data_shards.encoding import encode
-from data_shards.manifest import MANIFEST, Index, Manifest, Shard
+from data_shards.manifest import MANIFEST, Index, Manifest, Shard, parse_manifest
 from data_shards.mistake import UserError
+from data_shards.names import SPLIT, allows
+from data_shards.shape import Shape
 from data_shards.storage.place import open_store
 from data_shards.storage.store import StorageError, Store
 
@@ -26,7 +28,6 @@ if TYPE_CHECKING:
 
 SHARD_BYTES = 32 << 20
 READ = 8 << 20  # bytes of one read when a shard is verified
-KEY_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_")
 
 Progress = Callable[[str, int, int], None]  # split, clips so far, their bytes
 
@@ -58,15 +59,17 @@ def build(
 
     Raises:
         FileExistsError: there is a data set at `url`.
-        UserError: a bad clip, or none at all; shard_bytes below 1, seed below 0; no space for temporary files.
+        UserError: a bad clip, name or number, no clip at all, no space for temporary files.
     """
     for name, value, low in (("shard_bytes", shard_bytes, 1), ("seed", seed, 0)):
         if value < low:
             raise UserError(f"{name} {value} must be at least {low}")
+    if wrong := [name for name in (source_name, *counts) if not allows(SPLIT, name)]:
+        raise UserError(f"name {wrong[0]!r} must be 1 to 60 letters, digits, '-' and '_'")
     store = _vacant(url)
     video_encoding = str(getattr(source, "video_encoding", "lossless"))
     splits: dict[str, tuple[Shard, ...]] = {}
-    shape, started = _Shape(), time.monotonic()
+    shape, started = Shape(), time.monotonic()
     with tempfile.TemporaryDirectory(prefix="shards-") as folder:
         for split, count in counts.items():
             clips = source.clips(split, count, seed) if count else iter(())
@@ -110,7 +113,7 @@ def _vacant(url: str) -> Store:
 
 
 def _written(
-    clips: Iterator[Clip], shape: "_Shape", writer: "_SplitWriter", progress: Progress | None
+    clips: Iterator[Clip], shape: Shape, writer: "_SplitWriter", progress: Progress | None
 ) -> tuple[Shard, ...]:
     """The shards of one split, whose clips have the `shape` of all before."""
     for done, clip in enumerate(clips, start=1):
@@ -122,37 +125,17 @@ def _written(
 
 
 def _publish(manifest: Manifest, store: Store) -> None:
+    content = manifest.to_json()
     try:
-        store.put(MANIFEST, manifest.to_json(), if_absent=True)
+        parse_manifest(content)
+    except ValueError as error:
+        raise UserError(f"{store.url}: the set is not one that is read again: {error}") from error
+    try:
+        store.put(MANIFEST, content, if_absent=True)
     except FileExistsError as error:
         raise FileExistsError(
             f"{store.url}: another build finished here first; its data set stands"
         ) from error
-
-
-class _Shape:
-    """What all clips of a set have in common."""
-
-    def __init__(self) -> None:
-        self.frames: tuple[int, int, int, int] = (0, 0, 0, 0)
-        self.fields: tuple[str, ...] = ()
-        self.objects = 0
-
-    def check(self, clip: Clip) -> None:
-        if not clip.key or not set(clip.key) <= KEY_CHARACTERS or len(clip.key) > 60:
-            raise UserError(f"clip key {clip.key!r} must be 1 to 60 letters, digits, '-' and '_'")
-        fields = tuple(field for field in FIELDS if getattr(clip, field) is not None)
-        if not self.fields:
-            t, h, w, c = clip.frames.shape
-            self.frames, self.fields = (t, h, w, c), fields
-        if clip.frames.shape != self.frames or fields != self.fields:
-            raise UserError(
-                f"clip {clip.key}: frames {clip.frames.shape} with {', '.join(fields)} differ from the clips before: "
-                f"{self.frames} with {', '.join(self.fields)}"
-            )
-        for name in fields:
-            if (axis := FIELDS[name].axis("n")) is not None:
-                self.objects = max(self.objects, getattr(clip, name).shape[axis])
 
 
 class _SplitWriter:

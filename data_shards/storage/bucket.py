@@ -80,7 +80,12 @@ class BucketStore(Store):
             raise
 
     def read(
-        self, name: str, start: int | None = None, end: int | None = None, version: str | None = None
+        self,
+        name: str,
+        start: int | None = None,
+        end: int | None = None,
+        version: str | None = None,
+        most: int | None = None,
     ) -> bytes:
         """One GET, of a range if one is given."""
         options = {} if version is None else {"IfMatch": version}
@@ -93,6 +98,7 @@ class BucketStore(Store):
             asked = client.get_object(Bucket=self._bucket, Key=self._key(name), **options)
             found = await _answer(asked, "ETag")
             async with found["Body"] as body:
+                self.require_at_most(name, found["ContentLength"], most)
                 data: bytes = await body.read()
             if len(data) != found["ContentLength"]:
                 raise Outage(f"the answer ended after {len(data)} of {found['ContentLength']} bytes")

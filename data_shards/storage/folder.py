@@ -37,7 +37,12 @@ class FolderStore(Store):
         return Stat(found.st_size, f"{found.st_ino}-{found.st_mtime_ns}-{found.st_size}")
 
     def read(
-        self, name: str, start: int | None = None, end: int | None = None, version: str | None = None
+        self,
+        name: str,
+        start: int | None = None,
+        end: int | None = None,
+        version: str | None = None,
+        most: int | None = None,
     ) -> bytes:
         """See Store."""
         if version is not None and self.stat(name).version != version:
@@ -50,6 +55,7 @@ class FolderStore(Store):
                     raise StorageError(
                         self.address(name), f"ends at byte {size}, before byte {last}: truncated"
                     )
+                self.require_at_most(name, last - first, most)
                 file.seek(first)
                 parts, missing = [], last - first
                 while missing > 0:

@@ -59,7 +59,12 @@ class Store(ABC):
 
     @abstractmethod
     def read(
-        self, name: str, start: int | None = None, end: int | None = None, version: str | None = None
+        self,
+        name: str,
+        start: int | None = None,
+        end: int | None = None,
+        version: str | None = None,
+        most: int | None = None,
     ) -> bytes:
         """The bytes [start, end) of an object, all of them or an error.
 
@@ -68,6 +73,7 @@ class Store(ABC):
             start: first byte, 0 by default.
             end: one past the last byte, the object's end by default.
             version: of a `Stat`; Changed is raised if the object is another one by now.
+            most: bytes, an error before any is read where there are more.
         """
 
     @abstractmethod
@@ -91,6 +97,11 @@ class Store(ABC):
     @abstractmethod
     def delete(self, name: str) -> None:
         """Remove an object; an absent one is fine."""
+
+    def require_at_most(self, name: str, size: int, most: int | None) -> None:
+        """StorageError where an object that is to be read has `size` bytes and more than `most`."""
+        if most is not None and size > most:
+            raise StorageError(self.address(name), f"has {size} bytes, at most {most} are read")
 
     def close(self) -> None:
         """Give up waiting requests; later calls fail."""

@@ -73,10 +73,10 @@ def rewrite(url: Path, edit: object, part: str = "name") -> None:
 
 
 def test_an_index_that_points_elsewhere(tmp_path: Path) -> None:
-    build_numbered(str(tmp_path), 30)
+    shard = build_numbered(str(tmp_path), 30).splits["train"][0]
 
     def shifted(data: bytes) -> bytes:
-        index = Index.from_bytes(data)
+        index = Index.from_bytes(data, shard)
         return dataclasses.replace(index, offsets=index.offsets + 512).to_bytes()
 
     rewrite(tmp_path, shifted, "index")
@@ -89,13 +89,13 @@ def test_a_sample_that_cannot_be_decoded(tmp_path: Path) -> None:
     build_numbered(str(tmp_path), 30)
     manifest = read_manifest(str(tmp_path))
     shard = manifest.splits["train"][0]
-    index = Index.from_bytes((tmp_path / shard.index).read_bytes())
+    index = Index.from_bytes((tmp_path / shard.index).read_bytes(), shard)
     start, size = int(index.offsets[0, 1]), int(index.sizes[0, 1])
     wrong = encode_array(np.zeros((1, 1, 1, 1), np.uint8)).ljust(size, b"\0")
     rewrite(tmp_path, lambda data: data[:start] + wrong + data[start + size :])
 
     def agreeing(data: bytes) -> bytes:
-        index = Index.from_bytes(data)
+        index = Index.from_bytes(data, shard)
         crcs = index.crcs.copy()
         crcs[0, 1] = zlib.crc32(wrong)
         return dataclasses.replace(index, crcs=crcs).to_bytes()
@@ -108,9 +108,11 @@ def test_a_sample_that_cannot_be_decoded(tmp_path: Path) -> None:
 def test_a_manifest_that_counts_wrong(tmp_path: Path) -> None:
     build_numbered(str(tmp_path), 30)
     tree = json.loads((tmp_path / MANIFEST).read_text())
-    tree["splits"]["train"][0]["samples"] += 1
+    shard = tree["splits"]["train"][0]
+    shard["samples"] += 1
     (tmp_path / MANIFEST).write_text(json.dumps(tree))
-    assert check(str(tmp_path)).problems == [f"{tmp_path}: train has 30 clips, the manifest says 31"]
+    told = f"is damaged: not an index of {shard['name']}: holds 10 samples, the manifest says 11"
+    assert check(str(tmp_path)).problems == [f"{tmp_path}/{shard['index']}: {told}"]
 
 
 @dataclasses.dataclass(frozen=True)

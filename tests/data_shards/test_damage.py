@@ -16,7 +16,7 @@ from tests.clips import build_numbered
 def damage(url: str, shard: int, sample: int, byte: int = 20) -> str:
     """Flip a bit of a sample's frames, on disk; returns its key."""
     entry = read_manifest(url).splits["train"][shard]
-    index = Index.from_bytes(Path(url, entry.index).read_bytes())
+    index = Index.from_bytes(Path(url, entry.index).read_bytes(), entry)
     path = Path(url, entry.name)
     data = bytearray(path.read_bytes())
     data[int(index.offsets[sample, index.column("frames.npy.zst")]) + byte] ^= 4

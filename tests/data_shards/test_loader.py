@@ -149,7 +149,7 @@ def read(url: str, config: DataConfig, samples: int) -> float:
     """Bytes of the frames of so many clips, as stored."""
     manifest, total, count = read_manifest(url), 0, 0
     for shard in manifest.splits["train"]:
-        index = Index.from_bytes(Path(url, shard.index).read_bytes())
+        index = Index.from_bytes(Path(url, shard.index).read_bytes(), shard)
         total += int(index.sizes[:, index.column("frames.npy.zst")].sum())
         count += len(index)
     return samples * total / count

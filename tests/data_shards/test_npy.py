@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from data_shards.manifest import Index
+from data_shards.manifest import Index, Shard
 from data_shards.npy import read_npy
 
 
@@ -62,15 +62,17 @@ class Loop:
 
 def test_threads_read_indexes_at_once() -> None:
     """CPython 3.11 fails here where headers are parsed as source: python's depth differs between threads."""
-    two = np.zeros((2, 2), np.int64)
-    data = Index(np.array(["a", "b"]), ("json", "x"), two, two, two.astype(np.uint32)).to_bytes()
+    sizes, offsets = np.ones((2, 2), np.int64), np.array([[512, 1536], [2560, 3584]])
+    crcs = sizes.astype(np.uint32)
+    data = Index(np.array(["a", "b"]), ("json", "x"), offsets, sizes, crcs).to_bytes()
+    shard = Shard("a.tar", 2, 10240, "", "a.index.npz", "")
     failed: list[BaseException] = []
 
     def read() -> None:
         for _ in range(60):
             Loop()
             try:
-                Index.from_bytes(data)
+                Index.from_bytes(data, shard)
             except BaseException as error:
                 failed.append(error)
 

@@ -15,6 +15,7 @@ from data_shards.clip import FIELDS, Clip
 from data_shards.encoding import decode, encode
 from data_shards.sources import SOURCES, Source
 from data_shards.sources.splits import SPLITS
+from tests.clips import sizes_of
 from tests.data_shards.test_camvid import write_camvid
 
 Make = Callable[[], Source]
@@ -87,7 +88,7 @@ def test_clips_are_whole_and_alike(make: Make) -> None:
         assert clip.frames.shape[:3] == (5, 16, 16)
         assert clip.frames.shape[3] in (1, 3)
         assert set(clip.key) <= set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_")
-        stored = decode(clip.key, encode(clip))
+        stored = decode(clip.key, encode(clip), sizes_of(clip))
         assert stored.facts == clip.facts
         for name in FIELDS:
             np.testing.assert_array_equal(getattr(stored, name), getattr(clip, name))

@@ -28,7 +28,7 @@ def test_the_tars_are_plain(tmp_path: Path) -> None:
     manifest = build_numbered(str(tmp_path), 5, truth=True, shard_bytes=1 << 20)
     (shard,) = manifest.splits["train"]
     data = (tmp_path / shard.name).read_bytes()
-    index = Index.from_bytes((tmp_path / shard.index).read_bytes())
+    index = Index.from_bytes((tmp_path / shard.index).read_bytes(), shard)
     listed = subprocess.run(["tar", "tf", tmp_path / shard.name], capture_output=True, text=True, check=True)
     assert listed.stdout.split() == [f"{key}.{member}" for key in index.keys for member in index.members]
     subprocess.run(["tar", "xf", shard.name, "-C", "."], cwd=tmp_path, check=True)
@@ -48,7 +48,9 @@ def test_webdataset_reads_the_shards(tmp_path: Path, encoding: str) -> None:
     source = Numbered(size=32)
     seen = []
     for sample in webdataset.WebDataset(names, shardshuffle=False):
-        clip = decode(sample["__key__"], {k: v for k, v in sample.items() if not k.startswith("__")})
+        clip = decode(
+            sample["__key__"], {k: v for k, v in sample.items() if not k.startswith("__")}, manifest.sizes
+        )
         seen.append(clip.key)
         made = source.clip("train", int(clip.key[-5:]), 0)
         assert clip.facts == made.facts

@@ -169,7 +169,8 @@ def truncated(store: Store, name: str, data: bytes) -> None:
 
 def flipped(store: Store, name: str, data: bytes) -> None:
     (table,) = (n for n in store.list(name.removesuffix(".tar")) if n.endswith(".index.npz"))
-    index = Index.from_bytes(store.read(table))
+    (shard,) = (s for s in read_manifest(store.url).splits["train"] if s.name == name)
+    index = Index.from_bytes(store.read(table), shard)
     position = int(index.offsets[0, index.column("frames.npy.zst")]) + 20
     store.put(name, data[:position] + bytes([data[position] ^ 1]) + data[position + 1 :])
 

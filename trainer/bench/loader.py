@@ -13,7 +13,7 @@ import time
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from functools import cache
+from functools import cache, partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ import torch
 import webdataset
 
 from data_shards.commands import given_path, given_place
-from data_shards.encoding import decode_member
+from data_shards.encoding import Sizes, decode_member
 from data_shards.loader import DataConfig, Loader
 from data_shards.manifest import MANIFEST, Manifest, read_manifest
 from data_shards.sources import SOURCES
@@ -143,7 +143,7 @@ def plain_webdataset(url: str, manifest: Manifest, batch: int, workers: int) -> 
     dataset = (
         webdataset.WebDataset(names, shardshuffle=len(names), empty_check=False)
         .shuffle(BUFFER)
-        .map(_decode)
+        .map(partial(_decode, sizes=manifest.sizes))
         .batched(batch, partial=False, collation_fn=_stack)
         .repeat()
     )
@@ -151,9 +151,9 @@ def plain_webdataset(url: str, manifest: Manifest, batch: int, workers: int) -> 
     return iter(torch.utils.data.DataLoader(dataset, batch_size=None, num_workers=min(workers, len(names))))
 
 
-def _decode(sample: dict[str, Any]) -> tuple[str, Any]:
+def _decode(sample: dict[str, Any], sizes: Sizes) -> tuple[str, Any]:
     name = "frames.npy.zst" if "frames.npy.zst" in sample else "frames.mp4"
-    return sample["__key__"], decode_member(name, sample[name])[1]
+    return sample["__key__"], decode_member(name, sample[name], sizes)[1]
 
 
 def _stack(samples: list[tuple[str, Any]]) -> tuple[list[str], np.ndarray[Any, np.dtype[Any]]]:
