@@ -81,6 +81,8 @@ def _tell(manifest: Manifest, counts: Mapping[str, int], left_out: Callable[[str
     for fact, value in manifest.statistics.items():
         if fact == "inputs_left_out":
             print(*told(value), sep="\n", end="\n" if value else "")
+        elif fact == "described":  # in the manifest, long
+            print(f"described by their tars, in the manifest: {len(value)}")
         else:
             print(f"{fact}: {value}")
 

@@ -9,8 +9,8 @@ from jaxtyping import UInt8
 
 from data_shards.manifest import Manifest
 from data_shards.mistake import UserError
+from data_shards.sources.container import EXTENSIONS as EXTENSIONS
 from data_shards.sources.decoding import Damaged
-from data_shards.sources.footage import EXTENSIONS as EXTENSIONS
 from data_shards.sources.footage import find_footage
 from data_shards.sources.inventory import Inventory, told
 from data_shards.sources.picture_folder import RATE

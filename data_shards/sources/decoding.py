@@ -11,7 +11,8 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from data_shards.mistake import UserError
-from data_shards.sources.footage import Footage, best_stream
+from data_shards.sources.container import best_stream
+from data_shards.sources.footage import Video
 
 PAUSE = 2.0  # seconds; a longer step in time ends a take even if nothing moves
 UNEVEN = 0.9  # of the usual rate: below, frames are not evenly spaced
@@ -44,7 +45,7 @@ class Extent:
     pace: float  # the mean of the same without pauses: below `rate` where frames are few while nothing moves
 
 
-def measure_file(footage: Footage) -> Extent:
+def measure_file(footage: Video) -> Extent:
     """Count the packets: headers lie about the number of frames. The first good frame is decoded, as a proof.
 
     Raises:
@@ -75,7 +76,7 @@ def measure_file(footage: Footage) -> Extent:
         return Extent(length, *_measured_rate(film.stream, stamps))
 
 
-def file_frames(footage: Footage) -> Iterator[StoredFrame]:
+def file_frames(footage: Video) -> Iterator[StoredFrame]:
     """The frames of a file in the order shown, those that are lost among them.
 
     Raises:

@@ -7,24 +7,19 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
+from itertools import chain
 from pathlib import Path
 
-import av
 from av.container import InputContainer
-from av.stream import Disposition
-from av.video.stream import VideoStream
 
 from data_shards.mistake import UserError
-from data_shards.sources.inventory import OTHER, PICTURES_TOO, Inventory, may_be, visible_names
+from data_shards.sources.container import EXTENSIONS, open_video
+from data_shards.sources.inventory import OTHER, PICTURES_TOO, TARS_TOO, Inventory, may_be, visible_names
 from data_shards.sources.picture_folder import PICTURES, RATE, PictureFolder, picture_folders
+from data_shards.sources.tar_video import TAR, TarVideo, tar_videos
 from data_shards.storage.place import canonical, check_url, open_store
 
-EXTENSIONS = (
-    ".3g2", ".3gp", ".asf", ".avi", ".divx", ".dv", ".f4v", ".flv", ".m1v", ".m2t", ".m2ts", ".m2v", ".m4v", ".mkv",
-    ".mov", ".mp4", ".mpe", ".mpeg", ".mpg", ".mts", ".mxf", ".ogm", ".ogv", ".qt", ".rm", ".rmvb", ".ts", ".vob",
-    ".webm", ".wmv", ".y4m",
-)  # fmt: skip
-STUB = 200  # bytes that tell what a file is that is no video
+BRACES = re.compile(r"\{[^{}]*(\.\.|,)[^{}]*\}")
 NOTHING = f"no video file ({', '.join(EXTENSIONS)}) there, nor pictures ({', '.join(PICTURES)})"
 
 
@@ -47,53 +42,14 @@ class Footage:
             source: io.BytesIO | str = io.BytesIO(open_store(self.root).read(self.name))
         else:
             source = str(Path(folder, self.name).absolute())  # FFmpeg takes "a:b.avi" for a protocol "a"
-        try:
-            # Names and comments in old AVI files are often not UTF-8, which is fatal by default.
-            container: InputContainer = av.open(source, metadata_errors="replace")
-        except (av.FFmpegError, OSError) as error:
-            why = _stand_in(source) or f"cannot be opened as video ({error})"
-            raise UserError(f"{self}: {why}") from error
-        stream = best_stream(container)
-        if stream is None:
-            container.close()
-            raise UserError(f"{self}: has no video in it")
-        if (
-            stream.metadata.get("alpha_mode") == "1"
-        ):  # a second stream in the packets, which decoders leave out
-            container.close()
-            raise UserError(f"{self}: keeps transparency as WebM does, which is not read; save it without")
-        return container
+        return open_video(source, str(self))
 
     def __str__(self) -> str:
         return f"{self.root.rstrip('/')}/{self.name}"
 
 
-Recording = Footage | PictureFolder
-
-
-def _stand_in(source: io.BytesIO | str) -> str:
-    """What a file is that stands where a video should be; empty if that is not known."""
-    try:
-        head = (
-            source.getvalue()[:STUB] if isinstance(source, io.BytesIO) else Path(source).read_bytes()[:STUB]
-        )
-    except OSError:
-        return ""
-    if not head:
-        return "is empty"
-    if head.startswith(b"version https://git-lfs") or b"annex/objects/" in head:
-        return "is a pointer of Git LFS or git-annex, not the file itself; fetch it"
-    is_path = len(head) < STUB and re.fullmatch(rb"[\x20-\x7e]*/[\x20-\x7e]*", head)
-    return f"is a link that was copied as text, to {head.decode()}" if is_path else ""
-
-
-def best_stream(container: InputContainer) -> VideoStream | None:
-    """The video stream that a player would show; None if there is none, for a cover is no video."""
-    films = [
-        stream for stream in container.streams.video if not stream.disposition & Disposition.attached_pic
-    ]
-    best = container.streams.best("video")
-    return next((stream for stream in films if stream is best), films[0] if films else None)
+Video = Footage | TarVideo
+Recording = Video | PictureFolder
 
 
 def find_footage(
@@ -106,7 +62,8 @@ def find_footage(
 
     Args:
         places: files; folders, of which every file below with one of EXTENSIONS is taken, but what is hidden; or
-            patterns with `*` (of any depth), `?` and `[...]`. Paths, file:// or s3:// URLs.
+            patterns with `*` (of any depth), `?` and `[...]`; braces stand for several places. Of a tar, and of
+            folders that have tars and no videos, the videos in them. Paths, file:// or s3:// URLs.
         rate: of numbered pictures, frames per second.
         inventory: gets what is left out, and what is bad: places without a video, pictures that are not numbered,
             links to nothing, folders that cannot be read. Without one, a bad input is an error.
@@ -119,7 +76,7 @@ def find_footage(
         raise UserError("input is empty; name at least one video file, folder or pattern")
     account = Inventory() if inventory is None else inventory
     found: dict[str, Recording] = {}
-    for place in places:
+    for place in chain.from_iterable(map(_expanded, places)):
         bad = len(account.bad)
         files = _find(place, rate, account)
         if not files and len(account.bad) == bad:
@@ -146,7 +103,20 @@ def _longer(file: Recording) -> Recording:
     name = f"{folder}/{file.name}"
     if isinstance(file, PictureFolder):
         return replace(file, name=name)
+    if isinstance(file, TarVideo):
+        return replace(file, name=name, root=above or ("/" if file.root.startswith("/") else "."))
     return Footage(above or ("/" if file.root.startswith("/") else "."), name)
+
+
+def _expanded(place: str) -> list[str]:
+    """The places that braces stand for: clips-{000000..000099}.tar; a file of such a name is meant itself."""
+    bucket, path = check_url(place)
+    if "$" in place or not BRACES.search(place) or (not bucket and os.path.exists(path)):
+        return [place]
+    from webdataset.shardlists import expand_urls  # takes seconds to import, with torch
+
+    places: list[str] = expand_urls(place)
+    return places
 
 
 def _find(place: str, rate: float, account: Inventory) -> Sequence[Recording]:
@@ -154,6 +124,12 @@ def _find(place: str, rate: float, account: Inventory) -> Sequence[Recording]:
     bucket, path = check_url(place)
     parent, _, last = place.rstrip("/").rpartition("/")
     is_file = open_store(parent).exists(last) if bucket and path else os.path.isfile(path)
+    if is_file and last.lower().endswith(TAR):
+        bad = len(account.bad)
+        members = tar_videos(parent or ("/" if place.startswith("/") else "."), last, account)
+        if not members and len(account.bad) == bad:
+            account.refuse(place, f"{place}: has no video in it")
+        return members
     if is_file:
         return [Footage(parent or ("/" if place.startswith("/") else "."), last)]
     if not bucket and os.path.islink(path) and not os.path.exists(path):
@@ -173,10 +149,14 @@ def _below(root: str, pattern: str, rate: float, account: Inventory) -> Sequence
     """The videos, else the folders of pictures, below `root` whose names are of the `pattern`."""
     store = open_store(root)
     hidden = any(part.startswith(".") for part in pattern.split("/"))  # as in a shell
-    all_names, unread = visible_names(store, EXTENSIONS + PICTURES, account, hidden)
+    all_names, unread = visible_names(store, (*EXTENSIONS, TAR, *PICTURES), account, hidden)
     names = [name for name in all_names if fnmatchcase(name, pattern)]
-    videos = [name for name in names if name.lower().endswith(EXTENSIONS)]
-    used = EXTENSIONS if videos else EXTENSIONS + PICTURES
+    videos: list[Recording] = [Footage(root, name) for name in names if name.lower().endswith(EXTENSIONS)]
+    used: tuple[str, ...] = EXTENSIONS
+    if not videos:
+        tars = [name for name in names if name.lower().endswith(TAR)]
+        videos = [video for name in tars for video in tar_videos(root, name, account)]
+        used += (TAR,) if videos else (TAR, *PICTURES)
     start = re.split(r"[*?\[]", pattern, maxsplit=1)[0]
     for name, why in unread.items():
         below = name.endswith("/") and (name.startswith(start) or start.startswith(name) or name == "/")
@@ -189,10 +169,10 @@ def _below(root: str, pattern: str, rate: float, account: Inventory) -> Sequence
             )
         else:
             account.leave_out(OTHER, address)
+    reasons = dict.fromkeys(PICTURES, PICTURES_TOO) | {TAR: TARS_TOO}
     for name in names:
         if not name.lower().endswith(used):
-            picture = name.lower().endswith(PICTURES)
-            account.leave_out(PICTURES_TOO if picture else OTHER, store.address(name))
+            account.leave_out(reasons.get(Path(name).suffix.lower(), OTHER), store.address(name))
     if videos:
-        return [Footage(root, name) for name in videos]
+        return videos
     return picture_folders(root, [name for name in names if name.lower().endswith(PICTURES)], rate, account)

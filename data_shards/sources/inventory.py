@@ -10,8 +10,12 @@ from data_shards.storage.store import Store
 NAMED = 20  # names that are kept of each reason
 SHOWN = 3  # of them, those that are shown
 
+DESCRIBED = 100  # videos of tars of which a manifest keeps what the tars say of them
+
 HIDDEN, OTHER, PICTURES_TOO = "hidden files", "other files", "pictures beside videos"
-BAD = "bad inputs"
+TARS_TOO = "tars beside videos"
+BAD, UNSAFE, DUPLICATES = "bad inputs", "unsafe names in tars", "keys that come again in a tar"
+DOTTED = "keys with dots, taken whole"  # not left out, but webdataset reads them otherwise
 # What systems put beside the user's files: bins, snapshots, thumbnails, the other halves of Macs' files.
 OF_SYSTEMS = frozenset(
     {
@@ -37,6 +41,7 @@ class Inventory:
 
     def __init__(self) -> None:
         self.bad: dict[str, str] = {}  # sentences, by what they are about
+        self.described: list[dict[str, str]] = []
         self._names: dict[str, list[str]] = {}
         self._seen: dict[str, set[str]] = {}
 
@@ -52,6 +57,16 @@ class Inventory:
     def refuse(self, address: str, sentence: str) -> None:
         """Keep what is wrong with an input that the user means; the sentence names it."""
         self.bad.setdefault(address, sentence)
+
+    @property
+    def wants_more(self) -> bool:
+        """Whether there is room for another description."""
+        return len(self.described) < DESCRIBED
+
+    def describe(self, said: dict[str, str]) -> None:
+        """Keep what is said of a video: its file, key, caption (txt) and json."""
+        if self.wants_more:
+            self.described.append(said)
 
     def check(self, skip: bool = False, remedy: str = "") -> None:
         """Count the bad ones as left out, or refuse all of them at once.
@@ -84,7 +99,7 @@ def told(summary: Mapping[str, Mapping[str, object]]) -> Iterable[str]:
         assert isinstance(names, list)
         assert isinstance(count, int)
         more = f" and {count - SHOWN} more" if count > SHOWN else ""
-        yield f"left out, {reason}: {count} ({', '.join(names[:SHOWN])}{more})"
+        yield f"{'' if reason == DOTTED else 'left out, '}{reason}: {count} ({', '.join(names[:SHOWN])}{more})"
 
 
 def visible(name: str) -> bool:

@@ -19,6 +19,7 @@ from data_shards.sources.picture_folder import RATE
 from data_shards.sources.shots import DecodedFrame, at_rate, decode, moving_share, prove
 from data_shards.sources.small_picture import Fit
 from data_shards.sources.splits import split_items, split_number, split_times
+from data_shards.sources.tar_video import TarVideo
 
 Part = tuple[Recording, Extent, range]  # a file, and the frames of it that belong to a split
 
@@ -34,7 +35,8 @@ class VideoFiles:
     """
 
     input: tuple[str, ...]
-    """Videos: files, folders of files or of numbered pictures, and patterns such as 'films/*.mp4'; paths or URLs."""
+    """Videos: files, folders of files or of numbered pictures, tars in WebDataset's layout, and patterns such as
+    'films/*.mp4' or 's3://bucket/clips-{000000..000099}.tar'; paths or URLs."""
     size: int = 64
     """Side of the frames, pixels, 8 or more."""
     frames: int = 12
@@ -126,7 +128,8 @@ class VideoFiles:
     def statistics(self) -> dict[str, object]:
         """What was met so far: numbers of files and cuts, of what was left out; what is wrong with which file."""
         counts = {"files": len(self._files), "inputs_left_out": self._inventory.summary()}
-        return counts | self._findings.statistics()
+        described = self._inventory.described
+        return counts | ({"described": described} if described else {}) | self._findings.statistics()
 
     def left_out(self, split: str) -> str:
         """Why there are no more clips of `split`, after they were made; empty if nothing was left out."""
@@ -198,8 +201,13 @@ class VideoFiles:
     def _parts(self, split: str, seed: int) -> list[Part]:
         """The frames that belong to `split`, by file."""
         shares = (self.val_share, self.test_share)
-        if (dealt := split_items(len(self._files), shares, seed)) is not None:
-            return [(*self._files[i], range(2**62)) for i in sorted(dealt[split])]
+        tars = [file.unit if isinstance(file, TarVideo) else str(file) for file, _ in self._files]
+        for units in (tars, [str(file) for file, _ in self._files]):  # whole tars rather than files in them
+            numbers = {unit: number for number, unit in enumerate(dict.fromkeys(units))}
+            if (dealt := split_items(len(numbers), shares, seed)) is not None:
+                chosen = set(dealt[split])
+                files = zip(units, self._files, strict=True)
+                return [(*file, range(2**62)) for unit, file in files if numbers[unit] in chosen]
         parts = []
         for footage, extent in self._files:
             gap = int(np.ceil(self.gap * extent.rate))

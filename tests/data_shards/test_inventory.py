@@ -9,7 +9,8 @@ import pytest
 
 from data_shards.__main__ import main
 from data_shards.manifest import read_manifest
-from data_shards.sources.footage import EXTENSIONS, find_footage
+from data_shards.sources.container import EXTENSIONS
+from data_shards.sources.footage import find_footage
 from data_shards.sources.inventory import NAMED, Inventory, told, visible
 from tests.data_shards.test_picture_folder import fill
 from tests.films import numbered, write
