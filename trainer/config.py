@@ -237,6 +237,13 @@ class RunConfig(Frozen):
     stages: tuple[Stage, ...] = ()
     """Runs below output, each of which begins from the weights of the last, see docs/stages.md; [] = one run."""
 
+    @field_validator("stages", mode="before")
+    @classmethod
+    def _some_stages(cls, value: Any) -> Any:
+        if isinstance(value, list | tuple) and all(isinstance(each, dict | Stage) for each in value):
+            return value
+        raise ValueError('needs a list of stages like [{"overrides":{"steps":500}},{}] (docs/stages.md)')
+
     @field_validator("output", "start")
     @classmethod
     def _one_place(cls, value: str | None) -> str | None:

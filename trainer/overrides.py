@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import MISSING, fields, is_dataclass
 from functools import partial
-from typing import Any, TypeVar, get_type_hints, overload
+from typing import Any, TypeVar, get_origin, get_type_hints, overload
 
 from pydantic import ValidationError
 from pydantic_core import PydanticUndefined
@@ -68,7 +68,7 @@ def resolve(
         raise UserError(f"field {name} does not exist{nearest(name, cls.model_fields)}")
     before = copy.deepcopy(given)
     for word in overrides:
-        path = _assign(given, word)
+        path = _assign(given, word, cls)
         if at(given, path) in ("None", "NULL", "Null") and _accepted(cls, _with(given, path, None), path):
             raise UserError(
                 f"field {path}: got {word.partition('=')[2]!r}, a word here; for none write {path}=null"
@@ -116,7 +116,7 @@ def stage_runs(config: C) -> tuple[C, ...]:
             for path, value in stage.overrides.items():
                 if path in OF_THE_CHAIN:
                     raise UserError(f"overrides: {path} is the chain's, set it there")
-                _set(tree, path, value, value if isinstance(value, str) else json.dumps(value))
+                _set(tree, path, value, type(config))
             runs.append(validated(tree, type(config), before))
         except UserError as error:
             raise UserError(f"stages.{number}: {error}") from None
@@ -206,7 +206,7 @@ def _with(tree: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
     return made
 
 
-def _assign(tree: dict[str, Any], word: str) -> str:
+def _assign(tree: dict[str, Any], word: str, cls: type[RunConfig]) -> str:
     """Do what a word says; returns the path of its field."""
     path, equals, text = word.partition("=")
     if not equals:
@@ -215,30 +215,48 @@ def _assign(tree: dict[str, Any], word: str) -> str:
         value = json.loads(text)
     except json.JSONDecodeError:
         value = text
-    _set(tree, path, value, text)
+    _set(tree, path, value, cls, text)
     return path
 
 
-def _set(tree: dict[str, Any], path: str, value: Any, text: str) -> None:
-    """Give the field at `path` a value; `text` is how the user wrote it."""
+def _set(tree: dict[str, Any], path: str, value: Any, cls: type[RunConfig], written: str = "") -> None:
+    """Give the field at `path` a value, or the fields of the group there theirs; `written` is how the user wrote it."""
+    text = written or (value if isinstance(value, str) else json.dumps(value))
     node: Any = tree
     *groups, last = path.split(".")
     for depth, part in enumerate([*groups, last]):
         if not isinstance(node, dict) or part not in node:
             raise UserError(_unknown(tree, path, ".".join(groups[:depth]), node))
         node = node[part] if depth < len(groups) else node
-    if isinstance(node[last], dict) and node[last] and not isinstance(value, dict) and path not in WHOLE:
-        raise UserError(
-            f"field {path} is a group; set one of: {', '.join(f'{path}.{n}' for n in node[last])}"
-        )
-    old = node[last]
+    old, kind = node[last], _kind(cls, path)
+    if isinstance(old, dict) and old and not isinstance(value, dict) and path not in WHOLE:
+        raise UserError(f"field {path} is a group; set one of: {', '.join(f'{path}.{n}' for n in old)}")
+    if isinstance(old, dict) and isinstance(value, dict) and _merges(path, value, kind):
+        for name, inner in value.items():
+            _set(tree, f"{path}.{name}", inner, cls)
+        return
     if path == "model.name" and value != old:
         raise UserError(f"field model.name: write model={text}; another model starts from its own defaults")
-    if isinstance(old, str) and isinstance(value, bool | int | float):
+    if isinstance(value, bool | int | float) and (isinstance(old, str) or kind == (str | None)):
         value = text  # a folder may be called 2024
     if path == "model" and isinstance(value, str) and value in MODELS:
         value = model_to(MODELS[value]())  # another model starts from its own defaults
     node[last] = value
+
+
+def _merges(path: str, value: dict[str, Any], kind: Any) -> bool:
+    """Whether the fields that `value` has not stay as they are: those of a group, whose names are the config's."""
+    if path == "model":
+        return "name" not in value
+    return path not in WHOLE and get_origin(kind) is not dict
+
+
+def _kind(cls: Any, path: str) -> Any:
+    """The annotation of the field at `path`; None within a model, whose fields its name decides."""
+    for part in path.split("."):
+        known = _defaults(cls) if is_dataclass(cls) or hasattr(cls, "model_fields") else {}
+        cls = known.get(part, (None,))[0]
+    return cls
 
 
 def _unknown(tree: dict[str, Any], path: str, group: str, node: Any) -> str:

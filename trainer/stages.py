@@ -46,7 +46,7 @@ class Rule(Frozen):
         return self
 
     def value(self, line: dict[str, Any]) -> float | None:
-        """The number that the rule is about; None = the line is about others.
+        """The number that the rule is about; None = the line is about others, or there was nothing to measure.
 
         Raises:
             UserError: it should be in the line and is not.
@@ -58,8 +58,8 @@ class Rule(Frozen):
             return None
         if name not in there:
             have = ", ".join(f"{group}.{known}" for known in there)
-            raise UserError(f"metric: got {self.metric}, which is not measured; have {have}")
-        return float(there[name])
+            raise UserError(f"metric: got {self.metric}, which is not measured; have {have or 'none'}")
+        return None if there[name] is None else float(there[name])
 
     def holds(self, value: float) -> bool:
         """Whether it holds for this number."""

@@ -3,11 +3,14 @@
 import argparse
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cluster.config import ClusterConfig
+from model import MODELS
 from model.schedule import Stairs
 from trainer.config import RunConfig
 from trainer.overrides import _assign, add_arguments, from_arguments, resolve, stage_runs, validated
@@ -72,7 +75,7 @@ def test_numbers_of_frames_survive_json(word: str, frames: int | Stairs | None) 
     assert config.batch.frames == frames
     tree = json.loads(json.dumps(config.model_dump(mode="json")))
     assert validated(tree, RunConfig) == config
-    _assign(tree, "batch.frames=4")
+    _assign(tree, "batch.frames=4", RunConfig)
     assert validated(tree, RunConfig).batch.frames == 4, "stairs give way to a number"
 
 
@@ -105,6 +108,11 @@ def test_what_is_no_number_of_frames_is_refused(word: str, told: str) -> None:
         ('[{"until":{"metric":"los","below":1}}]', "field stages.0.until.metric: got 'los', needs loss"),
         ('[{"again":{"metric":"loss"}}]', "field stages.0.again: give one of below and at_least"),
         ('[{"untl":null}]', "field stages.0.untl"),
+        ('[{"overrides":{"batch":{"frame":3}}}]', "stages.0: field batch.frame does not exist (did you mean"),
+        ("abc", "field stages: got 'abc', needs a list of stages like ["),
+        ("null", "field stages: got null, needs a list of stages like ["),
+        ("{}", "field stages: got {}, needs a list of stages like ["),
+        ("[3]", "field stages: got [3], needs a list of stages like ["),
     ],
 )
 def test_a_mistake_in_a_stage_is_one_sentence(stages: str, told: str) -> None:
@@ -188,3 +196,35 @@ def test_a_slash_at_the_end_of_a_url_makes_no_other_set() -> None:
 def test_numbers_are_finite(word: str) -> None:
     with pytest.raises(ValueError, match=rf"field {word.partition('=')[0]}: .*finite number"):
         resolve("demo", ["data.url=set", word])
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("batch", {"frames": 3}),
+        ("optim", {"lr": 0.5, "betas": [0.1, 0.2]}),
+        ("model", {"slots": 4}),
+        ("model.temperature", {"end": 0.1}),
+        ("monitoring", {"targets": 2024}),
+    ],
+)
+def test_the_fields_of_a_group_that_are_not_given_stay(path: str, value: dict[str, Any]) -> None:
+    words = ["batch.size=6", "optim.weight_decay=0.3", "model.hidden=7", "model.temperature.start=2.5"]
+    each = [f"{path}.{name}={json.dumps(inner)}" for name, inner in value.items()]
+    wanted = resolve("demo", [*words, *each])
+    assert resolve("demo", [*words, f"{path}={json.dumps(value)}"]) == wanted
+    (stage,) = stage_runs(resolve("demo", [*words, f"stages={json.dumps([{'overrides': {path: value}}])}"]))
+    assert stage == wanted
+
+
+def test_what_is_given_whole_is_replaced() -> None:
+    named: Any = resolve("demo", ["model.hidden=7", 'model={"name":"object-discovery","slots":4}'])
+    own: Any = MODELS["object-discovery"]()
+    assert (named.model.slots, named.model.hidden) == (4, own.hidden)
+    words = ['scaling.resources={"a":1,"b":1}', 'scaling.resources={"a":2}']
+    assert resolve("demo", words, ClusterConfig).scaling.resources == {"a": 2}
+
+
+def test_a_place_may_be_called_by_a_number() -> None:
+    config = resolve("demo", ["start=3", "output=2024", "monitoring.targets=7"])
+    assert (config.start, config.output, config.monitoring.targets) == ("3", "2024", "7")

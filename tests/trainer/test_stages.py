@@ -50,6 +50,14 @@ def test_lines_with_other_numbers_do_not_break_a_row() -> None:
     assert held(rule, lines) == 2
 
 
+def test_a_score_that_had_nothing_to_measure_says_nothing() -> None:
+    rule = Rule(metric="scores.fg_ari", at_least=0.5, lines=2)
+    nothing: dict[str, Any] = {"step": 2, "split": "val", "scores": {"fg_ari": None}}
+    for unknown in (True, False):
+        assert held(rule, [scored(1, fg_ari=0.9), nothing], unknown) is None
+        assert held(rule, [scored(1, fg_ari=0.9), nothing, scored(3, fg_ari=0.9)], unknown) == 3
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_what_is_not_finite_is_a_collapse_and_never_a_success(value: float) -> None:
     assert held(Rule(metric="loss", at_least=9.0), [line(1, value)], unknown=True) == 1
