@@ -80,8 +80,10 @@ class Manifest:
         return hashlib.sha256("".join(shard.sha256 for shard in self.splits[split]).encode()).hexdigest()[:12]
 
     def to_json(self) -> bytes:
-        """The file's content."""
-        return json.dumps({"schema": SCHEMA} | asdict(self), indent=1).encode()
+        """The file's content. Names of files that are no text get a mark for what is none."""
+        text = json.dumps({"schema": SCHEMA} | asdict(self), ensure_ascii=False)
+        tree = json.loads(text.encode("utf-8", "surrogatepass").decode("utf-8", "replace"))
+        return json.dumps(tree, indent=1).encode()
 
 
 def read_manifest(url: str | Store) -> Manifest:

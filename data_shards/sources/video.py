@@ -179,7 +179,7 @@ class VideoFiles:
                 key=f"{split}-{len(made) - 1:06d}",
                 frames=images,
                 facts={
-                    "file": footage.name,
+                    "file": footage.name.encode(errors="backslashreplace").decode(),  # names need not be text
                     "first_frame": pictures[0].number,
                     "last_frame": pictures[-1].number,
                     "time": round(pictures[0].time, 6),
