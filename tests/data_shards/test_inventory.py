@@ -228,11 +228,15 @@ def test_names_of_bins_are_of_whole_parts() -> None:
     assert not visible("a/__macosx/b.mp4")
 
 
-def test_names_that_are_no_text(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_names_that_are_no_text(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
-    for name in (b"a\xff.mkv", b"a\xfe.mkv"):
-        os.rename(write(tmp_path / "film.mkv", numbered(40)), os.fsencode(tmp_path / "in") + b"/" + name)
+    for number, name in enumerate((b"a\xff.mkv", b"a\xfe.mkv")):
+        os.rename(
+            write(tmp_path / "film.mkv", numbered(40, base=100 * number)),
+            os.fsencode(tmp_path / "in") + b"/" + name,
+        )
     (tmp_path / "in" / os.fsdecode(b"n\xff.txt")).touch()
-    build(tmp_path / "in", tmp_path / "out", "--val-share", "0.5", "--test-share", "0", "--cut", "2")
+    words = ["build", "video", "--input", str(tmp_path / "in"), "--out", str(tmp_path / "out"), "--cut", "2"]
+    assert main([*words, "--size", "16", "--frames", "4", "--val-share", "0.5", "--test-share", "0"]) == 0
     assert read_manifest(str(tmp_path / "out")).statistics["inputs_left_out"]["other files"]["count"] == 1
     assert main(["check", str(tmp_path / "out")]) == 0
