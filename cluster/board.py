@@ -26,7 +26,10 @@ class Message:
     """What a worker or the controller tells the driver."""
 
     kind: Literal["controller", "started", "metrics", "notice", "refused", "lost"]
-    content: Any  # an actor, {rank: pid}, a line, text for the user, (exit code, sentence), {rank: its cause}
+    content: (
+        Any  # an actor, {rank: worker}, a line, text for the user, (exit code, sentence), {rank: its cause}
+    )
+    worker: str = ""  # who refuses
 
 
 class Board:

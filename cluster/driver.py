@@ -49,6 +49,7 @@ class Driver:
         self._restarts = 0
         self._outcome: RunState | BaseException | None = None
         self._controller: Any = None
+        self._workers: dict[int, str] = {}  # of the group that runs, as far as they have started
 
     def __enter__(self) -> "Driver":
         return self
@@ -102,16 +103,22 @@ class Driver:
             self._controller = content
         elif message.kind == "started":
             self._stop.running.set()
+            self._workers |= content
         elif message.kind == "lost":
             self._lose(content)
-        else:
+        elif not self._is_left_behind(message.worker):
             code, sentence = content
             raise UserError(sentence) if code == 2 else Refused(sentence)
+
+    def _is_left_behind(self, worker: str) -> bool:
+        """Whether it is of a group before this one: what it refuses, such as that it was followed, ends nothing."""
+        return bool(worker and self._workers) and worker not in self._workers.values()
 
     def _lose(self, causes: dict[int, str]) -> None:
         """Workers are gone, and Ray starts the group again if it may."""
         self._restarts += 1
         self._stop.running.clear()
+        self._workers.clear()
         self._waiting_since = time.monotonic()
         reasons = "; ".join(f"rank {rank}: {said}" for rank, said in sorted(causes.items()))
         allowed = self._config.scaling.max_failures

@@ -7,11 +7,8 @@ worker.py is what each worker does, driver.py what this process does meanwhile, 
 """
 
 import os
-import shutil
-import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +22,7 @@ from cluster.machines import worker_cpus
 from cluster.stop import Stop
 from cluster.worker import Assignment, work
 from data_shards.manifest import read_manifest
+from data_shards.scratch import scratch_folder
 from monitoring.run_state import RunState
 
 
@@ -59,7 +57,7 @@ def train(
     run = run.model_copy(update={"engine": run.engine.model_copy(update={"threads": threads})})
     if targets is not None:
         run = run.model_copy(update={"monitoring": run.monitoring.model_copy(update={"targets": targets})})
-    with _scratch() as scratch:
+    with scratch_folder("ray") as scratch:  # what Ray Train insists on writing; nothing in it is needed again
         folder = os.getcwd() if embedded else None
         trainer = _trainer(config, Assignment(run, board, folder), scratch, embedded=embedded)
         with Driver(board, config, report, say, stop) as driver:
@@ -92,13 +90,3 @@ def _trainer(config: ClusterConfig, assignment: Assignment, scratch: Path, *, em
         scaling_config=ray.train.ScalingConfig(**workers),
         run_config=ray.train.RunConfig(**run),
     )
-
-
-@contextmanager
-def _scratch() -> Iterator[Path]:
-    """A folder for what Ray Train insists on writing; nothing in it is needed again."""
-    folder = Path(tempfile.mkdtemp(prefix="commonfate-ray-"))
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)

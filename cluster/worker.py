@@ -2,6 +2,7 @@
 
 import logging
 import os
+import socket
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,7 +37,8 @@ def work(assignment: dict[str, Assignment]) -> RunState:
     notices = Notices(mine.board, rank)
     for name in _OURS:
         logging.getLogger(name).addHandler(notices)
-    mine.board.tell.remote(Message("started", {rank: os.getpid()}))
+    worker = f"{socket.gethostname()} {os.getpid()}"
+    mine.board.tell.remote(Message("started", {rank: worker}))
     stopping = Stopping(mine.board) if rank == 0 else None
     report = Throttle(mine.board)
     try:
@@ -44,7 +46,7 @@ def work(assignment: dict[str, Assignment]) -> RunState:
     except (*MISTAKES, FloatingPointError) as error:
         code = 2 if isinstance(error, MISTAKES) else 1
         # Wait: this process may be ended as soon as the error is raised.
-        ray.get(mine.board.tell.remote(Message("refused", (code, str(error)))), timeout=10)
+        ray.get(mine.board.tell.remote(Message("refused", (code, str(error)), worker)), timeout=10)
         raise
     finally:
         report.flush()

@@ -90,7 +90,7 @@ class Exporter:
             return
         if self._targets is not None:
             try:
-                withdraw(self._targets, self._target_name)
+                withdraw(self._targets, self._target_name, self.address or "")
             except OSError as error:
                 log.warning("metrics target %s stays in %s: %s", self._target_name, self._targets, error)
         server, thread = self._server
@@ -148,7 +148,7 @@ class Exporter:
         log.info("metrics at http://%s/metrics", self.address)
         if self._targets is not None:
             try:
-                publish(self._targets, self._target_name, self.address)
+                publish(self._targets, self._target_name, self.address or "")
             except OSError as error:
                 log.warning("metrics target %s not published in %s: %s", self.address, self._targets, error)
 

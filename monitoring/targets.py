@@ -32,7 +32,7 @@ def publish(targets: Path | str, name: str, address: str) -> None:
 
     Raises OSError where the folder cannot be written or the server does not answer.
     """
-    entry = json.dumps([{"targets": [address], "labels": {}}])
+    entry = _entry(address)
     if isinstance(targets, str):
         _send(f"{targets.rstrip('/')}/{name}", "PUT", entry.encode())
         return
@@ -43,12 +43,21 @@ def publish(targets: Path | str, name: str, address: str) -> None:
     unfinished.replace(targets / f"{name}.json")
 
 
-def withdraw(targets: Path | str, name: str) -> None:
-    """Forget `name`; nothing happens where it is not known. Raises OSError as `publish` does."""
+def withdraw(targets: Path | str, name: str, address: str) -> None:
+    """Forget `name`; nothing happens where it is not known, or by now of another address in the folder.
+
+    Raises OSError as `publish` does.
+    """
     if isinstance(targets, str):
         _send(f"{targets.rstrip('/')}/{name}", "DELETE", b"")
-    else:
-        (targets / f"{name}.json").unlink(missing_ok=True)
+        return
+    path = targets / f"{name}.json"
+    if path.exists() and path.read_text(encoding="utf-8") == _entry(address):
+        path.unlink(missing_ok=True)
+
+
+def _entry(address: str) -> str:
+    return json.dumps([{"targets": [address], "labels": {}}])
 
 
 def _send(url: str, method: str, body: bytes) -> None:

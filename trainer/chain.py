@@ -27,7 +27,8 @@ from data_shards.storage.place import open_store
 from data_shards.storage.store import NotFound, StorageError
 from monitoring.run_state import RunState
 from trainer import loop
-from trainer.checkpoints.checkpoint import CONFIG, FOLDER, put_config, steps_on
+from trainer.checkpoints.checkpoint import CONFIG, FOLDER, steps_on
+from trainer.checkpoints.owner import claim
 from trainer.checkpoints.weights import misfit, raise_everywhere, shapes
 from trainer.config import RunConfig
 from trainer.engine import private_extensions, start_processes
@@ -153,7 +154,7 @@ class Chain:
         def read(line: dict[str, Any]) -> None:  # on rank 0 alone
             # Not before: a chain that is refused, or has nothing to do, leaves what was there.
             if not self._told:
-                put_config(self._store, self.config, code_revision(), "")
+                claim(self._store, self.config, code_revision(), "")
                 self._told = True
             watch.read(line)
             if report is not None:

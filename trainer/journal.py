@@ -62,6 +62,10 @@ class Journal:
         if self._remote and not waiting:
             self._upload = self._thread.submit(self._put)
 
+    def disown(self) -> None:
+        """Upload nothing more: another start writes the run by now."""
+        self._remote = False
+
     def settle(self) -> None:
         """Wait until what is written so far is on object storage, or could not be brought there now."""
         with suppress(RuntimeError):  # closed meanwhile, which does the same

@@ -144,7 +144,7 @@ class Run:
                 log.warning("going on from step %d with other settings: %s", found.step, "; ".join(changed))
         else:
             self.engine = Engine(model, config, group)
-        told = telemetry.saved, telemetry.settle
+        told = telemetry.saved, telemetry.settle, telemetry.disown
         self.saver = Saver(store, config, group, code_revision(), data, *told)
         self.manifest = manifest
         self.share = config.batch.size // group.world
@@ -252,6 +252,7 @@ class Run:
 
     def _log(self, step: int, outcome: StepOutcome, step_s: float) -> float:
         """Write a line of means over ranks; returns the loss. A collective."""
+        self.saver.require_ours()
         found = outcome.terms | _means([health(show()) for show in outcome.shown])
         names = sorted(found)
         mine = torch.stack([outcome.loss.double(), *(found[n].double() for n in names)]).cpu()
@@ -281,6 +282,7 @@ class Run:
         batches = scan(config.data, split, self.micro, group.rank, group.world, limit=clips)
         videos = (to_video(batch, group.device) for batch in batches)
         result = evaluate(model, videos, step, group.device, reduce=group.total, first=mine.start)
+        self.saver.require_ours()
         self.telemetry.scores(step, split, result.scores)
         self.telemetry.enter(RunState.TRAINING)
 

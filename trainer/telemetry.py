@@ -141,6 +141,11 @@ class Telemetry:
         if self._group.rank == 0:
             self.observe("commonfate_checkpoint_bytes", size)
 
+    def disown(self) -> None:
+        """The run is another start's by now: nothing more is written into it."""
+        if self._journal:
+            self._journal.disown()
+
     def close(self) -> None:
         """Stop showing, recording and serving. What fails here only warns: how the run ended is already known."""
         if self._progress:

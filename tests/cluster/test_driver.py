@@ -46,8 +46,8 @@ class Watch:
         with self.driver:
             return self.driver.watch(trainer)
 
-    def tell(self, kind: Any, content: Any) -> None:
-        self.board.tell(Message(kind, content))
+    def tell(self, kind: Any, content: Any, worker: str = "") -> None:
+        self.board.tell(Message(kind, content, worker))
 
 
 @pytest.fixture(autouse=True)
@@ -69,13 +69,13 @@ def test_lines_and_sentences_reach_who_asked_for_them() -> None:
     watch = Watch()
 
     def work() -> RunState:
-        watch.tell("started", {0: 1})
+        watch.tell("started", {0: "a 1"})
         wait(watch.stop.running.is_set)
         watch.tell("metrics", {"step": 1})
         watch.tell("notice", "rank 0: port 9 is taken")
         watch.tell("lost", {1: "gone", 0: "its process or machine is gone"})
         wait(lambda: not watch.stop.running.is_set())
-        watch.tell("started", {0: 2})
+        watch.tell("started", {0: "a 2"})
         watch.tell("metrics", {"step": 2})
         return RunState.FINISHED
 
@@ -138,6 +138,18 @@ def test_the_wait_for_workers_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     over.set()
 
 
+def test_what_a_group_before_refuses_ends_nothing() -> None:
+    watch = Watch()
+    watch.tell("started", {0: "a 1", 1: "b 1"})
+    watch.tell("lost", {1: "gone"})
+    watch.tell("started", {0: "a 2"})
+    watch.tell("refused", (2, "another process has started this run since"), "a 1")
+    assert watch(lambda: RunState.FINISHED) is RunState.FINISHED
+    watch.tell("refused", (2, "field x: got 1, needs 2"), "a 2")
+    with pytest.raises(ValueError, match="field x"):
+        watch(lambda: RunState.FINISHED)
+
+
 @pytest.mark.parametrize("running", [True, False])
 def test_a_run_that_is_left_is_aborted_where_its_controller_can_answer(running: bool) -> None:
     watch, over, aborted = Watch(), Event(), Event()
@@ -147,7 +159,7 @@ def test_a_run_that_is_left_is_aborted_where_its_controller_can_answer(running: 
 
     watch.tell("controller", Controller)
     if running:
-        watch.tell("started", {0: 1})
+        watch.tell("started", {0: "a 1"})
     watch.tell("refused", (2, "a mistake"))
     with pytest.raises(ValueError, match="a mistake"):
         watch(lambda: finished_after(over))

@@ -57,8 +57,8 @@ def test_a_reader_never_sees_half_a_file(tmp_path: Path) -> None:
 
 
 def test_withdrawing_what_is_not_there_is_harmless(tmp_path: Path, server: TargetServer) -> None:
-    withdraw(tmp_path, "nobody")
-    withdraw(server.url, "nobody")
+    withdraw(tmp_path, "nobody", "host:1")
+    withdraw(server.url, "nobody", "host:1")
 
 
 def test_a_restarted_rank_replaces_its_entry(server: TargetServer) -> None:
@@ -103,3 +103,12 @@ def test_a_server_on_all_addresses_is_announced_by_one_that_others_reach() -> No
             assert json.load(response)[0]["targets"] == ["10.0.0.1:1"]
     finally:
         server.close()
+
+
+def test_a_target_of_another_address_is_left_to_it(tmp_path: Path) -> None:
+    publish(tmp_path, "run-rank-0", "host:1")
+    publish(tmp_path, "run-rank-0", "host:2")
+    withdraw(tmp_path, "run-rank-0", "host:1")
+    assert json.loads((tmp_path / "run-rank-0.json").read_text())[0]["targets"] == ["host:2"]
+    withdraw(tmp_path, "run-rank-0", "host:2")
+    assert not (tmp_path / "run-rank-0.json").exists()

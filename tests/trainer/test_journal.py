@@ -177,7 +177,7 @@ def test_a_start_that_is_killed_leaves_the_lines_as_they_were(
     first.close()
     before = (tmp_path / "metrics.jsonl").read_bytes()
 
-    def killed(path: Path, text: str) -> int:
+    def killed(path: Path, text: str, encoding: str) -> int:
         path.write_bytes(text.encode()[: len(text) // 2])
         raise KeyboardInterrupt
 

@@ -21,14 +21,13 @@ from monitoring.exporter import Exporter
 from monitoring.run_state import RunState
 from tests.clips import build_numbered
 from tests.data_shards.test_camvid import write_camvid
+from tests.data_shards.test_scratch import left_by_a_dead_process
 from tests.launch import TINY, lines, losses
 from trainer import flops, loop
 from trainer.checkpoints.checkpoint import FOLDER, MANIFEST, read_checkpoint, steps_on
 from trainer.checkpoints.saver import Saver
-from trainer.checkpoints.scratch import scratch_name, scratch_path
 from trainer.evaluation import scoring
 from trainer.flops import Work
-from trainer.journal import run_name
 from trainer.loop import Result, Run, train
 from trainer.overrides import resolve
 from trainer.process_group import ProcessGroup
@@ -353,9 +352,9 @@ def test_a_resume_leaves_no_folders_and_removes_those_of_killed_ones(
 ) -> None:
     local = tmp_path / "local"
     monkeypatch.setattr(tempfile, "tempdir", str(local))
-    # Of this process's number: it is over.
-    scratch_path(scratch_name(f"resume-{run_name(str(copy))}")).mkdir(parents=True)
-    scratch_path(scratch_name(f"save-{run_name(str(copy))}-0")).mkdir()
+    local.mkdir()
+    left_by_a_dead_process("resume")
+    left_by_a_dead_process("save")
     run(copy, data, "steps=3")
     assert not list(local.glob("commonfate-resume-*"))
     assert not list(local.glob("commonfate-save-*"))

@@ -23,7 +23,6 @@ from pydantic import Field, TypeAdapter
 
 from data_shards.mistake import UserError
 from data_shards.storage.store import NotFound, StorageError, Store
-from trainer.config import RunConfig
 
 FOLDER = "checkpoints"
 
@@ -72,17 +71,6 @@ class Checkpoint:
 
 
 _MANIFEST = TypeAdapter(Checkpoint)
-
-
-def put_config(store: Store, config: RunConfig, revision: str, attempt: str) -> None:
-    """Write a run's config.json: what this start of it was given."""
-    described = {
-        "attempt": attempt,
-        "revision": revision,
-        "digest": config.digest(),
-        "config": config.model_dump(mode="json"),
-    }
-    store.put(CONFIG, json.dumps(described, indent=2).encode())
 
 
 def step_of(name: str) -> int | None:

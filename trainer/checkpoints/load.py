@@ -1,15 +1,14 @@
 """The model of a run or a checkpoint, for those who score it or show it."""
 
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TypeVar
 
 import torch
 from torch import Tensor
 
 from data_shards.mistake import UserError
+from data_shards.scratch import scratch_folder
 from data_shards.storage.place import open_store
 from data_shards.storage.store import StorageError, Store
 from model.interface import VideoModel
@@ -87,9 +86,9 @@ def _of_checkpoint(url: str, read: Callable[[Store, int], T]) -> T:
 
 def _read(store: Store, step: int) -> tuple[Checkpoint, str, Mapping[str, Tensor]]:
     checkpoint = read_checkpoint(store, step)
-    with tempfile.TemporaryDirectory() as folder:
+    with scratch_folder("read") as folder:
         name = weights_name(checkpoint)
-        path = download(store, checkpoint, name, Path(folder))
+        path = download(store, checkpoint, name, folder)
         weights = state_files.read_weights(store, checkpoint, name, path)
     return checkpoint, store.address(checkpoint.folder), weights
 

@@ -7,17 +7,16 @@ import torch
 import torch.distributed as dist
 
 from data_shards.mistake import UserError
+from data_shards.scratch import scratch_path, sweep
 from data_shards.storage.store import StorageError, Store
 from model.interface import VideoModel
 from monitoring.run_state import Timeline
 from trainer.checkpoints.checkpoint import MANIFEST, REMEDY, Checkpoint, damaged, download, weights_name
-from trainer.checkpoints.scratch import scratch_name, scratch_path, sweep
 from trainer.checkpoints.state_files import read_state, read_weights
 from trainer.checkpoints.universal import convert
 from trainer.checkpoints.weights import differences, raise_everywhere, require_same_weights, shapes
 from trainer.config import RunConfig
 from trainer.engine import STATE_TYPES, TAG, Engine
-from trainer.journal import run_name
 from trainer.process_group import ProcessGroup
 
 UNIVERSAL = f"{TAG}_universal"  # as DeepSpeed calls what its converter makes
@@ -48,10 +47,7 @@ def restore(
                 f"field {field_name}: got {given}, but {url} was saved with {saved}; resume with that or start in "
                 f"another output"
             )
-    owner = f"resume-{run_name(config.output)}"
-    if group.local_rank == 0:
-        sweep(owner)
-    root = scratch_path(group.same(scratch_name(owner)))
+    root = _folder(group)
     universal = checkpoint.zero_stage > 0 and checkpoint.world != group.world
     refusal: StorageError | None = None
     try:
@@ -77,6 +73,19 @@ def restore(
         if group.local_rank == 0:
             shutil.rmtree(root, ignore_errors=True)
     return engine
+
+
+def _folder(group: ProcessGroup) -> Path:
+    """A folder of the first rank of this machine, the same on all of its ranks, which follow each other."""
+    if group.local_rank == 0:
+        sweep()
+    local_ranks = group.gather(torch.tensor([group.local_rank]).double())[:, 0].tolist()
+    first = [rank for rank, local_rank in enumerate(local_ranks) if local_rank == 0]
+    paths = {rank: group.same(str(scratch_path("resume")), rank) for rank in first}
+    path = Path(paths[max((rank for rank in first if rank <= group.rank), default=first[0])])
+    if group.local_rank == 0:
+        path.mkdir(mode=0o700)
+    return path
 
 
 def timeline_of(store: Store, checkpoint: Checkpoint) -> Timeline:

@@ -10,13 +10,13 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
+from data_shards.scratch import scratch_path, sweep
 from data_shards.storage.store import Store
-from trainer.checkpoints.checkpoint import Checkpoint, put_config
-from trainer.checkpoints.scratch import scratch_name, scratch_path, sweep
+from trainer.checkpoints.checkpoint import Checkpoint
+from trainer.checkpoints.owner import Lookout, TakenOver, claim
 from trainer.checkpoints.upload import POLL_S, Upload
 from trainer.config import RunConfig
 from trainer.engine import Engine
-from trainer.journal import run_name
 from trainer.process_group import ProcessGroup
 
 log = logging.getLogger(__name__)
@@ -39,6 +39,7 @@ class Saver:
         saved: called on every rank, once for each checkpoint that is complete, with its step, the seconds since its
             save began and the bytes of all its files.
         before: called on rank 0 before a checkpoint is made complete, by the thread that uploads it.
+        lost: called on every rank where another start of the run has come since.
 
     Attributes:
         attempt: a name for this start of the run, the same on all ranks.
@@ -53,18 +54,28 @@ class Saver:
         data: str = "",
         saved: Callable[[int, float, int], None] = lambda step, seconds, size: None,
         before: Callable[[], None] = lambda: None,
+        lost: Callable[[], None] = lambda: None,
     ) -> None:
         self._store, self._config, self._group = store, config, group
-        self._revision, self._data, self._saved, self._before = revision, data, saved, before
+        self._revision, self._data = revision, data
+        self._saved, self._before, self._lost = saved, before, lost
         self.attempt = group.same(f"{time.time_ns():x}")
         self._upload: Upload | None = None
         self._failures: list[BaseException] = []  # of the uploads since the last that is complete
-        self._owner = f"save-{run_name(config.output)}-{group.rank}"
-        sweep(self._owner)
+        self._lookout: Lookout | None = None
+        sweep()
 
     def claim(self) -> None:
-        """Describe this start in the run's config.json: from now on no other's checkpoint is completed."""
-        put_config(self._store, self._config, self._revision, self.attempt)
+        """Take the run over, on rank 0: from now on no other start's checkpoint is completed."""
+        claim(self._store, self._config, self._revision, self.attempt)
+        self._lookout = Lookout(self._config.output, self.attempt)
+
+    def require_ours(self) -> None:
+        """TakenOver, on all ranks, where another start of the run has come since. A collective."""
+        words = self._group.same(self._lookout.words() if self._lookout else "")
+        if words:
+            self._lost()
+            raise TakenOver(words)
 
     def save(self, engine: Engine, step: int, progress: dict[str, Any]) -> float:
         """Snapshot the state of all ranks and start the upload, once the previous one is over. A collective.
@@ -73,12 +84,14 @@ class Saver:
             Seconds that this took.
 
         Raises:
+            TakenOver: another start of the run has come since.
             FloatingPointError: a weight is not finite. The step's loss does not tell: it is of the weights before.
             OSError: the state cannot be written to the local disk.
         """
+        self.require_ours()
         started = time.perf_counter()
         self.settle()
-        local = scratch_path(scratch_name(self._owner))
+        local = scratch_path("save")
         try:
             local.mkdir(mode=0o700)
             engine.save(local / "state")
@@ -160,10 +173,17 @@ class Saver:
     def finish(self) -> None:
         """Wait for the last save; raise what went wrong if it is not complete. A collective."""
         self.settle()
+        self._look_no_more()
         if self._failures:
             raise self._failures[-1]
 
     def abandon(self) -> None:
         """This rank fails: it meets the others no more and waits for none. What needs no other rank is completed."""
+        self._look_no_more()
         if self._upload is not None:
             self._upload.abandon()
+
+    def _look_no_more(self) -> None:
+        if self._lookout:
+            self._lookout.close()
+            self._lookout = None

@@ -9,9 +9,9 @@ from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
-from data_shards.mistake import UserError
-from data_shards.storage.store import NotFound, StorageError, Store
-from trainer.checkpoints.checkpoint import CONFIG, FOLDER, MANIFEST, Checkpoint, step_of, steps_on
+from data_shards.storage.store import StorageError, Store
+from trainer.checkpoints.checkpoint import FOLDER, MANIFEST, Checkpoint, step_of, steps_on
+from trainer.checkpoints.owner import TakenOver, successor
 from trainer.config import CheckpointConfig
 
 POLL_S = 0.05
@@ -102,7 +102,8 @@ class Upload:
 
     def _complete(self, files: dict[str, tuple[int, str]]) -> None:
         """Verify sizes on storage, publish, prune."""
-        self._require_latest_start()
+        if words := successor(self._store, self.manifest.attempt):
+            raise TakenOver(words)
         stored = self._store.list(f"{self.manifest.folder}/")
         for name, (size, _) in files.items():
             if stored.get(f"{self.manifest.folder}/{name}") != size:
@@ -116,18 +117,6 @@ class Upload:
         self.seconds = time.perf_counter() - self._started
         self.size = sum(size for size, _ in files.values())
         self._prune(self.manifest.step)
-
-    def _require_latest_start(self) -> None:
-        """UserError if the run was started once more beside this one: only the later start may write it."""
-        try:
-            described = json.loads(self._store.read(CONFIG))
-        except NotFound:
-            return
-        if described.get("attempt", self.manifest.attempt) != self.manifest.attempt:
-            raise UserError(
-                f"{self._store.url}: another process has started this run since; end this one, or give it another "
-                f"output"
-            )
 
     def _prune(self, step: int) -> None:
         """Delete all but the newest `keep` complete checkpoints up to `step`, and older incomplete ones."""

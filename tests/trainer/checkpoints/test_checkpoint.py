@@ -1,11 +1,8 @@
 """A checkpoint is complete or absent, the newest complete one is found, damage is noticed."""
 
 import json
-import os
 import re
 import shutil
-import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -21,14 +18,13 @@ import torch
 from data_shards.storage.folder import FolderStore
 from data_shards.storage.place import open_store
 from data_shards.storage.store import StorageError, Store
+from tests.data_shards.test_scratch import left_by_a_dead_process
 from trainer.checkpoints import checkpoint, load
 from trainer.checkpoints.checkpoint import CONFIG, FOLDER, MANIFEST, SCHEMA, newest, read_checkpoint, steps_on
 from trainer.checkpoints.load import load_model
 from trainer.checkpoints.saver import Saver
-from trainer.checkpoints.scratch import scratch_name, scratch_path, sweep
 from trainer.config import RunConfig
 from trainer.engine import Engine
-from trainer.journal import run_name
 from trainer.overrides import resolve
 from trainer.process_group import ProcessGroup
 
@@ -483,32 +479,7 @@ def test_a_reader_of_the_newest_gets_the_one_that_has_taken_its_place(
     assert load_model(str(tmp_path)).step == 20
 
 
-def left_by(process: int, owner: str) -> Path:
-    """A folder with a state, as a kill of `process` leaves it."""
-    path = scratch_path(scratch_name(owner).replace(f"-{os.getpid()}-", f"-{process}-"))
-    (path / "state").mkdir(parents=True)
-    return path
-
-
-@pytest.fixture
-def dead() -> int:
-    """The number of a process that is over."""
-    process = subprocess.Popen([sys.executable, "-c", ""])
-    process.wait(30)
-    return process.pid
-
-
-def test_folders_of_dead_processes_are_removed_and_no_others(local: Path, dead: int) -> None:
-    left_by(dead, "save-run-abcdef-0")
-    others = [left_by(os.getppid(), "save-run-abcdef-0"), left_by(dead, "save-run-abcdef-01")]
-    others.append(left_by(dead, "save-other-abcdef-0"))
-    sweep("save-run-abcdef-0")
-    assert sorted(local.iterdir()) == sorted(others)
-
-
-def test_a_start_removes_what_a_kill_of_its_run_and_rank_left(
-    config: RunConfig, tmp_path: Path, local: Path, dead: int
-) -> None:
-    left_by(dead, f"save-{run_name(config.output)}-0")
+def test_a_start_removes_what_a_kill_has_left(config: RunConfig, tmp_path: Path, local: Path) -> None:
+    left_by_a_dead_process("save")
     Saver(open_store(str(tmp_path / "run")), config, ALONE, "revision")
     assert not list(local.iterdir())
