@@ -77,8 +77,8 @@ def _images(data: bytes | memoryview, frames: int, height: int, width: int, chan
         if told != channels or len(container.streams) != 1 or not container.streams.video:
             raise ValueError(f"no video alone of {channels} channels")
         stream = container.streams.video[0]
-        if stream.codec_context.name != "h264":
-            raise ValueError(f"is {stream.codec_context.name}, not h264")
+        if stream.codec_context is None or stream.codec_context.name != "h264":
+            raise ValueError("is no h264")
         stream.codec_context.options = most
         stream.codec_context.thread_count = 1
         for frame in container.decode(stream):

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from data_shards.clip import Array
+from data_shards.storage.document import shortened
 
 HEADER = 256  # bytes, at most: of an array of eight axes it has 128
 _START = b"\x93NUMPY\x01\x00"
@@ -66,7 +67,7 @@ def read_npz(data: bytes, most: Mapping[str, int]) -> dict[str, Array]:
                 raise ValueError(f"does not hold {', '.join(most)} alone")
             return {name: read_npy(_part(file, f"{name}.npy", size + HEADER)) for name, size in most.items()}
     except _BROKEN as error:
-        raise ValueError(f"no npz: {error}") from error
+        raise ValueError(f"no npz: {shortened(error)}") from error
 
 
 def _part(file: zipfile.ZipFile, name: str, most: int) -> bytes:

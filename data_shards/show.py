@@ -90,12 +90,13 @@ def spread_clips(url: str, manifest: Manifest, split: str, count: int) -> list[C
     with closing(Reader(open_store(url), shards, lambda member: True, manifest.sizes)) as reader:
         reader.expect(numbers.tolist(), samples.tolist())
         return [
-            _decoded(reader, *place, manifest)
+            decoded_clip(reader, *place, manifest)
             for place in zip(numbers.tolist(), samples.tolist(), strict=True)
         ]
 
 
-def _decoded(reader: Reader, shard: int, sample: int, manifest: Manifest) -> Clip:
+def decoded_clip(reader: Reader, shard: int, sample: int, manifest: Manifest) -> Clip:
+    """A clip with all its truth and its facts; DamagedSample where it is none."""
     key, members = reader.sample(shard, sample)
     try:
         clip = decode(key, members, manifest.sizes)

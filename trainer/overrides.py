@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from pydantic_core import PydanticUndefined
 
 from data_shards.mistake import UserError
+from data_shards.storage.document import parse_document, shortened
 from data_shards.storage.place import local_path
 from model import MODELS
 from trainer.config import RunConfig, model_to
@@ -20,6 +21,7 @@ from trainer.recipes import RECIPES
 from trainer.remedies import at, nearest, put, remedy, sentences, shown
 
 C = TypeVar("C", bound=RunConfig)
+_FILE, _TEXT = 1 << 20, 1000  # bytes of a config file, characters of a text in it, at most
 
 WHOLE = ("model", "batch.frames")  # groups of fields that one value may stand for
 
@@ -155,16 +157,16 @@ def _accepted(cls: type[RunConfig], tree: dict[str, Any], path: str) -> bool:
 def _read(file: str) -> dict[str, Any]:
     path = local_path(file)
     try:
-        tree = json.loads(path.read_bytes())
+        with path.open("rb") as opened:
+            tree = parse_document(opened.read(_FILE + 1), _FILE, _TEXT)
     except OSError as error:
         raise UserError(f"config file {path}: {error.strerror}") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"config file {path} is not JSON: {error}") from None
-    if not isinstance(tree, dict):
-        raise UserError(f"config file {path} holds no object of fields")
+    except ValueError as error:
+        raise UserError(f"config file {path} is not JSON of fields: {error}") from None
     described = tree.get("config", tree)  # a run's config.json also holds digest and revision
     if not isinstance(described, dict):
-        raise UserError(f"config file {path}: its config is {described!r}, needs an object of fields")
+        got = shortened(repr(described))
+        raise UserError(f"config file {path}: its config is {got}, needs an object of fields")
     return described
 
 

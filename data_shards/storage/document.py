@@ -17,8 +17,8 @@ NUMBER = 1 << 63  # whole numbers stay below
 _SHOWN = 80  # characters of what was found, in a sentence
 
 
-def parse_document(data: bytes | memoryview, most: int) -> dict[str, Any]:
-    """The JSON object that `data` spells, of at most `most` bytes.
+def parse_document(data: bytes | memoryview, most: int, letters: int = 1 << 16) -> dict[str, Any]:
+    """The JSON object that `data` spells, of at most `most` bytes and texts of at most `letters`.
 
     Raises:
         ValueError: it is none, or none that may be believed; says why in a few words.
@@ -32,7 +32,7 @@ def parse_document(data: bytes | memoryview, most: int) -> dict[str, Any]:
         tree = json.loads(
             text, object_pairs_hook=_object, parse_constant=_no_number, parse_float=_finite, parse_int=_whole
         )
-        _require_plain(tree, 0)
+        _require_plain(tree, 0, letters)
     except RecursionError:
         raise ValueError(f"is nested deeper than {DEPTH} groups") from None
     if not isinstance(tree, dict):
@@ -89,15 +89,17 @@ def _whole(text: str) -> int:
     return value
 
 
-def _require_plain(value: Any, depth: int) -> None:
-    """ValueError where it is nested too deeply, or has text that is no Unicode: half a surrogate pair."""
+def _require_plain(value: Any, depth: int, letters: int) -> None:
+    """ValueError where it is nested too deeply, or has text that is too long or no Unicode: half a surrogate pair."""
     if isinstance(value, str):
+        if len(value) > letters:
+            raise ValueError(f"has a text of {len(value)} characters, at most {letters} are read")
         if not value.isascii():
             value.encode()  # UnicodeEncodeError is a ValueError
     elif isinstance(value, dict | list):
         if depth >= DEPTH:
             raise ValueError(f"is nested deeper than {DEPTH} groups")
         for part in value:
-            _require_plain(part, depth + 1)
+            _require_plain(part, depth + 1, letters)
         for part in value.values() if isinstance(value, dict) else ():
-            _require_plain(part, depth + 1)
+            _require_plain(part, depth + 1, letters)
