@@ -33,7 +33,7 @@ def encode(clip: Clip, video_encoding: str = "lossless") -> dict[str, bytes]:
 
     Args:
         clip: to encode.
-        video_encoding: of its frames: "lossless", or "h264" (crf 18, full range, about 40 dB; no audio).
+        video_encoding: of its frames: "lossless", or "h264" (crf 15, full range, about 40 dB; no audio).
 
     Raises:
         ValueError: a field has another number type than Clip says, or facts are not JSON.

@@ -15,8 +15,9 @@ from data_shards.clip import Array
 BT601 = np.array(
     [[0.299, 0.587, 0.114], [-0.168736, -0.331264, 0.5], [0.5, -0.418688, -0.081312]],
 )
-# Without mbtree: with it x264 gives frames of a few macroblocks other bytes at each call (seen in 1 of 3).
-H264 = {"crf": "18", "preset": "medium", "x264-params": "mbtree=0"}
+# With crf 15 frames of 64 pixels are within 38 dB of their source in every video tried, with 18 down to 36; a quarter
+# more bytes. Without mbtree: with it x264 gives frames of a few macroblocks other bytes at each call (seen in 1 of 3).
+H264 = {"crf": "15", "preset": "medium", "x264-params": "mbtree=0"}
 
 _thread = local()  # converters keep state: one per thread
 

@@ -7,6 +7,9 @@ BENCHES = {
     "loader": Command(
         "Measure clips per second of the Loader next to plain webdataset.", "trainer.bench.loader"
     ),
+    "video": Command(
+        "Measure how true frames of real video are, and how fast they are built.", "trainer.bench.video"
+    ),
     "step": Command("Measure what the machinery around a training step costs.", "trainer.bench.step"),
     "step conv-lstm": Command(
         "Measure the ConvLSTM next to a plain loop over time.", "trainer.bench.conv_lstm"
