@@ -23,6 +23,7 @@ from pydantic import Field, TypeAdapter
 
 from data_shards.mistake import UserError
 from data_shards.storage.store import NotFound, StorageError, Store
+from trainer.checkpoints.seal import read_sealed
 
 FOLDER = "checkpoints"
 
@@ -33,8 +34,6 @@ SCHEMA = 1  # of the manifest; 0 = written before it had a number, and no differ
 REMEDY = "delete {} to go on from an earlier checkpoint"
 
 CONFIG = "config.json"  # of a run: what its latest start was given
-
-_LONGEST = 16 << 20  # bytes of a manifest: of ten thousand ranks it has a third
 
 # Below a step's folder, and below any other that it is downloaded to.
 _Name = Annotated[str, Field(pattern=r"^\w[\w.-]*(/\w[\w.-]*)*$", max_length=1000)]
@@ -89,11 +88,11 @@ def read_checkpoint(store: Store, step: int) -> Checkpoint:
     """The manifest of the complete checkpoint at `step`.
 
     Raises:
-        StorageError: it is absent or damaged.
+        StorageError: it is absent or damaged, or not sealed where there is a key.
         UserError: a later version of this code wrote it, in a schema that this one does not know.
     """
     folder = f"{FOLDER}/step-{step:08d}"
-    data = _manifest(store, folder)
+    data = read_sealed(store, f"{folder}/{MANIFEST}")
     try:
         tree = {"schema": 0} | json.loads(data)
         if tree["schema"] <= SCHEMA:
@@ -106,14 +105,6 @@ def read_checkpoint(store: Store, step: int) -> Checkpoint:
         f"{store.address(f'{folder}/{MANIFEST}')}: is of schema {tree['schema']}, saved by a later version (revision "
         f"{tree.get('revision')}), and this one reads up to {SCHEMA}; use that version, or start in another output"
     )
-
-
-def _manifest(store: Store, folder: str) -> bytes:
-    if store.size(f"{folder}/{MANIFEST}") > _LONGEST:
-        raise damaged(
-            store, folder, MANIFEST, f"is longer than {_LONGEST} bytes, and no manifest of a checkpoint"
-        )
-    return store.read(f"{folder}/{MANIFEST}")
 
 
 def _require_whole(found: Checkpoint, step: int) -> None:

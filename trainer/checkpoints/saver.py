@@ -14,6 +14,7 @@ from data_shards.scratch import scratch_path, sweep
 from data_shards.storage.store import Store
 from trainer.checkpoints.checkpoint import Checkpoint
 from trainer.checkpoints.owner import Lookout, TakenOver, claim
+from trainer.checkpoints.seal import checkpoint_key
 from trainer.checkpoints.upload import POLL_S, Upload
 from trainer.config import RunConfig
 from trainer.engine import Engine
@@ -63,6 +64,7 @@ class Saver:
         self._upload: Upload | None = None
         self._failures: list[BaseException] = []  # of the uploads since the last that is complete
         self._lookout: Lookout | None = None
+        checkpoint_key()  # a start without a usable one is told now, and not by the first save
         sweep()
 
     def claim(self) -> None:

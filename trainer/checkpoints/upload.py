@@ -12,6 +12,7 @@ from pathlib import Path
 from data_shards.storage.store import StorageError, Store
 from trainer.checkpoints.checkpoint import FOLDER, MANIFEST, Checkpoint, step_of, steps_on
 from trainer.checkpoints.owner import TakenOver, successor
+from trainer.checkpoints.seal import put_sealed, read_sealed
 from trainer.config import CheckpointConfig
 
 POLL_S = 0.05
@@ -82,7 +83,7 @@ class Upload:
             name = f"{rank}/{path.relative_to(self._local)}"
             self._store.put(f"{self.manifest.folder}/{name}", path)
             files[name] = (path.stat().st_size, _sha256(path))
-        self._store.put(f"{self.manifest.folder}/{rank}.json", json.dumps(files).encode())
+        put_sealed(self._store, f"{self.manifest.folder}/{rank}.json", json.dumps(files).encode())
 
     def _all_parts(self) -> dict[str, tuple[int, str]] | None:
         """Files of all ranks; None if abandoned before they were there."""
@@ -97,7 +98,9 @@ class Upload:
                     )
                 if self._abandoned.wait(POLL_S):
                     return None
-            files |= {name: (size, sha) for name, (size, sha) in json.loads(self._store.read(name)).items()}
+            files |= {
+                name: (size, sha) for name, (size, sha) in json.loads(read_sealed(self._store, name)).items()
+            }
         return files
 
     def _complete(self, files: dict[str, tuple[int, str]]) -> None:
@@ -113,7 +116,7 @@ class Upload:
                 )
         self._before()
         complete = Checkpoint(**vars(self.manifest) | {"files": files})
-        self._store.put(f"{self.manifest.folder}/{MANIFEST}", json.dumps(asdict(complete)).encode())
+        put_sealed(self._store, f"{self.manifest.folder}/{MANIFEST}", json.dumps(asdict(complete)).encode())
         self.seconds = time.perf_counter() - self._started
         self.size = sum(size for size, _ in files.values())
         self._prune(self.manifest.step)
