@@ -28,7 +28,8 @@ def forge(folder: Path, change: Change) -> str:
     (shard,) = build_numbered(str(folder), 3, shard_bytes=1 << 20).splits["train"]
     index = Index.from_bytes((folder / shard.index).read_bytes(), shard)
     packed, buffer = (folder / shard.name).read_bytes(), io.BytesIO()
-    keys, rows = [], []
+    keys: list[str] = []
+    rows: list[list[tuple[int, int, int]]] = []
     with tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as tar:
         for number, key in enumerate(index.keys.tolist()):
             places = zip(
