@@ -1,8 +1,9 @@
-"""Clock: where the time of a step goes. Pace: how long a step takes."""
+"""Clock: where the time of a step goes. Pace: how long a step takes. seconds(): how long a piece of work takes."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 
@@ -43,3 +44,22 @@ class Pace:
         seconds = (now - self._since) / (step - self._step)
         self._since, self._step = now, step
         return seconds
+
+
+def clock_of(device: torch.device) -> Callable[[], float]:
+    """Seconds of this process on a CPU, so that others do not count; of the wall on CUDA."""
+    return time.perf_counter if device.type == "cuda" else time.process_time
+
+
+def seconds(
+    work: Callable[[], Any], device: torch.device, clock: Callable[[], float] = time.perf_counter
+) -> float:
+    """What `work` takes by `clock`; on CUDA from idle to idle."""
+    cuda = device.type == "cuda"
+    if cuda:
+        torch.cuda.synchronize(device)
+    start = clock()
+    work()
+    if cuda:
+        torch.cuda.synchronize(device)
+    return clock() - start

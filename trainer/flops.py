@@ -10,6 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from model.interface import Video, VideoModel
 from trainer.batch import split_video
+from trainer.clock import seconds
 from trainer.config import RunConfig
 
 
@@ -94,13 +95,7 @@ def peak_flops(
     a, b = (torch.randn(n, n, device=device, dtype=dtype) for _ in range(2))
 
     def rate(work: Callable[[], Tensor], flops: float) -> float:
-        if cuda:
-            torch.cuda.synchronize(device)
-        start = clock()
-        work()
-        if cuda:
-            torch.cuda.synchronize(device)
-        return flops / max(clock() - start, 1e-9)
+        return flops / max(seconds(work, device, clock), 1e-9)
 
     best, rounds, end = 0.0, 0, time.perf_counter() + budget_s
     while rounds < 2 or time.perf_counter() < end:

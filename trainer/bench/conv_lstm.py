@@ -15,14 +15,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from data_shards.commands import given_path
 from data_shards.mistake import UserError
 from model.layers.conv_lstm import ConvLSTM, ConvLSTMState
 from model.remat import Remat
 from model.unroll import unroll
 from trainer.arguments import add_count
 from trainer.bench.live_bytes import LiveBytes
-from trainer.bench.stopwatch import clock_of, seconds
+from trainer.bench.options import add_device_and_file
+from trainer.clock import clock_of, seconds
 from trainer.flops import peak_flops
 
 
@@ -152,7 +152,7 @@ def compare(size: Size, rounds: int, device: torch.device, peaks: dict[str, floa
     for number in range(rounds + 1):
         for way, precision in kinds:
             module = ways[way].to(device)
-            taken = seconds(partial(step, module, x, precision), device)
+            taken = seconds(partial(step, module, x, precision), device, clock_of(device))
             if number:
                 times[way, precision].append(taken)
     rows = []
@@ -178,14 +178,7 @@ def options(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--sizes", type=int, nargs="*", metavar="N", help="rows of the table of sizes, from 0; all by default"
     )
-    parser.add_argument(
-        "--device",
-        default="cuda" if torch.cuda.is_available() else "cpu",
-        help="in torch's words; %(default)s by default on this machine",
-    )
-    parser.add_argument(
-        "--json", type=given_path, metavar="FILE", help="write settings and rows there too; not by default"
-    )
+    add_device_and_file(parser)
 
 
 def run(given: Namespace) -> int:

@@ -11,14 +11,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from data_shards.commands import given_path
 from model.cost import Cost, measure
 from model.layers.conv_lstm import ConvLSTM, ConvLSTMState
 from model.remat import Remat, binomial_optimum, most_waiting, peak_bytes, recomputed_steps
 from model.unroll import unroll
 from trainer.arguments import add_count
 from trainer.bench.live_bytes import LiveBytes
-from trainer.bench.stopwatch import seconds
+from trainer.bench.options import add_device_and_file
+from trainer.clock import clock_of, seconds
 
 CHUNKS = ("every:4", "every:8", "every:16", "sqrt")
 SHARES = (0.05, 0.1, 0.15, 0.25, 0.5)  # byte budgets, of the peak without rematerialisation
@@ -89,7 +89,8 @@ class Scan(nn.Module):
 
     def seconds(self, remat: Remat) -> float:
         """Of forward and backward."""
-        return seconds(partial(self.run, remat), self.frames.device)
+        device = self.frames.device
+        return seconds(partial(self.run, remat), device, clock_of(device))
 
     def peak(self, remat: Remat) -> int:
         """Live activation bytes at their peak."""
@@ -151,14 +152,7 @@ def options(parser: ArgumentParser) -> None:
         help="side of the frames; %(default)s by default",
     )
     add_count(parser, "--repeat", 3, "times to measure")
-    parser.add_argument(
-        "--device",
-        default="cuda" if torch.cuda.is_available() else "cpu",
-        help="in torch's words; %(default)s by default on this machine",
-    )
-    parser.add_argument(
-        "--json", type=given_path, metavar="FILE", help="write settings and rows there too; not by default"
-    )
+    add_device_and_file(parser)
 
 
 def run(given: Namespace) -> int:
