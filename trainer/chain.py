@@ -24,7 +24,7 @@ import torch
 from data_shards.manifest import read_manifest
 from data_shards.mistake import UserError
 from data_shards.storage.place import open_store
-from data_shards.storage.store import NotFound, StorageError
+from data_shards.storage.store import NotFound, StorageError, Store
 from monitoring.run_state import RunState
 from trainer import loop
 from trainer.checkpoints.checkpoint import CONFIG, FOLDER, steps_on
@@ -106,6 +106,8 @@ class Chain:
         self.config, self.group, self.runs = config, group, stage_runs(config)
         self._store = open_store(config.output)
         self._told = False
+        self._stores: dict[Attempt, Store] = {}
+        self._read: dict[Attempt, list[dict[str, Any]]] = {}  # the lines that the last decision was made from
         self._lost: dict[Attempt, str] = {}  # in this process: what was not finite
 
     def require(self) -> None:
@@ -147,7 +149,7 @@ class Chain:
     ) -> Result | None:
         """Train; None = loss or weights are not finite."""
         config = self._config(attempt, now.start)
-        here = run_lines(config.output) if self.group.rank == 0 else []
+        here = self._read.get(attempt, [])  # nothing of a run that has not begun, and on other ranks
         lines = [line for line in here if line["step"] <= now.newest]  # the others are made again
         watch = Watch(self.config.stages[attempt.stage], config.log_steps, config.steps, lines)
 
@@ -201,7 +203,7 @@ class Chain:
         if not begun:
             return self._begin(Attempt(0), begun)
         last = begun[-1]
-        newest = _newest(self._url(last))
+        newest = self._newest(last)
         with _named(last.stage):
             verdict = self._verdict(last, newest)
         if verdict.outcome is Outcome.ONGOING:
@@ -232,16 +234,25 @@ class Chain:
         sources = [other for other in begun if other.stage == attempt.stage - 1 - back]
         if not sources:
             return Next(attempt, self.config.start)
-        url = self._url(sources[-1])
-        step = _newest(url)
+        url, step = self._url(sources[-1]), self._newest(sources[-1])
         return Next(attempt, f"{url}/{FOLDER}/step-{step:08d}" if step else url)
 
     def _verdict(self, attempt: Attempt, newest: int) -> Verdict:
         if attempt in self._lost:
             return Verdict(Outcome.COLLAPSED, self._lost[attempt])
         run, stage = self.runs[attempt.stage], self.config.stages[attempt.stage]
-        watch = Watch(stage, run.log_steps, run.steps, run_lines(self._url(attempt)))
+        self._read = {attempt: run_lines(self._url(attempt), self._open(attempt))}
+        watch = Watch(stage, run.log_steps, run.steps, self._read[attempt])
         return watch.verdict(newest, run.evaluation.due(newest, run.steps))
+
+    def _open(self, attempt: Attempt) -> Store:
+        if attempt not in self._stores:
+            self._stores[attempt] = open_store(self._url(attempt))
+        return self._stores[attempt]
+
+    def _newest(self, attempt: Attempt) -> int:
+        """The step of its newest complete checkpoint; 0 = there is none."""
+        return max(steps_on(self._open(attempt)), default=0)
 
     def _record(self, attempt: Attempt, verdict: Verdict) -> None:
         try:
@@ -250,11 +261,6 @@ class Chain:
             known = {}
         known[attempt.folder] = {"outcome": verdict.outcome, "why": verdict.why}
         self._store.put(RECORD, json.dumps(known, indent=2).encode())
-
-
-def _newest(url: str) -> int:
-    """The step of a run's newest complete checkpoint; 0 = there is none."""
-    return max(steps_on(open_store(url)), default=0)
 
 
 def _require_scored(name: str, rule: Rule | None, run: RunConfig) -> None:

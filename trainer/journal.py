@@ -103,15 +103,17 @@ def _lines(text: bytes) -> list[dict[str, Any]]:
     return lines
 
 
-def run_lines(run: str) -> list[dict[str, Any]]:
+def run_lines(run: str, store: Store | None = None) -> list[dict[str, Any]]:
     """The lines of metrics.jsonl that a start of the run at this URL finds, here and, where it lies there, on storage.
+
+    `store` is that of the URL, where it is open already.
 
     Raises:
         StorageError: they cannot be read.
     """
     path = local_folder(run) / LINES
     lines = _lines(path.read_bytes()) if path.exists() else []
-    return _longer(lines, stored_lines(open_store(run))) if check_url(run)[0] else lines
+    return _longer(lines, stored_lines(store or open_store(run))) if check_url(run)[0] else lines
 
 
 def is_scored(run: str, step: int) -> bool:
