@@ -4,6 +4,7 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 
 from data_shards.sources.sprites import Sprites
 from data_shards.storage.place import open_store
@@ -12,7 +13,7 @@ from data_shards.writer import build
 from tests.ceph import Ceph
 from tests.launch import losses, start
 from trainer.__main__ import main
-from trainer.checkpoints.checkpoint import FOLDER, newest, step_of
+from trainer.checkpoints.checkpoint import FOLDER, newest, step_of, steps_on
 from trainer.checkpoints.load import load_model
 from trainer.journal import local_folder
 
@@ -112,3 +113,24 @@ def test_mistakes_are_sentences_that_name_the_url(
 def test_a_page_that_cannot_be_stored_is_told_before_the_runs_are_read(s3: Ceph) -> None:
     with pytest.raises(StorageError, match=r"s3://no-such-bucket/page.*does not exist"):
         main(["compare", "no-such-run", "--out", "s3://no-such-bucket/page"])
+
+
+def test_a_chain_in_a_bucket_that_is_killed_ends_as_one_on_files(
+    s3: Ceph, stored: str, tiny_set: str, tmp_path: Path
+) -> None:
+    output, files = f"{s3.bucket()}/chain", tmp_path / "files" / "chain"
+    first, last = (f"{output}/stage-{number:02d}" for number in (0, 1))
+    stages = 'stages=[{"overrides":{"batch.frames":3,"steps":3}},{"overrides":{"steps":25}}]'
+    words = [CONSTANT, "checkpoint.steps=4", stages]
+    ranks = start(tmp_path / local_folder(last), 1, [f"data.url={stored}", *words], output)
+    try:
+        ranks.wait_for_step(6)
+    finally:
+        ranks.kill()
+    assert 4 <= max(steps_on(open_store(last))) < 25
+    start(tmp_path / local_folder(last), 1, [f"data.url={stored}", *words], output).wait()
+    start(files, 1, [f"data.url={tiny_set}", *words]).wait()
+    for url, run in ((first, "stage-00"), (last, "stage-01")):
+        assert losses(tmp_path / local_folder(url)) == losses(files / run)
+        ours, theirs = (load_model(place).model.state_dict() for place in (url, str(files / run)))
+        assert all(torch.equal(value, theirs[name]) for name, value in ours.items())
