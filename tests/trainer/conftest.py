@@ -2,10 +2,15 @@
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from tests.clips import build_numbered
+from tests.launch import TINY
+from trainer import loop
 from trainer.engine import start_processes
+from trainer.overrides import resolve
 from trainer.process_group import ProcessGroup
 
 
@@ -16,3 +21,20 @@ def alone() -> Iterator[ProcessGroup]:
     yield start_processes()
     os.environ.clear()
     os.environ.update(before)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Clips as the model of TINY takes them; a train split alone."""
+    url = str(tmp_path_factory.mktemp("clips") / "set")
+    build_numbered(url, 8, size=16, channels=3)
+    return url
+
+
+@pytest.fixture(scope="module")
+def trained(alone: ProcessGroup, data: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of two steps with a checkpoint after each; who changes it copies it."""
+    folder = tmp_path_factory.mktemp("trained") / "run"
+    words = ["checkpoint.steps=1", "steps=2", f"data.url={data}", f"output={folder}"]
+    loop.train(resolve("demo", [*TINY, *words]))
+    return folder

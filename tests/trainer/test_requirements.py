@@ -10,7 +10,6 @@ import torch
 from data_shards.loader import DataConfig
 from data_shards.manifest import read_manifest
 from model import MODELS
-from tests.clips import build_numbered
 from tests.launch import TINY
 from trainer.__main__ import main
 from trainer.config import RunConfig
@@ -18,13 +17,6 @@ from trainer.loop import train
 from trainer.overrides import resolve
 from trainer.process_group import ProcessGroup
 from trainer.requirements import require_fit
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> str:
-    url = str(tmp_path_factory.mktemp("clips") / "set")
-    build_numbered(url, 8, size=16, channels=3)
-    return url
 
 
 def words(run: Path, data: str, *more: str) -> list[str]:

@@ -36,22 +36,6 @@ from trainer.telemetry import Telemetry
 pytestmark = pytest.mark.usefixtures("alone")
 
 
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Clips as the model of TINY takes them; a train split alone."""
-    url = str(tmp_path_factory.mktemp("clips") / "set")
-    build_numbered(url, 8, size=16, channels=3)
-    return url
-
-
-@pytest.fixture(scope="module")
-def trained(data: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of two steps with a checkpoint after each; tests copy it."""
-    folder = tmp_path_factory.mktemp("trained") / "run"
-    run(folder, data, "steps=2")
-    return folder
-
-
 @pytest.fixture
 def copy(trained: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(trained, tmp_path / "run"))

@@ -9,7 +9,6 @@ import torch
 
 from data_shards.storage.store import StorageError
 from monitoring.run_state import RunState
-from tests.clips import build_numbered
 from tests.launch import TINY, losses
 from trainer.checkpoints.checkpoint import CONFIG, FOLDER, MANIFEST
 from trainer.checkpoints.load import load_model
@@ -20,21 +19,6 @@ from trainer.overrides import resolve, validated
 pytestmark = pytest.mark.usefixtures("alone")
 
 STILL = ("optim.name=sgd", "optim.lr=1e-30", "steps=1")  # a step that moves no weight
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> str:
-    url = str(tmp_path_factory.mktemp("clips") / "set")
-    build_numbered(url, 8, size=16, channels=3)
-    return url
-
-
-@pytest.fixture(scope="module")
-def trained(data: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of two steps with a checkpoint after each."""
-    folder = tmp_path_factory.mktemp("trained") / "run"
-    run(folder, data, "steps=2")
-    return folder
 
 
 def run(output: Path, data: str, *words: str) -> Result:
