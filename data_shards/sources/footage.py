@@ -14,7 +14,15 @@ from av.container import InputContainer
 
 from data_shards.mistake import UserError
 from data_shards.sources.container import EXTENSIONS, open_video
-from data_shards.sources.inventory import OTHER, PICTURES_TOO, TARS_TOO, Inventory, may_be, visible_names
+from data_shards.sources.inventory import (
+    HIDDEN,
+    OTHER,
+    PICTURES_TOO,
+    TARS_TOO,
+    Inventory,
+    may_be,
+    visible_names,
+)
 from data_shards.sources.picture_folder import PICTURES, RATE, PictureFolder, picture_folders
 from data_shards.sources.tar_video import TAR, TarVideo, tar_videos
 from data_shards.storage.place import canonical, check_url, open_store
@@ -77,10 +85,12 @@ def find_footage(
     account = Inventory() if inventory is None else inventory
     found: dict[str, Recording] = {}
     for place in chain.from_iterable(map(_expanded, places)):
-        bad = len(account.bad)
+        bad, hidden = len(account.bad), account.count(HIDDEN)
         files = _find(place, rate, account)
         if not files and len(account.bad) == bad:
-            account.refuse(place, f"input {place!r}: {NOTHING}")
+            left = account.count(HIDDEN) - hidden
+            more = f"; hidden files are not taken: {left}" if left else ""
+            account.refuse(place, f"input {place!r}: {NOTHING}{more}")
         for file in files:
             found.setdefault(str(file) if check_url(place)[0] else os.path.realpath(str(file)), file)
     if inventory is None:

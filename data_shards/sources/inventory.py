@@ -54,6 +54,10 @@ class Inventory:
             if len(names) < NAMED:
                 names.append(address)
 
+    def count(self, reason: str) -> int:
+        """Inputs that were left out for it."""
+        return len(self._seen.get(reason, ()))
+
     def refuse(self, address: str, sentence: str) -> None:
         """Keep what is wrong with an input that the user means; the sentence names it."""
         self.bad.setdefault(address, sentence)
@@ -87,8 +91,7 @@ class Inventory:
     def summary(self) -> dict[str, dict[str, object]]:
         """For the manifest, by reason: how many, and the names of the first."""
         return {
-            reason: {"count": len(self._seen[reason]), "names": names}
-            for reason, names in self._names.items()
+            reason: {"count": self.count(reason), "names": names} for reason, names in self._names.items()
         }
 
 

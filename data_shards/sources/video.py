@@ -30,8 +30,8 @@ REMEDY = " (mend or remove what is bad, or leave it out by --skip-bad)"
 class VideoFiles:
     """Any video: files or folders of numbered pictures, cut into square clips of one take each.
 
-    Splits are made of whole files where each gets at least one, else of ranges of time in each file, `gap` seconds
-    apart. Where there are more clips than asked for, each file gives its share, at random places.
+    Splits are made of whole tars where each gets at least one, else of whole files, else of ranges of time in each
+    file, `gap` seconds apart. Where there are more clips than asked for, each file gives its share, at random places.
     """
 
     input: tuple[str, ...]

@@ -56,6 +56,14 @@ def test_a_hidden_folder_that_is_named_is_meant(tmp_path: Path) -> None:
     assert search(f"{tmp_path}/*.mp4")[0] == ["c.mp4"]
 
 
+def test_nothing_but_hidden_files_is_told_as_such(tmp_path: Path) -> None:
+    touch(tmp_path / ".a.mp4", tmp_path / "__MACOSX" / "b.mp4")
+    with pytest.raises(
+        ValueError, match=r"no video file \(.*\) there, nor .*; hidden files are not taken: 2$"
+    ):
+        find_footage((str(tmp_path),))
+
+
 def test_hidden_pictures_are_no_frames(tmp_path: Path) -> None:
     fill(tmp_path, range(5))
     touch(*(tmp_path / f"._{number:04d}.png" for number in range(5)))
