@@ -38,7 +38,7 @@ from trainer.loop import Result
 from trainer.overrides import stage_runs
 from trainer.process_group import ProcessGroup
 from trainer.remedies import nearest
-from trainer.requirements import require_data, require_fit
+from trainer.requirements import require_clip, require_data, require_fit
 from trainer.revision import code_revision
 from trainer.scores import SCORES
 from trainer.stages import Outcome, Rule, Verdict, Watch
@@ -91,6 +91,7 @@ def train(
     for number, run in enumerate(stage_runs(config)):
         with _named(number):
             require_data(run, read_manifest(run.data.url))
+            require_clip(run)
     with at_once():
         group = start_processes()
     with Interruption(stopping) as interruption:

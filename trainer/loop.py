@@ -35,7 +35,7 @@ from trainer.interruption import Interruption, at_once
 from trainer.journal import is_scored
 from trainer.optim import learning_rate
 from trainer.process_group import ProcessGroup, seed_draws
-from trainer.requirements import require_data, require_fit
+from trainer.requirements import require_clip, require_data, require_fit
 from trainer.revision import code_revision
 from trainer.soundness import Soundness
 from trainer.telemetry import Report, Telemetry
@@ -95,8 +95,8 @@ def train(
     private_extensions()
     if config.engine.threads:
         torch.set_num_threads(config.engine.threads)
-    manifest = read_manifest(config.data.url)
-    require_data(config, manifest)
+    require_data(config, manifest := read_manifest(config.data.url))
+    require_clip(config)
     with at_once():  # nothing can be saved yet
         group = start_processes()
     with Interruption(stopping) as interruption:

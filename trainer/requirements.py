@@ -4,6 +4,7 @@ from copy import deepcopy
 
 import torch
 
+from data_shards.loader import scan
 from data_shards.manifest import Manifest
 from data_shards.mistake import UserError
 from model.interface import Unfit, Video, VideoModel
@@ -30,6 +31,12 @@ def require_data(config: RunConfig, manifest: Manifest) -> None:
         known = len(manifest.statistics.get("classes", ()))
         if known > classes:
             raise UserError(f"field model.classes: got {classes}, but {url} has {known} classes")
+
+
+def require_clip(config: RunConfig) -> None:
+    """StorageError unless the first clip can be read and is of the shape that the set says, which is now believed."""
+    for _ in scan(config.data, "train", 1, fields=("frames",), limit=1):
+        return
 
 
 def require_fit(

@@ -1,6 +1,8 @@
 """A byte budget is checked as training will meet it, before anything is written, and leaves no trace."""
 
+import json
 import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,7 +10,8 @@ import pytest
 import torch
 
 from data_shards.loader import DataConfig
-from data_shards.manifest import read_manifest
+from data_shards.manifest import MANIFEST, read_manifest
+from data_shards.storage.store import StorageError
 from model import MODELS
 from tests.launch import TINY
 from trainer.__main__ import main
@@ -67,3 +70,13 @@ def test_the_check_leaves_model_and_draws_as_they_were(data: str, name: str) -> 
     assert torch.equal(torch.get_rng_state(), draws)
     assert all(torch.equal(value, state[key]) for key, value in model.state_dict().items())
     assert all(p.grad is None for p in model.parameters())
+
+
+def test_a_shape_that_is_not_the_clips_is_refused_before_it_is_believed(data: str, tmp_path: Path) -> None:
+    """One of these clips would take 1.5 GiB, as the model reads it."""
+    url = tmp_path / "set"
+    shutil.copytree(data, url)
+    tree = json.loads((url / MANIFEST).read_text()) | {"shape": [8, 4096, 4096, 3]}
+    (url / MANIFEST).write_text(json.dumps(tree))
+    with pytest.raises(StorageError, match=rf"{url}/train-.*the manifest says \(8, 4096, 4096, 3\)"):
+        train(resolve("demo", words(tmp_path / "run", str(url))))
