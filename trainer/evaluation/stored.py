@@ -42,7 +42,10 @@ def stored_evaluation(
     scored = (loaded.url, loaded.checkpoint.weights, data, manifest.digest(split))
     for name in (evaluation_name(split, other), evaluation_name(split, other, limit)):
         if store.exists(name):
-            result = Evaluation.from_json(store.read(name).decode())
+            try:
+                result = Evaluation.from_json(store.read(name).decode())
+            except (ValueError, TypeError, KeyError, AttributeError):
+                continue  # damaged, or forged: it is made again
             found = (result.checkpoint, result.weights, result.data, result.shards)
             if found == scored and result.clips >= wanted:
                 return result

@@ -109,6 +109,9 @@ def test_report_reuses_the_evaluation_of_the_same_checkpoint_only(
         # The run went back and saved others at this step; the set was built anew; of an older version.
         (folder / "val-first-8.json").write_text(replace(marked, **other).to_json())
         assert stored_evaluation(open_store(run), loaded, tiny_set, "val", 8) is None
+    for text in ("", "[]", "{}", '{"tables": {"model": 1}}', "<html>"):  # damaged, or somebody else's
+        (folder / "val-first-8.json").write_text(text)
+        assert stored_evaluation(open_store(run), loaded, tiny_set, "val", 8) is None
     (folder / "val-first-8.json").write_text(marked.to_json())
     out = tmp_path / "new" / "page.html"
     main(["report", run, "--clips", "1", "--limit", "8", "--out", str(out)])
