@@ -232,7 +232,7 @@ class RunConfig(Frozen):
     """Optimiser steps."""
     log_steps: int = Field(20, ge=1)
     """Optimiser steps between two lines of metrics."""
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, lt=1 << 63)
     """Of weights, order of clips and random draws."""
     stages: tuple[Stage, ...] = ()
     """Runs below output, each of which begins from the weights of the last, see docs/stages.md; [] = one run."""

@@ -18,7 +18,7 @@ from data_shards.storage.place import local_path
 from model import MODELS
 from trainer.config import RunConfig, model_to
 from trainer.recipes import RECIPES
-from trainer.remedies import at, nearest, put, remedy, sentences, shown
+from trainer.remedies import as_json, at, nearest, put, remedy, sentences, shown
 
 C = TypeVar("C", bound=RunConfig)
 _FILE, _TEXT = 1 << 20, 1000  # bytes of a config file, characters of a text in it, at most
@@ -213,11 +213,9 @@ def _assign(tree: dict[str, Any], word: str, cls: type[RunConfig]) -> str:
     path, equals, text = word.partition("=")
     if not equals:
         raise UserError(f"override {word!r} has no '='; write field.path=value")
-    try:
-        value = json.loads(text)
-    except json.JSONDecodeError:
-        value = text
-    _set(tree, path, value, cls, text)
+    if word.encode(errors="ignore").decode() != word:
+        raise UserError(f"override {word!r}: a name that is not UTF-8 cannot be saved in a config; rename it")
+    _set(tree, path, as_json(text), cls, text)
     return path
 
 

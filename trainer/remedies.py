@@ -8,7 +8,6 @@ import difflib
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from typing import Any
 
 from pydantic_core import PydanticUndefined
@@ -48,6 +47,14 @@ def remedy(path: str, tree: Tree, before: Tree, accepts: Accepts) -> str:
         if meant != value and accepts(tried, path):
             return f"; {lead} {path}={meant if isinstance(meant, str) else shown(meant)}"
     return ""
+
+
+def as_json(text: str) -> Any:
+    """The value that a word stands for, or the word itself where it is no JSON, or none that Python reads."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return text
 
 
 def nearest(name: str, names: Any) -> str:
@@ -133,5 +140,5 @@ def _meant(value: Any) -> Iterator[Any]:
     if isinstance(value, str):
         if value.strip().lower() in _NOTHING:
             yield None
-        with suppress(json.JSONDecodeError):
-            yield json.loads(f"[{value.strip('()[] ')}]" if "," in value else value.lower())
+        meant = f"[{value.strip('()[] ')}]" if "," in value else value.lower()
+        yield from (known for known in (as_json(meant),) if known != meant)

@@ -42,7 +42,9 @@ def test_a_mistake_of_the_user_is_a_sentence_and_one_of_the_program_a_trace(
 ) -> None:
     file = tmp_path / "config.json"
     file.write_bytes(b'{"output": "caf\xe9"}')  # of an editor that writes latin-1
-    for words in (["demo", "optim.lr=fast"], ["demo", "batch.size=0"], ["--config", str(file)]):
+    odd = (f"seed={'9' * 5000}", f"seed={1 << 63}", f"steps={'[' * 99999}", "output=caf\udce9")
+    wrong = ("optim.lr=fast", "batch.size=0", "monitoring.targets=http://[::1", *odd)
+    for words in (*(["demo", word] for word in wrong), ["--config", str(file)]):
         assert exit_code(lambda: main(["recipes", *words])) == 2  # noqa: B023
         (said,) = capsys.readouterr().err.splitlines()
         assert said.startswith("error: field optim.lr: " if "fast" in words[-1] else "error: ")
