@@ -8,13 +8,14 @@ is known from the set's manifest, and is asked before anything is allocated.
 import io
 import json
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from threading import local
 from typing import Any
 
 import numpy as np
 import zstandard
 
-from data_shards.clip import FIELDS, Array, Clip, Field
+from data_shards.clip import FIELDS, Array, Clip
 from data_shards.npy import HEADER, read_npy
 from data_shards.storage.document import parse_document, shortened
 
@@ -86,17 +87,24 @@ def decode_member(name: str, data: bytes | memoryview, sizes: Sizes) -> tuple[st
     try:
         if name == "json":
             return field, _facts(data)
-        row, decoder = FIELDS.get(field), DECODERS.get(extension)
-        if row is None or decoder is None:
+        if field not in FIELDS or extension not in DECODERS:
             raise ValueError(f"no decoder for this name and extension, only for {', '.join(DECODERS)}")
-        value = decoder(data, row, sizes)
-        if value.dtype != row.dtype:
-            raise ValueError(f"are {value.dtype}, not {row.dtype}")
-        if not row.fits(value.shape, sizes):
-            raise ValueError(f"has shape {value.shape}, the manifest says {row.shape(sizes)}")
+        dtype, shape, most = _most(field, tuple(sizes.items()))
+        value = DECODERS[extension](data, shape, most)
+        if value.dtype != dtype:
+            raise ValueError(f"are {value.dtype}, not {dtype}")
+        if value.shape != shape and not FIELDS[field].fits(value.shape, sizes):
+            raise ValueError(f"has shape {value.shape}, the manifest says {shape}")
     except (ValueError, zstandard.ZstdError, EOFError) as error:
         raise DecodeError(f"{name}: {error}") from error
     return field, value
+
+
+@lru_cache(maxsize=256)  # asked for each member of each sample
+def _most(field: str, sizes: tuple[tuple[str, int], ...]) -> tuple[np.dtype[Any], tuple[int, ...], int]:
+    """Number type, largest shape and bytes of a field of a clip of `sizes`."""
+    row = FIELDS[field]
+    return row.dtype, row.shape(dict(sizes)), row.bytes(dict(sizes))
 
 
 def packed_bytes(name: str, sizes: Sizes) -> int:
@@ -133,17 +141,17 @@ def _facts(data: bytes | memoryview) -> dict[str, Any]:
     return facts
 
 
-def _decode_npy(data: bytes | memoryview, field: Field, sizes: Sizes) -> Array:
-    return decode_array(data, field.bytes(sizes))
+def _decode_npy(data: bytes | memoryview, shape: tuple[int, ...], most: int) -> Array:
+    return decode_array(data, most)
 
 
-def _decode_mp4(data: bytes | memoryview, field: Field, sizes: Sizes) -> Array:
+def _decode_mp4(data: bytes | memoryview, shape: tuple[int, ...], most: int) -> Array:
     from data_shards.h264 import decode_h264  # loads FFmpeg: not for sets without such frames
 
-    return decode_h264(data, field.shape(sizes))
+    return decode_h264(data, shape)
 
 
-DECODERS: dict[str, Callable[[bytes | memoryview, Field, Sizes], Array]] = {
+DECODERS: dict[str, Callable[[bytes | memoryview, tuple[int, ...], int], Array]] = {
     "npy.zst": _decode_npy,
     "mp4": _decode_mp4,
 }
