@@ -3,24 +3,27 @@
 The data set of "Self-Supervision by Prediction for Object Discovery in Videos" (arXiv 2103.05669, section 4):
 each object starts in a quadrant of its own, moves at a constant random speed to the opposite quadrant, and has a
 random place in the depth order. The paper states shapes, colours and quadrants; sizes, the black background (the
-colour it leaves out of 5^3) and the share of the path covered are this project's reading. Two control sets take
-away what a model could learn instead of grouping: random directions remove the prior of the quadrants, a textured
-background removes the freedom to claim black pixels at no cost.
+colour it leaves out of 5^3) and the share of the path covered are this project's reading. Control sets take away what
+a model could learn instead of grouping: random directions remove the prior of the quadrants; a textured background
+removes the freedom to claim black pixels at no cost; one paint for all, or a texture each, and colour does not tell
+objects apart.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Float32, Float64, Int64, UInt8
 
 from data_shards.clip import Clip
 from data_shards.mistake import UserError
-from data_shards.sources.background import random_grid, render_background, solid_grid
+from data_shards.sources.background import random_grid, render_background, render_texture, solid_grid
 from data_shards.sources.splits import clip_generator
 
 SHAPES = ("circle", "square", "triangle")
+PAINTS = ("own", "same", "texture")
+TEXTURE = 5  # control points per axis of a shape's texture: patches of a quarter of its width
 SUBSAMPLES = 4  # coverage is sampled at 4x4 points per pixel
 PAPER_SIZE = 64  # radii and travel below are pixels of a frame of this size
 PATH_SHARE = (0.6, 1.0)  # of the way from start to goal, covered within the clip
@@ -49,6 +52,9 @@ class Sprites:
     """Where shapes go: each from a quadrant of its own to the opposite one, or from anywhere to anywhere."""
     background: Literal["black", "colour", "texture"] = "black"
     """What is behind the shapes: black, one colour that no shape of the clip has, or a smooth random texture."""
+    paint: Literal["own", "same", "texture"] = "own"
+    """What shapes are painted with: a colour of its own each; the same colour all shapes of a clip; or a smooth random
+    texture each, which moves with its shape and has no colour of its own (such sets have no colours in their truth)."""
     shapes: tuple[str, ...] = SHAPES
     """Which shapes there are, some of circle, square and triangle."""
     radius_min: float = 8.0
@@ -68,6 +74,8 @@ class Sprites:
             raise UserError(f"direction {self.direction!r} must be opposite or random")
         if self.background not in ("black", "colour", "texture"):
             raise UserError(f"background {self.background!r} must be black, colour or texture")
+        if self.paint not in PAINTS:
+            raise UserError(f"paint {self.paint!r} must be {', '.join(PAINTS)}")
         most = 4 if self.direction == "opposite" else 32
         if not 1 <= self.objects <= most:
             raise UserError(f"objects {self.objects} must be 1 to {most} with direction={self.direction}")
@@ -92,6 +100,8 @@ class Sprites:
         ranks = rng.permutation(self.objects)
         palette = COLOURS[rng.permutation(len(COLOURS))[: self.objects + 1]]
         colours, spare = palette[:-1].astype(np.float32), palette[-1]
+        if self.paint == "same":
+            colours[:] = colours[0]
         paths = _opposite_paths if self.direction == "opposite" else _random_paths
         start, end = paths(rng, radii, self.size)
         velocity = ((end - start) / (self.frames - 1)).astype(np.float32)
@@ -106,7 +116,13 @@ class Sprites:
             case _:
                 grid = random_grid(rng)
         masks = rasterise(centres, radii, shape_ids, self.size, 1 if self.hard_edges else SUBSAMPLES)
-        frames, visible_ids = composite(masks, ranks, colours, render_background(grid, self.size))
+        facts: dict[str, Any] = {"background": grid.tolist()}
+        paints: Float32[np.ndarray, "n c"] | Float32[np.ndarray, "n t h w c"] = colours
+        if self.paint == "texture":
+            textures = [random_grid(rng, TEXTURE) for _ in radii]
+            facts["textures"] = [texture.tolist() for texture in textures]
+            paints = _textured(textures, centres, radii, self.size)
+        frames, visible_ids = composite(masks, ranks, paints, render_background(grid, self.size))
         return Clip(
             key=f"{split}-{index:06d}",
             frames=frames,
@@ -115,13 +131,23 @@ class Sprites:
             depth_ranks=ranks.astype(np.int32),
             centres=centres,
             velocities=np.broadcast_to(velocity, centres.shape).copy(),
-            colours=colours,
-            facts={
-                "shapes": [SHAPES[i] for i in shape_ids],
-                "radii": radii.tolist(),
-                "background": grid.tolist(),
-            },
+            colours=None if self.paint == "texture" else colours,
+            facts={"shapes": [SHAPES[i] for i in shape_ids], "radii": radii.tolist()} | facts,
         )
+
+
+def _textured(
+    textures: list[UInt8[np.ndarray, "g g 3"]],
+    centres: Float32[np.ndarray, "t n 2"],
+    radii: Float64[np.ndarray, "n"],
+    size: int,
+) -> Float32[np.ndarray, "n t size size 3"]:
+    """Each shape's texture where it is in each frame."""
+    paints = [
+        [render_texture(grid, centre, radius, size) for centre in centres[:, i]]
+        for i, (grid, radius) in enumerate(zip(textures, radii.tolist(), strict=True))
+    ]
+    return np.array(paints, np.float32)
 
 
 def _opposite_paths(
@@ -203,13 +229,13 @@ def rasterise(
 def composite(
     masks: UInt8[np.ndarray, "t n h w"],
     ranks: Int64[np.ndarray, "n"],
-    colours: Float32[np.ndarray, "n c"],
+    paints: Float32[np.ndarray, "n c"] | Float32[np.ndarray, "n t h w c"],
     background: Float64[np.ndarray, "h w c"],
 ) -> tuple[UInt8[np.ndarray, "t h w c"], UInt8[np.ndarray, "t h w"]]:
     """Frames and visible ids: alpha-over from the nearest object (rank 0) to the farthest, then the background.
 
     An object's share of a pixel is its coverage times what the nearer ones leave over. The id is that of the
-    largest share; ties go to the background (0), then to the nearer object.
+    largest share; ties go to the background (0), then to the nearer object. `paints`: a colour of each, or pictures.
     """
     t, n, h, w = masks.shape
     left_over = np.ones((t, h, w), np.float32)
@@ -222,7 +248,10 @@ def composite(
         np.copyto(visible_ids, np.uint8(i + 1), where=shares[i] > largest)
         np.maximum(largest, shares[i], out=largest)
     visible_ids[left_over >= largest] = 0
-    mixed = (colours.T @ shares.reshape(n, -1)).reshape(-1, t, h, w)
+    if paints.ndim == 2:
+        mixed = (paints.T @ shares.reshape(n, -1)).reshape(-1, t, h, w)
+    else:
+        mixed = np.einsum("nthw,nthwc->cthw", shares, paints)
     mixed += left_over * background.astype(np.float32).transpose(2, 0, 1)[:, None]
     levels = np.rint(mixed * np.float32(255)).astype(np.uint8)
     return np.ascontiguousarray(np.moveaxis(levels, 0, -1)), visible_ids

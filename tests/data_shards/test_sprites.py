@@ -18,6 +18,8 @@ VARIANTS = [
     Sprites(background="texture"),
     Sprites(background="colour"),
     Sprites(hard_edges=True),
+    Sprites(paint="same"),
+    Sprites(paint="texture", background="texture"),
     Sprites(size=32, frames=7),
     Sprites(size=33, frames=2, objects=1, shapes=("triangle",)),
 ]
@@ -36,6 +38,23 @@ def decibels(clips: list[Clip], *, copy: bool) -> float:
         error = ((frames[1:] - frames[:-1] * copy) ** 2).mean((1, 2, 3))
         values.append(-10 * np.log10(np.maximum(error, 1e-10)).mean())
     return float(np.mean(values))
+
+
+def painted(clip: Clip, i: int) -> np.ndarray:
+    """The colour of shape i, or what its texture shows in every frame: interpolated here between neighbouring pairs."""
+    if clip.colours is not None:
+        return clip.colours[i]
+    facts: Any = clip.facts
+    grid, radius, size = np.array(facts["textures"][i]) / 255, facts["radii"][i], clip.frames.shape[1]
+    pictures = []
+    for centre in clip.centres[:, i].astype(np.float64):
+        place = ((np.arange(size)[:, None] + 0.5 - centre) / (2 * radius) + 0.5).clip(0, 1) * (len(grid) - 1)
+        low = np.minimum(place.astype(int), len(grid) - 2)
+        (x, y), (left, top) = (3 * (place - low) ** 2 - 2 * (place - low) ** 3).T, low.T
+        rows = [grid[top + d][:, left + e] for d in (0, 1) for e in (0, 1)]
+        parts = [v[:, None, None] * u[None, :, None] for v in (1 - y, y) for u in (1 - x, x)]
+        pictures.append(sum(row * part for row, part in zip(rows, parts, strict=True)))
+    return np.array(pictures)
 
 
 def inside(shape: str, radius: float, x: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -74,7 +93,7 @@ def test_truth_renders_the_frames(source: Sprites) -> None:
         # Painted from the farthest to the nearest, unlike the generator.
         for i in np.argsort(-clip.depth_ranks):
             coverage = clip.amodal_masks[:, i] / 255
-            image = image * (1 - coverage[..., None]) + clip.colours[i] * coverage[..., None]
+            image = image * (1 - coverage[..., None]) + painted(clip, int(i)) * coverage[..., None]
             shares = {j: share * (1 - coverage) for j, share in shares.items()} | {i + 1: coverage}
         assert abs(image * 255 - clip.frames).max() <= 0.5 + 1e-3
         stacked = np.stack([shares[j] for j in range(source.objects + 1)])
@@ -88,8 +107,11 @@ def test_truth_is_consistent(source: Sprites) -> None:
         n = source.objects
         assert clip.frames.shape == (source.frames, source.size, source.size, 3)
         assert sorted(clip.depth_ranks) == list(range(n))
-        assert len({tuple(colour) for colour in clip.colours}) == n
-        assert {tuple(np.rint(c * 4)) for c in clip.colours} <= {tuple(np.rint(c * 4)) for c in COLOURS}
+        if source.paint == "texture":
+            assert clip.colours is None
+        else:
+            assert len({tuple(colour) for colour in clip.colours}) == (n if source.paint == "own" else 1)
+            assert {tuple(np.rint(c * 4)) for c in clip.colours} <= {tuple(np.rint(c * 4)) for c in COLOURS}
         np.testing.assert_allclose(np.diff(clip.centres, axis=0), clip.velocities[:-1], atol=1e-4)
         radii = np.array(clip.facts["radii"])[:, None]
         assert (clip.centres >= radii - 1e-4).all()
@@ -201,6 +223,7 @@ def test_textures_are_smooth_and_static() -> None:
         ({"shapes": ("star",)}, "star"),
         ({"direction": "left"}, "'left'"),
         ({"background": "white"}, "'white'"),
+        ({"paint": "red"}, "'red'"),
     ],
 )
 def test_bad_parameters_are_named(bad: dict[str, Any], word: str) -> None:
