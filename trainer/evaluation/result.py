@@ -9,6 +9,7 @@ from trainer.scores import SCORES
 
 # Contenders: the model, and what it is read against (references.py).
 MODEL = "model"
+UNTRAINED = "untrained"
 COPY_LAST = "copy-last"
 BLACK = "black"
 CEILING = "oracle ceiling"

@@ -19,8 +19,9 @@ from model.interface import Video, VideoModel, Views
 from trainer.batch import to_video
 from trainer.checkpoints.load import LoadedModel
 from trainer.evaluation.references import REFERENCES, Reference, label_references
-from trainer.evaluation.result import MODEL, Curve, Evaluation
+from trainer.evaluation.result import MODEL, UNTRAINED, Curve, Evaluation
 from trainer.evaluation.views import views_of
+from trainer.process_group import seed_draws
 from trainer.scores import SCORES
 from trainer.scores.kinds import KINDS
 from trainer.scores.matching import exists
@@ -119,14 +120,17 @@ def evaluate_on(
     limit: int | None = None,
     batch: int = CLIPS_PER_BATCH,
 ) -> Evaluation:
-    """Score a loaded model, on `device` already, on (the first `limit` clips of) a split of the set at `data`."""
+    """Score a loaded model, on `device` already, on (the first `limit` clips of) a split of the set at `data`.
+
+    Beside it stands the same recipe before its first step: what its architecture and its start bring without training.
+    """
     manifest = read_manifest(data)
     result = evaluate(
         loaded.model,
         videos(loaded, data, split, device, limit, batch),
         loaded.step,
         device,
-        references=REFERENCES | label_references(manifest.statistics),
+        references=_untrained(loaded, device) | REFERENCES | label_references(manifest.statistics),
     )
     return replace(
         result,
@@ -137,6 +141,16 @@ def evaluate_on(
         weights=loaded.checkpoint.weights,
         shards=manifest.digest(split),
     )
+
+
+def _untrained(loaded: LoadedModel, device: torch.device) -> dict[str, Reference]:
+    """The model as its run's seed made it, at step 0; nothing where there is nothing to train."""
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        seed_draws(loaded.config.seed)
+        model = loaded.config.model.build().to(device).eval()
+    if not any(True for _ in model.parameters()):
+        return {}
+    return {UNTRAINED: lambda video: views_of(model, video, step=0)}
 
 
 def videos(

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from trainer.evaluation.result import BLACK, CEILING, COPY_LAST, MODEL, Evaluation, label, number
+from trainer.evaluation.result import BLACK, CEILING, COPY_LAST, MODEL, UNTRAINED, Evaluation, label, number
 from trainer.papers import headline_of
 from trainer.pictures import wheel
 from trainer.pictures.picture import Strip, gif
@@ -104,7 +104,8 @@ WHEEL = (
 )
 
 SCORING = (
-    "Every number stands beside two floors and a ceiling. Copy-last repeats the newest frame as one still slot; black "
+    "Every number stands beside three floors and a ceiling. Untrained is this model before its first step, what its "
+    "architecture and its starts bring without learning. Copy-last repeats the newest frame as one still slot; black "
     "predicts nothing. The oracle, where there is a full truth, knows masks, order, colours and motion, and loses "
     "only to the interpolation of one sub-pixel shift. Green: better than copying."
 )
@@ -123,8 +124,10 @@ def summary(result: Evaluation) -> str:
         parts[-1] += f" (the ceiling is {ceiling:.1f} dB)." if ceiling is not None else "."
     if grouping is not None:
         parts.append(
-            f"It groups the pixels of objects with an FG-ARI of {grouping:.2f}: 0 is chance, 1 is perfect."
+            f"It groups the pixels of objects with an FG-ARI of {grouping:.2f}: 0 is chance, 1 is perfect"
         )
+        untrained = result.mean(UNTRAINED, "fg_ari_video")
+        parts[-1] += f" (untrained {untrained:.2f})." if untrained is not None else "."
     clips = "1 clip" if result.clips == 1 else f"{result.clips:,} clips"
     parts.append(f"Scored on {clips} of the {result.split or 'given'} split.")
     return " ".join(parts)
@@ -136,7 +139,8 @@ def tiles(result: Evaluation, headline: Mapping[str, str]) -> list[tuple[str, st
     for name, title in headline.items():
         if (value := result.mean(MODEL, name)) is None:
             continue
-        others = {"copying": result.mean(COPY_LAST, name), "ceiling": result.mean(CEILING, name)}
+        contenders = {"untrained": UNTRAINED, "copying": COPY_LAST, "ceiling": CEILING}
+        others = {word: result.mean(contender, name) for word, contender in contenders.items()}
         beside = [f"{who} {number(v)}" for who, v in others.items() if v is not None]
         entries.append((f"{number(value)} {SCORES[name].unit}".strip(), title, beside))
     return entries
