@@ -9,11 +9,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from model.layers.conv_lstm import ConvLSTMWeights
-from model.object_discovery.masks import Encoded, MaskNet, Masks, binarise, places
+from model.object_discovery.looks import nearness, recognise, seen_again
+from model.object_discovery.masks import Encoded, MaskNet, Masks, binarise
 from model.object_discovery.memory import BackgroundNet, Memories, seen_by_slots, update_colours
 from model.object_discovery.motion import Motion, MotionNet
-from model.object_discovery.ordering import Ordering, OrderNet
+from model.object_discovery.ordering import Ordering, OrderNet, Trust
 from model.object_discovery.slots import Moved, Slots, State
+from model.object_discovery.starts import Start
 from model.ops.composition import to_identities, to_ranks, visible
 from model.ops.sinkhorn import hard_permutation, sinkhorn
 from model.ops.spatial_transformer import identity, inverse, warp
@@ -22,6 +24,11 @@ from model.ops.spatial_transformer import identity, inverse, warp
 @dataclass(frozen=True)
 class Decomposition(Memories, Motion, Ordering, Masks, ABC):
     """Settings of all that a time step is made of."""
+
+    @property
+    def looks(self) -> bool:
+        """Whether some part asks what slots look like."""
+        return self.recognition or self.evidence == "looks"
 
 
 class Annealed(NamedTuple):
@@ -46,7 +53,7 @@ class Cell:
 
     config: Decomposition
     masks: MaskNet
-    order: OrderNet
+    order: OrderNet | Trust
     motion: MotionNet
     background: BackgroundNet
     anneal: Annealed
@@ -58,18 +65,30 @@ class Cell:
         frame = seen[:, : self.config.channels]
         started = state.started[:, None, None, None] > 0
         # Eq. 1.
-        lstm, masks = self.masks.step(state.lstm, encoded, state.supports.detach(), self.lstm_weights)
+        there = state.supports.detach()
+        recognised = None
+        if self.config.recognition:
+            evidence = nearness(state.nearness, state.looks, frame, there)
+            recognised = recognise(state.looks, evidence, frame, there)
+        lstm, masks = self.masks.step(state.lstm, encoded, there, recognised, self.lstm_weights)
         supports = binarise(masks, self.anneal.alpha, self.config.beta)  # eq. 2, 3
 
         # The first frame is expected as its masks lie. Algorithm 1, line 4, applies gamma to them unsorted, which would
         # favour slots by number. Detached: an expectation is evidence, not something to change for the order's sake.
         expected = torch.where(started, state.expected, supports).detach()
-        logits = self.order(supports, expected, frame)
+        in_front = state.nearness
+        if isinstance(self.order, Trust):
+            in_front = nearness(in_front, state.looks, frame, supports.detach())
+            logits = self.order(in_front)
+        else:
+            logits = self.order(supports, expected, frame)
         if self.anneal.draw:
             order = sinkhorn(logits + noise, self.anneal.temperature, self.config.sinkhorn_iterations)
         else:
             order = hard_permutation(logits)
         shown = to_identities(order, visible(to_ranks(order, supports)))  # eq. 4, 5
+
+        looks = seen_again(state.looks, frame, shown, state.supports) if self.config.looks else state.looks
 
         colours = update_colours(frame, seen_by_slots(shown, self.config.memory), state.colours)  # eq. 10
         background = self.background(frame, shown, state.background)  # eq. 11
@@ -81,12 +100,25 @@ class Cell:
         weights = to_identities(order, visible(to_ranks(order, moved_supports)))  # eq. 13
 
         started_now = torch.ones_like(state.started)
-        state = State(lstm, masks, motion, moved_colours, moved_supports, weights, background, started_now)
+        state = State(
+            lstm,
+            masks,
+            motion,
+            moved_colours,
+            moved_supports,
+            weights,
+            background,
+            looks,
+            in_front,
+            started_now,
+        )
         slots = Slots(masks, supports, shown, order, motion, colours, background)
         return state, (slots, Moved(moved_colours, weights))
 
 
-def start(config: Decomposition, masks: MaskNet, frames: Float[Tensor, "b t c h w"]) -> State:
+def state_before(
+    config: Decomposition, masks: MaskNet, start: Start, frames: Float[Tensor, "b t c h w"]
+) -> State:
     """The state before the first of `frames`."""
     batch, _, channels, height, width = frames.shape
     slots, stride = config.slots, config.stem_stride
@@ -96,8 +128,10 @@ def start(config: Decomposition, masks: MaskNet, frames: Float[Tensor, "b t c h 
         masks=empty,
         motion=identity(batch, slots, like=frames),
         colours=frames.new_zeros(batch, slots, channels, height, width),
-        supports=places(slots, like=frames[:, 0]),
+        supports=start.supports,
         expected=empty,
-        background=frames.new_zeros(batch, channels, height, width),
+        background=start.background,
+        looks=start.looks,
+        nearness=frames.new_zeros(batch, slots, slots),
         started=frames.new_zeros(batch),
     )

@@ -9,19 +9,20 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from model.bounds import require_at_least, require_odd
+from model.bounds import require_at_least, require_odd, require_one_of
 from model.layers.conv import ResidualBlock
 from model.layers.conv_lstm import ConvLSTM, ConvLSTMState, ConvLSTMWeights
 from model.layers.position import sinusoidal_positions
+from model.object_discovery.looks import Recognised
 from model.object_discovery.scale import Scale
-from model.ops.spatial_transformer import pixel_centres
+from model.object_discovery.shared_head import SharedHead, advantage
+from model.object_discovery.starts import STARTS
 from model.schedule import Ramp
 
 # Tracking starts from these weights of the head, in logits; training changes them.
 CHANGE = 6.0  # of a pixel near one that changed
 PLACE = 5.0  # of a pixel where this slot is expected and no other, or the other way round
 REACH = 5  # pixels: the interior of a plain object does not change, what is near its edges is taken for it
-FAINT = 0.01  # expected masks below this do not count
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,11 @@ class Masks(Scale, ABC):
     tracking: bool = False
     """Departure: F1 is led to what changes, and to where each slot is expected (see `MaskNet.step`); needs
     frame_difference."""
+    starts: str = "frame"
+    """Where slots look first when tracking: frame, in halves of it; or clip, departure: at groups found in it."""
+    recognition: bool = False
+    """Departure: one head for all slots, which sees how like each slot's look a pixel is (shared_head.py); needs
+    tracking, and a mask_bias of about -6."""
     alpha: Ramp = Ramp(4.0, 12.0, 10_000)
     """Steepness of the binarisation S, annealed from soft to nearly binary."""
     beta: float = 0.5
@@ -61,6 +67,13 @@ class Masks(Scale, ABC):
             raise ValueError(f"size: got {self.size}, needs a multiple of stem_stride {self.stem_stride}")
         if self.tracking and not self.frame_difference:
             raise ValueError("tracking: got True, needs frame_difference True: it follows what changes")
+        require_one_of(self, "starts", STARTS)
+        if self.starts != "frame" and not self.tracking:
+            raise ValueError(
+                f"starts: got {self.starts!r}, needs tracking True: only then slots look anywhere"
+            )
+        if self.recognition and not self.tracking:
+            raise ValueError("recognition: got True, needs tracking True: it tells apart what is followed")
         if not 0 < self.beta < 1:
             raise ValueError(f"beta: got {self.beta}, needs to be between 0 and 1")
         self.alpha.require("alpha", 1e-3)
@@ -89,8 +102,12 @@ class MaskNet(nn.Module):
         self.lstm = ConvLSTM(width, config.hidden, config.kernel)
         self.detail = nn.Conv2d(config.inputs, edges, 3, padding=1)
         self.spread = nn.Sequential(nn.Conv2d(config.hidden, edges * stride**2, 1), nn.PixelShuffle(stride))
-        self.head = nn.Conv2d(2 * edges + config.tracking * (1 + 2 * slots), slots, 3, padding=1)
         self.tracking = config.tracking
+        self.head: nn.Conv2d | SharedHead
+        if config.recognition:
+            self.head = SharedHead(2 * edges, config.mask_bias)
+            return
+        self.head = nn.Conv2d(2 * edges + config.tracking * (1 + 2 * slots), slots, 3, padding=1)
         with torch.no_grad():
             assert self.head.bias is not None
             self.head.bias.fill_(config.mask_bias)
@@ -100,8 +117,13 @@ class MaskNet(nn.Module):
                 self.head.weight[:, 2 * edges, 1, 1] = CHANGE
                 self.head.weight[:, 2 * edges + 1 : 2 * edges + 1 + slots, 1, 1] = PLACE * torch.eye(slots)
 
-    def encode(self, x: Float[Tensor, "b t c h w"]) -> Encoded:
-        """The part of F1 that is batched over time."""
+    def encode(
+        self, x: Float[Tensor, "b t c h w"], salience: Float[Tensor, "b t h w"] | None = None
+    ) -> Encoded:
+        """The part of F1 that is batched over time.
+
+        `salience`: what counts as changed although nothing is known of the frame before; used when tracking.
+        """
         flat = x.flatten(0, 1)
         features = F.relu(self.blocks(self.stem(flat)))
         height, width = features.shape[-2:]
@@ -113,7 +135,10 @@ class MaskNet(nn.Module):
         detail = F.relu(self.detail(flat))
         if self.tracking:
             difference = flat[:, flat.shape[1] // 2 :].abs().amax(1, keepdim=True)
-            detail = torch.cat([detail, F.max_pool2d((4 * difference).clamp(max=1), REACH, 1, REACH // 2)], 1)
+            near = F.max_pool2d((4 * difference).clamp(max=1), REACH, 1, REACH // 2)
+            if salience is not None:
+                near = torch.maximum(near, salience.flatten(0, 1)[:, None])
+            detail = torch.cat([detail, near], 1)
         return Encoded(
             self.lstm.inputs(features.view(*x.shape[:2], *features.shape[1:])),
             detail.view(*x.shape[:2], -1, *x.shape[3:]),
@@ -124,30 +149,25 @@ class MaskNet(nn.Module):
         state: ConvLSTMState,
         encoded: Encoded,
         expected: Float[Tensor, "b k h w"],
+        recognised: Recognised | None,
         weights: ConvLSTMWeights | None,
     ) -> tuple[ConvLSTMState, Float[Tensor, "b k h w"]]:
         """The next state, and the masks m_t in [0, 1], float32, identity order, occluded parts included.
 
         `expected`: where the masks of the frame before should be now, in [0, 1]; used when tracking.
+        `recognised`: see looks.py; used when recognising.
         `weights`: of `lstm`.
         """
         state = self.lstm.step(state, encoded.projected, weights)
         evidence = [F.relu(self.spread(state.hidden)), encoded.detail]
-        if self.tracking:
-            share = (expected + FAINT) / (expected + FAINT).sum(1, keepdim=True)
-            # 0 where all slots are expected alike, 1 where only this one is, -1 where only others are.
-            evidence += [(share.shape[1] * share - 1).clamp(max=1), expected]
-        logits = self.head(torch.cat(evidence, 1))
+        if isinstance(self.head, SharedHead):
+            assert recognised is not None
+            logits = self.head(torch.cat(evidence, 1), expected, recognised)
+        else:
+            if self.tracking:
+                evidence += [advantage(expected), expected]
+            logits = self.head(torch.cat(evidence, 1))
         return state, torch.sigmoid(logits.float())
-
-
-def places(slots: int, like: Float[Tensor, "b c h w"]) -> Float[Tensor, "b {slots} h w"]:
-    """Where a slot looks first when tracking: half-planes that face evenly around the centre of the frame, soft."""
-    height, width = like.shape[-2:]
-    angle = (torch.arange(slots, device=like.device) + 0.25) * (2 * torch.pi / slots)
-    direction = torch.stack([angle.cos(), angle.sin()], -1)
-    facing = (pixel_centres(height, width, like=like)[:, :, None] * direction).sum(-1).permute(2, 0, 1)
-    return torch.sigmoid(4 * facing).expand(like.shape[0], -1, -1, -1)
 
 
 def binarise(masks: Tensor, alpha: float, beta: float) -> Tensor:

@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from model.interface import ModelOutput, Unfit, Video, VideoModel, Views
-from model.object_discovery.cell import Annealed, Cell, Decomposition, Inputs, start
+from model.object_discovery.cell import Annealed, Cell, Decomposition, Inputs, state_before
 from model.object_discovery.losses import (
     Objective,
     absolute_error,
@@ -20,8 +20,9 @@ from model.object_discovery.losses import (
 from model.object_discovery.masks import MaskNet
 from model.object_discovery.memory import BackgroundNet
 from model.object_discovery.motion import MotionNet
-from model.object_discovery.ordering import OrderNet
+from model.object_discovery.ordering import OrderNet, Trust
 from model.object_discovery.slots import Moved, Slots, State
+from model.object_discovery.starts import from_groups, from_places
 from model.ops.composition import compose_layers
 from model.ops.sinkhorn import gumbel_noise
 from model.remat import Remat
@@ -54,7 +55,7 @@ class ObjectDiscovery(VideoModel):
         super().__init__()
         self.config = config
         self.masks = MaskNet(config)
-        self.order = OrderNet(config)
+        self.order = OrderNet(config) if config.evidence == "network" else Trust()
         self.motion = MotionNet(config)
         self.background = BackgroundNet(config)
 
@@ -68,9 +69,7 @@ class ObjectDiscovery(VideoModel):
         config = self.config
         anneal = Annealed(config.alpha.at(step), config.temperature.at(step), self.training)
         past, following = frames[:, :-1], frames[:, 1:]
-        _, slots, prediction = self._decompose(
-            start(self.config, self.masks, frames), past, frames[:, :1], anneal
-        )
+        _, slots, prediction = self._from_start(past, anneal)
         pair = pair_of_frames(frames.shape[1] - 1, draw=self.training)
         weights = change_weights(past, following, config.change_weight)
         terms = {
@@ -110,9 +109,7 @@ class ObjectDiscovery(VideoModel):
             raise ValueError(f"horizon: got {horizon}, needs at least 1")
         frames = self._checked(video.frames, least=1)
         anneal = Annealed(self.config.alpha.end, self.config.temperature.end, draw=False)
-        state, _, prediction = self._decompose(
-            start(self.config, self.masks, frames), frames, frames[:, :1], anneal
-        )
+        state, _, prediction = self._from_start(frames, anneal)
         before, future = frames[:, -1:], [prediction[:, -1:]]
         while len(future) < horizon:
             state, _, prediction = self._decompose(state, future[-1], before, anneal)
@@ -130,14 +127,27 @@ class ObjectDiscovery(VideoModel):
             )
         return frames.float()
 
+    def _from_start(
+        self, frames: Float[Tensor, "b t c h w"], anneal: Annealed
+    ) -> tuple[State, Slots, Float[Tensor, "b t c h w"]]:
+        """Algorithm 1 from the first frame of a clip."""
+        begin = from_places if self.config.starts == "frame" else from_groups
+        start = begin(self.config.slots, frames[:, 0])
+        state = state_before(self.config, self.masks, start, frames)
+        return self._decompose(state, frames, frames[:, :1], anneal, start.salience)
+
     def _decompose(
         self,
         state: State,
         frames: Float[Tensor, "b t c h w"],
         before: Float[Tensor, "b 1 c h w"],
         anneal: Annealed,
+        salience: Float[Tensor, "b h w"] | None = None,
     ) -> tuple[State, Slots, Float[Tensor, "b t c h w"]]:
-        """Algorithm 1 over `frames`; `before` is the frame before the first (itself at the start of a clip)."""
+        """Algorithm 1 over `frames`; `before` is the frame before the first (itself at the start of a clip).
+
+        `salience`: of the first of `frames`, where it begins the clip.
+        """
         batch, steps = frames.shape[:2]
         shape = (batch, steps, self.config.slots, self.config.slots)
         # Drawn here, not in the cell, so that every way to cut time into blocks sees the same numbers.
@@ -145,6 +155,9 @@ class ObjectDiscovery(VideoModel):
             self.config.noise * gumbel_noise(shape, like=frames) if anneal.draw else frames.new_zeros(shape)
         )
         seen = frames
+        salient = frames.new_zeros(batch, steps, *frames.shape[-2:])
+        if salience is not None:
+            salient[:, 0] = salience
         if self.config.frame_difference:
             seen = torch.cat([frames, frames - torch.cat([before, frames[:, :-1]], 1)], 2)
 
@@ -158,9 +171,9 @@ class ObjectDiscovery(VideoModel):
             self.masks.lstm.weights(state.lstm),
         )
 
-        def prepare(x: tuple[Tensor, Tensor]) -> Inputs:
-            seen, noise = x
-            return Inputs(seen, self.masks.encode(seen), noise)
+        def prepare(x: tuple[Tensor, Tensor, Tensor]) -> Inputs:
+            seen, noise, salient = x
+            return Inputs(seen, self.masks.encode(seen, salient), noise)
 
         def finish(outputs: tuple[Slots, Moved]) -> tuple[Slots, Tensor]:
             slots, moved = outputs
@@ -169,7 +182,7 @@ class ObjectDiscovery(VideoModel):
         state, (slots, prediction) = unroll(
             cell,
             state,
-            (seen, noise),
+            (seen, noise, salient),
             remat=Remat.parse(self.config.remat),
             prepare=prepare,
             finish=finish,

@@ -26,6 +26,8 @@ class Motion(Scale, ABC):
     """Greatest translation per frame in normalised units, at most 2, the frame."""
     shape_bound: float = 0.1
     """Greatest change of every other entry of the matrix per frame, at most 2."""
+    inertia: bool = False
+    """Departure: a slot moves on as its mask's centre has moved, unless F3 says otherwise; at first it rests."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -49,6 +51,7 @@ class MotionNet(nn.Module):
     def __init__(self, config: Motion) -> None:
         super().__init__()
         numbers = PARAMETERS[config.motion]
+        self.inertia = config.inertia
         self.bounds = [config.shift_bound] * 2 + [config.shape_bound] * (numbers - 2)
         self.reader = StridedReader((config.inputs + 2, *config.reader_widths), config.size)
         self.first = nn.Linear(self.reader.features + 9 + CENTRES, config.reader_hidden)
@@ -74,4 +77,8 @@ class MotionNet(nn.Module):
         past = (motion_before - identity(like=motion_before)).flatten(-2) * STEP
         hidden = torch.relu(self.first(torch.cat([features, past, centre, shift], -1)))
         bounds = torch.tensor(self.bounds, device=frame.device)
-        return near_identity(bounds * torch.tanh(self.last(hidden).float()))
+        numbers = self.last(hidden).float()
+        if self.inertia:
+            going = ((centre - centre_before).detach().float() / bounds[:2]).clamp(-0.9, 0.9).atanh()
+            numbers = torch.cat([numbers[..., :2] + going, numbers[..., 2:]], -1)
+        return near_identity(bounds * torch.tanh(numbers))

@@ -7,16 +7,21 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from model.bounds import require_at_least
+from model.bounds import require_at_least, require_one_of
 from model.layers.conv import StridedReader
 from model.object_discovery.scale import Scale
+from model.ops.sinkhorn import MOST_ENUMERATED, all_permutations
 from model.schedule import Ramp
+
+LEAST = 1e-9  # probability of a rank, so that logits are finite
 
 
 @dataclass(frozen=True)
 class Ordering(Scale, ABC):
     """Settings of F2."""
 
+    evidence: str = "network"
+    """What orders slots: network, F2 as printed; or looks, departure: whose look the frame shows where two overlap."""
     temperature: Ramp = Ramp(1.0, 0.3, 10_000)
     """Temperature of Gumbel-Sinkhorn (the paper's tau), annealed."""
     sinkhorn_iterations: int = 20
@@ -26,6 +31,7 @@ class Ordering(Scale, ABC):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        require_one_of(self, "evidence", ("network", "looks"))
         require_at_least(self, 1, "sinkhorn_iterations")
         require_at_least(self, 0, "noise")
         self.temperature.require("temperature", 1e-2)
@@ -58,3 +64,33 @@ class OrderNet(nn.Module):
         images = torch.cat([masks[:, :, None], expected[:, :, None], frames], 2)
         logits: Tensor = self.mlp(self.reader(images.flatten(0, 1)))
         return logits.float().view(*masks.shape[:2], slots)
+
+
+class Trust(nn.Module):
+    """Logits from evidence of who is in front of whom (departure), in place of F2's network.
+
+    Each order of the slots is as probable as the evidence that it agrees with, times a learned trust; the logits are
+    the logarithms of the probabilities that a slot is at a rank. Even with true masks and motion the network stays at
+    chance: what it would need, what the slots look like, it does not see.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.trust = nn.Parameter(torch.full((1,), 16.0))  # of one dimension: DeepSpeed saves none without
+
+    def forward(self, evidence: Float[Tensor, "b k k"]) -> Float[Tensor, "b k k"]:
+        """Row = slot, column = rank; `evidence`: see `looks.nearness`.
+
+        Beyond as many slots as can be enumerated, a slot's evidence against all others stands for its place.
+        """
+        slots = evidence.shape[1]
+        if slots > MOST_ENUMERATED:
+            ranks = torch.linspace(1, -1, slots, device=evidence.device)
+            logits: Tensor = self.trust * evidence.sum(2, keepdim=True) * ranks
+            return logits
+        orders = all_permutations(slots).to(evidence)
+        place = orders.argmax(2)
+        nearer = (place[:, :, None] < place[:, None]).to(evidence.dtype)
+        agreement = (evidence[:, None] * nearer).sum((-1, -2))
+        probable = torch.softmax(self.trust * agreement, 1)
+        return (probable[..., None, None] * orders).sum(1).clamp(min=LEAST).log()

@@ -6,6 +6,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from model.layers.conv_lstm import ConvLSTMState
+from model.object_discovery.looks import Looks
 
 
 class Slots(NamedTuple):
@@ -37,4 +38,6 @@ class State(NamedTuple):
     supports: Float[Tensor, "b k h w"]  # S(m) moved to t + 1; before the first frame, the slots' places
     expected: Float[Tensor, "b k h w"]  # Gamma-hat_{t+1}, back in identity order
     background: Float[Tensor, "b c h w"]
+    looks: Looks
+    nearness: Float[Tensor, "b k k"]  # evidence so far that a slot (row) is in front of another (column)
     started: Float[Tensor, "b"]  # 0 before the first frame, else 1

@@ -45,7 +45,7 @@ def hard_permutation(scores: Float[Tensor, "*b k k"]) -> Float[Tensor, "*b k k"]
     size = scores.shape[-1]
     if size > MOST_ENUMERATED:
         return _greedy(scores)
-    candidates = _all_permutations(size).to(scores.device)
+    candidates = all_permutations(size).to(scores.device)
     totals = (scores[..., None, :, :] * candidates).sum((-1, -2))
     return candidates[totals.argmax(-1)]
 
@@ -63,5 +63,6 @@ def _greedy(scores: Float[Tensor, "*b k k"]) -> Float[Tensor, "*b k k"]:
 
 
 @lru_cache(maxsize=MOST_ENUMERATED)
-def _all_permutations(size: int) -> Float[Tensor, "n k k"]:
+def all_permutations(size: int) -> Float[Tensor, "n k k"]:
+    """Every permutation matrix of that size, size! of them."""
     return torch.eye(size)[torch.tensor(list(permutations(range(size))))]

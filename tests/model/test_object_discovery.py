@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from model.interface import Video
 from model.object_discovery.losses import (
@@ -15,11 +15,12 @@ from model.object_discovery.losses import (
     pair_of_frames,
     sparsity,
 )
-from model.object_discovery.masks import binarise, places
+from model.object_discovery.masks import binarise
 from model.object_discovery.memory import BackgroundNet, seen_by_slots, update_colours
 from model.object_discovery.model import Config, ObjectDiscovery
 from model.object_discovery.motion import MotionNet
 from model.object_discovery.slots import Slots
+from model.object_discovery.starts import places
 from model.ops.composition import compose_layers, to_identities, to_ranks, visible
 from model.ops.spatial_transformer import centres_of_mass, inverse, near_identity, translation, warp
 from model.schedule import Ramp
@@ -64,6 +65,7 @@ class TestStart:
         config = replace(SMALL, alpha=Ramp(1e4, 1e4), memory=memory)
         model, video = config.build().eval(), clip()
         with torch.no_grad():
+            assert isinstance(model.masks.head, nn.Conv2d)
             model.masks.head.weight.mul_(1e4)  # masks at 0 or 1
         views = model(video, 0).views
         assert views.prediction is not None
@@ -76,6 +78,7 @@ class TestSlots:
     def test_permuting_the_head_permutes_the_slots_and_keeps_the_prediction(self) -> None:
         model, video, order = awake().eval(), clip(), [2, 0, 1]
         before = model(video, 5)
+        assert isinstance(model.masks.head, nn.Conv2d)
         with torch.no_grad():
             for tensor in (model.masks.head.weight, model.masks.head.bias):
                 assert tensor is not None

@@ -14,7 +14,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from model.interface import Video
 from model.object_discovery.losses import pair_of_frames
@@ -260,6 +260,7 @@ def test_loss_predictions_and_gradients_are_those_of_the_equations(config: Confi
     with torch.no_grad():
         for parameter in model.parameters():  # what starts at zero would hide what leads to it
             parameter.add_(0.15 * torch.randn_like(parameter))
+        assert isinstance(model.masks.head, nn.Conv2d)
         model.masks.head.weight.mul_(3)
     clips = torch.rand(2, FRAMES, 3, 16, 16)
     torch.manual_seed(5)

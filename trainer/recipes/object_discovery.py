@@ -1,5 +1,7 @@
 """Runs of object discovery by prediction (arXiv 2103.05669)."""
 
+from dataclasses import replace
+
 from data_shards.loader import DataConfig
 from model.object_discovery.model import Config as ObjectDiscovery
 from model.schedule import Ramp
@@ -34,9 +36,17 @@ def sprites() -> RunConfig:
 def demo() -> RunConfig:
     """Object discovery on small sprites (32x32, T=8, K=2): minutes on a laptop's CPU."""
     return RunConfig(
-        model=led_slots(size=32, slots=2, background_width=0),
+        model=replace(
+            led_slots(size=32, slots=2, background_width=0),
+            mask_bias=-6.0,
+            starts="clip",
+            recognition=True,
+            evidence="looks",
+            inertia=True,
+            sinkhorn_iterations=6,
+        ),
         data=DataConfig("demo/data"),
-        batch=BatchConfig(size=16),
+        batch=BatchConfig(size=8),
         optim=OptimConfig(lr=1e-3, clip_norm=1.0, decay="cosine", final_fraction=0.1),
         engine=ONE_THREAD,
         checkpoint=CheckpointConfig(steps=250),

@@ -1,0 +1,128 @@
+"""What a slot looks like: its mean colour so far. Evidence of who holds a pixel, and of who is in front.
+
+Not in the paper. Memories of single pixels (F4) take up a neighbour's colours as soon as a mask bleeds onto it; a mean
+over all pixels that a slot was surely seen at does not. Nothing here has a gradient or a parameter.
+"""
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+CONTRAST = 4.0  # a pixel that differs by a quarter of the range does not look like the slot at all
+FADING = 0.9  # what was seen a frame ago counts so much beside what is seen now
+SURE = 32.0  # a tenth of the range in favour of one slot is some 25 to 1 that it is in front
+KEPT = 0.5  # share of the evidence of depth that is kept from one frame to the next
+
+
+class Looks(NamedTuple):
+    """Mean colour of each slot, and over how many pixels it was taken, those of the past counted less."""
+
+    colours: Float[Tensor, "b k c"]
+    pixels: Float[Tensor, "b k 1"]
+
+
+class Recognised(NamedTuple):
+    """What looks say of the pixels of a frame, in [0, 1]."""
+
+    like: Float[Tensor, "b k h w"]  # it looks like the slot
+    hidden: Float[Tensor, "b k h w"]  # something is seen that hides the slot
+    twin: Float[Tensor, "b k h w"]  # it looks like another one as well: then only places tell whose it is
+
+
+@torch.no_grad()
+def recognise(
+    looks: Looks,
+    evidence: Float[Tensor, "b k k"],
+    frame: Float[Tensor, "b c h w"],
+    expected: Float[Tensor, "b k h w"],
+) -> Recognised:
+    """All that is told by looks, given who is in front (see `nearness`) and where slots are expected."""
+    like = likeness(looks, frame)
+    return Recognised(like, hidden(evidence, like, expected), torch.minimum(like, most_of_others(like)))
+
+
+def likeness(looks: Looks, frame: Float[Tensor, "b c h w"]) -> Float[Tensor, "b k h w"]:
+    """How near a pixel is to each slot's colour: 1 = that colour, 0 = a quarter of the range away in some channel."""
+    return 1 - (CONTRAST * _difference(looks, frame).amax(2)).clamp(max=1)
+
+
+@torch.no_grad()
+def first_looks(held: Float[Tensor, "b k h w"], frame: Float[Tensor, "b c h w"]) -> Looks:
+    """Looks of what is held at first: 1 where a pixel is a slot's.
+
+    Colours are means, and again of what is like them: pixels that an edge mixes with the background are not.
+    """
+    unknown = Looks(frame.new_zeros(*held.shape[:2], frame.shape[1]), held.new_zeros(*held.shape[:2], 1))
+    looks = _joined(unknown, held, frame)
+    alike = held * (likeness(looks, frame) > 0)
+    enough = alike.sum((-1, -2), keepdim=True) > held.sum((-1, -2), keepdim=True) / 2
+    return _joined(unknown, torch.where(enough, alike, held), frame)
+
+
+@torch.no_grad()
+def seen_again(
+    looks: Looks,
+    frame: Float[Tensor, "b c h w"],
+    shown: Float[Tensor, "b k h w"],
+    expected: Float[Tensor, "b k h w"],
+) -> Looks:
+    """The looks after `frame`; sure of a slot is what it is visible at (`shown`) and was expected at."""
+    return _joined(looks, ((shown > 0.5) & (expected > 0.5)).to(frame.dtype), frame)
+
+
+def _joined(looks: Looks, sure: Float[Tensor, "b k h w"], frame: Float[Tensor, "b c h w"]) -> Looks:
+    """The means, going on over the pixels that are `sure`."""
+    now, before = sure.flatten(2), FADING * looks.pixels
+    pixels = before + now.sum(-1, keepdim=True)
+    colours = (before * looks.colours + now @ frame.flatten(2).mT) / pixels.clamp(min=1e-6)
+    return Looks(colours, pixels)
+
+
+@torch.no_grad()
+def nearness(
+    before: Float[Tensor, "b k k"],
+    looks: Looks,
+    frame: Float[Tensor, "b c h w"],
+    supports: Float[Tensor, "b k h w"],
+) -> Float[Tensor, "b k k"]:
+    """Evidence [j, k] that slot j is in front of slot k: where they overlap, whose look does the frame show?
+
+    How much better the look of j explains the overlap than that of k, added to what is kept of `before`. Pixels that a
+    third slot explains better, which is there as well, tell nothing of the two: with them 93.6 % of the pairs of three
+    sprites come out right and 88.5 % of those of four, with true masks and colours; without them, and the order that
+    agrees with most evidence (`ordering.Trust`), 99.3 and 97.4 %; of two, all.
+    """
+    error = _difference(looks, frame).mean(2)
+    best = torch.where(supports > 0.5, error, torch.inf).amin(1)[:, None, None]
+    shows_a_third = best < torch.minimum(error[:, :, None], error[:, None])
+    overlap = supports[:, :, None] * supports[:, None] * ~shows_a_third
+    better = error[:, None] - error[:, :, None]  # [j, k]: error of k less that of j
+    pairs = (overlap * better).sum((-1, -2)) / overlap.sum((-1, -2)).clamp(min=1)
+    return KEPT * before + pairs
+
+
+def hidden(
+    evidence: Float[Tensor, "b k k"], like: Float[Tensor, "b k h w"], expected: Float[Tensor, "b k h w"]
+) -> Float[Tensor, "b k h w"]:
+    """How much a pixel speaks for hiding each slot: it is expected there, and another one is seen that is as well.
+
+    Unless the evidence of `nearness` says that this one is in front of that one: a slot in front is hidden by none.
+    """
+    behind = (2 * torch.sigmoid(SURE * evidence.mT)).clamp(max=1)  # [k, j]: 1 unless k is in front of j
+    others = behind * (1 - torch.eye(like.shape[1], device=like.device))
+    shown = (others[..., None, None] * (like * expected)[:, None]).amax(2)
+    return expected * (1 - like) * shown
+
+
+def _difference(looks: Looks, frame: Float[Tensor, "b c h w"]) -> Float[Tensor, "b k c h w"]:
+    return (frame[:, None] - looks.colours[..., None, None]).abs()
+
+
+def most_of_others(x: Float[Tensor, "b k h w"]) -> Float[Tensor, "b k h w"]:
+    """The greatest value among the other slots; 0 where there are none."""
+    if x.shape[1] == 1:
+        return torch.zeros_like(x)
+    first, second = x.topk(2, dim=1).values.unbind(1)
+    return torch.where(x == first[:, None], second[:, None], first[:, None])

@@ -1,0 +1,106 @@
+"""Where each slot looks first: parts of the frame, or groups that are found in the clip.
+
+The paper leaves open what tells its slots apart before anything is known of them. Halves of the frame do, but they cut
+objects in two and let one slot take two objects; groups of the pixels that stand out in this very clip do not. No
+gradient flows through a start.
+"""
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from model.object_discovery.looks import Looks, first_looks
+from model.ops.spatial_transformer import pixel_centres
+
+STARTS = ("frame", "clip")
+CONTRAST = 4.0  # a colour that differs by a quarter of the range stands out entirely
+COLOUR = 0.5  # weight of a difference of colour beside one of place, in units of half the frame
+SOFTNESS = 0.05  # of the border between two groups, in squared units of half the frame
+CERTAIN = 0.9  # what stands out by less does not tell what a group looks like
+
+
+class Start(NamedTuple):
+    """What is known of the slots before the first frame was decomposed."""
+
+    supports: Float[Tensor, "b k h w"]  # where each looks, in [0, 1]
+    looks: Looks
+    background: Float[Tensor, "b c h w"]  # what is taken for it where it was not seen yet
+    salience: Float[Tensor, "b h w"]  # how much a pixel stands out, taken for a change in the first frame
+
+
+def places(slots: int, like: Float[Tensor, "b c h w"]) -> Float[Tensor, "b {slots} h w"]:
+    """Half-planes that face evenly around the centre of the frame, soft."""
+    height, width = like.shape[-2:]
+    angle = (torch.arange(slots, device=like.device) + 0.25) * (2 * torch.pi / slots)
+    direction = torch.stack([angle.cos(), angle.sin()], -1)
+    facing = (pixel_centres(height, width, like=like)[:, :, None] * direction).sum(-1).permute(2, 0, 1)
+    return torch.sigmoid(4 * facing).expand(like.shape[0], -1, -1, -1)
+
+
+def from_places(slots: int, frame: Float[Tensor, "b c h w"]) -> Start:
+    """Each looks at its own part of any frame; nothing is known of looks."""
+    batch, channels, height, width = frame.shape
+    looks = Looks(frame.new_zeros(batch, slots, channels), frame.new_zeros(batch, slots, 1))
+    black = torch.zeros_like(frame)
+    return Start(places(slots, like=frame), looks, black, frame.new_zeros(batch, height, width))
+
+
+@torch.no_grad()
+def from_groups(slots: int, frame: Float[Tensor, "b c h w"]) -> Start:
+    """Groups of the pixels that stand out, by place and colour: k-means that begins with points far from each other.
+
+    A pixel stands out as far as its colour is from the frame's median, which is taken for the background's at first.
+    """
+    background = frame.flatten(2).median(-1).values[..., None, None].expand_as(frame)
+    salience = (CONTRAST * (frame - background).abs().amax(1)).clamp(max=1)
+    batch, _, height, width = frame.shape
+    places = pixel_centres(height, width, like=frame).flatten(0, 1).expand(batch, -1, -1)
+    points = torch.cat([places, COLOUR * frame.flatten(2).mT], -1)
+    weights = salience.flatten(1) + 1e-6
+    centres = _means(points, weights, _far_apart(points, weights, slots))
+    distances = _distances(centres, points)
+    held = _nearest(distances) * (weights > CERTAIN)[:, None]
+    shape = batch, slots, height, width
+    supports = torch.softmax(-distances / SOFTNESS, 1).view(shape)
+    return Start(supports, first_looks(held.view(shape), frame), background, salience)
+
+
+def _far_apart(
+    points: Float[Tensor, "b n d"], weights: Float[Tensor, "b n"], count: int
+) -> Float[Tensor, "b {count} d"]:
+    """Points that are far from the weighted mean, and then from each other."""
+    mean = (weights[..., None] * points).sum(1, keepdim=True) / weights.sum(1)[:, None, None]
+    far = (points - mean).square().sum(-1)
+    found: list[Tensor] = []
+    for _ in range(count):
+        at = (weights * far).argmax(1)[:, None, None].expand(-1, -1, points.shape[-1])
+        found.append(points.gather(1, at))
+        distance = (points - found[-1]).square().sum(-1)
+        far = torch.minimum(far, distance) if len(found) > 1 else distance
+    return torch.cat(found, 1)
+
+
+def _means(
+    points: Float[Tensor, "b n d"],
+    weights: Float[Tensor, "b n"],
+    centres: Float[Tensor, "b k d"],
+    rounds: int = 5,
+) -> Float[Tensor, "b k d"]:
+    """Weighted k-means."""
+    for _ in range(rounds):
+        held = _nearest(_distances(centres, points)) * weights[:, None]
+        centres = (held @ points) / held.sum(-1, keepdim=True).clamp(min=1e-6)
+    return centres
+
+
+def _distances(centres: Float[Tensor, "b k d"], points: Float[Tensor, "b n d"]) -> Float[Tensor, "b k n"]:
+    """Squared. By differences: a product of matrices would depend on the other clips of the batch."""
+    return (points[:, None] - centres[:, :, None]).square().sum(-1)
+
+
+def _nearest(distances: Float[Tensor, "b k n"]) -> Float[Tensor, "b k n"]:
+    """1 where a centre is the nearest of a point, else 0."""
+    return F.one_hot(distances.argmin(1), distances.shape[1]).mT.to(distances.dtype)
