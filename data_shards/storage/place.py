@@ -14,7 +14,8 @@ from data_shards.mistake import UserError
 from data_shards.storage.folder import FolderStore
 from data_shards.storage.store import Store
 
-_BUCKET = re.compile(r"([\w-]+:(?!\d+$))?[\w.-]+", re.ASCII)  # Ceph's tenant:bucket is one, host:port is none
+# Ceph's tenant:bucket is one; host:port is none, nor are '.' and '..', which lead elsewhere in the server's address.
+_BUCKET = re.compile(r"([\w-]+:(?!\d+$))?\w[\w.-]*", re.ASCII)
 # What stands before a colon in a file's name by mistake only; before ":/" at the start of a place everything does.
 _SCHEMES = {
     "file",

@@ -64,6 +64,8 @@ def test_spellings_of_a_place(url: str, parts: tuple[str, str], spelling: str, h
         ("s3:", "s3://bucket/prefix"),
         ("s3://127.0.0.1:9000/bucket", "is no bucket's name; .* AWS_ENDPOINT_URL"),
         ("s3://key@bucket/x", "is no bucket's name"),
+        ("s3://../x", "is no bucket's name"),
+        ("s3://./x", "is no bucket's name"),
         ("s3://bucket/a/../b", "no folders '.' and '..'"),
         (" s3://bucket/x", "begins with a blank"),
         ("file://host/x", "write file:///host/x "),
