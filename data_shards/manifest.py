@@ -24,12 +24,13 @@ SCHEMA = 1
 
 MANIFEST_BYTES = 16 << 20  # at most: some 40,000 shards
 CLIP_BYTES = 1 << 30  # at most, of an array of a clip
+LONGEST = 1 << 16  # frames of a clip, or pixels of a side, at most
 SAMPLE_BYTES = 1024  # at least, in a tar: a header and a block
 TAR_END = 2 * 10240  # bytes after the last member of a tar, at most
 MEMBERS = 16  # of a sample, at most
 
 Digest = Annotated[str, Field(pattern=SHA256)]
-Side = Annotated[int, Field(strict=True, ge=1, le=1 << 16)]
+Side = Annotated[int, Field(strict=True, ge=1, le=LONGEST)]
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,8 @@ from data_shards.encoding import encode
 from data_shards.manifest import MANIFEST, Index, Manifest, Shard, parse_manifest
 from data_shards.mistake import UserError
 from data_shards.names import SPLIT, allows
-from data_shards.shape import Shape
+from data_shards.shape import Shape, require_storable
+from data_shards.storage.document import NUMBER
 from data_shards.storage.place import open_store
 from data_shards.storage.store import StorageError, Store
 
@@ -61,9 +62,8 @@ def build(
         FileExistsError: there is a data set at `url`.
         UserError: a bad clip, name or number, no clip at all, no space for temporary files.
     """
-    for name, value, low in (("shard_bytes", shard_bytes, 1), ("seed", seed, 0)):
-        if value < low:
-            raise UserError(f"{name} {value} must be at least {low}")
+    _require_numbers(shard_bytes, seed)
+    require_storable(source)
     if wrong := [name for name in (source_name, *counts) if not allows(SPLIT, name)]:
         raise UserError(f"name {wrong[0]!r} must be 1 to 60 letters, digits, '-' and '_'")
     store = _vacant(url)
@@ -92,6 +92,12 @@ def build(
     )
     _publish(manifest, store)
     return manifest
+
+
+def _require_numbers(shard_bytes: int, seed: int) -> None:
+    for name, value, low in (("shard_bytes", shard_bytes, 1), ("seed", seed, 0)):
+        if not low <= value < NUMBER:
+            raise UserError(f"{name} {value} must be at least {low}, and below {NUMBER}")
 
 
 def _why_none(source: "Source", counts: Mapping[str, int]) -> str:

@@ -17,6 +17,8 @@ from data_shards.check import check
 from data_shards.clip import Clip
 from data_shards.encoding import decode
 from data_shards.manifest import MANIFEST, Index, read_manifest
+from data_shards.mistake import UserError
+from data_shards.sources.sprites import Sprites
 from data_shards.storage.folder import FolderStore
 from data_shards.storage.store import StorageError
 from data_shards.writer import build
@@ -229,3 +231,20 @@ def test_a_full_temporary_folder_is_named(tmp_path: Path, monkeypatch: pytest.Mo
 def test_a_negative_seed_is_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="seed -1 must be at least 0"):
         build_numbered(str(tmp_path), 3, seed=-1)
+
+
+@pytest.mark.parametrize(
+    ("source", "seed", "sentence"),
+    [
+        (Sprites(size=10**30), 0, "size 1000000000000000000000000000000 must be at most 65536"),
+        (Sprites(frames=70_000, size=8), 0, "frames 70000 must be at most 65536"),
+        (Sprites(frames=3, size=60_000), 0, "frames 3, size 60000: a clip takes 10800000000 bytes"),
+        (Sprites(), 2**63, "seed 9223372036854775808 must be at least 0, and below 9223372036854775808"),
+    ],
+)
+def test_what_would_not_be_read_again_is_refused_before_a_clip_is_made(
+    tmp_path: Path, source: Sprites, seed: int, sentence: str
+) -> None:
+    with pytest.raises(UserError, match=sentence):
+        build("sprites", source, str(tmp_path), {"train": 1}, seed)
+    assert not list(tmp_path.iterdir())
