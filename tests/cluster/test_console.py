@@ -91,7 +91,7 @@ def script(tmp_path_factory: pytest.TempPathFactory) -> Path:
     [
         ("", {"train", "evaluate", "bench", "cluster", "completion"}),
         ("ev", {"evaluate"}),
-        ("bench ", {"unroll", "loader", "step"}),
+        ("bench ", {"unroll", "loader", "step", "video"}),
         ("cluster t", {"train"}),
         ("evaluate --sp", {"--split"}),
         ("train --", {"--config", "--help"}),
