@@ -45,7 +45,8 @@ class Masks(Scale, ABC):
     """Departure: F1 is led to what changes, and to where each slot is expected (see `MaskNet.step`); needs
     frame_difference."""
     starts: str = "frame"
-    """Where slots look first when tracking: frame, in halves of it; or clip, departure: at groups found in it."""
+    """Where slots look first when tracking: frame, in halves of it; departures: clip, at groups of what stands out from
+    the first frame's median; change, at groups of what changed in the second, before which they hold nothing."""
     recognition: bool = False
     """Departure: one head for all slots, which sees how like each slot's look a pixel is (shared_head.py); needs
     tracking, and a mask_bias of about -6."""

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.utils._pytree import tree_map
 
 from model.interface import ModelOutput, Unfit, Video, VideoModel, Views
 from model.object_discovery.cell import Annealed, Cell, Decomposition, Inputs, state_before
@@ -22,7 +23,7 @@ from model.object_discovery.memory import BackgroundNet
 from model.object_discovery.motion import MotionNet
 from model.object_discovery.ordering import OrderNet, Trust
 from model.object_discovery.slots import Moved, Slots, State
-from model.object_discovery.starts import from_groups, from_places
+from model.object_discovery.starts import from_change, from_groups, from_places
 from model.ops.composition import compose_layers
 from model.ops.sinkhorn import gumbel_noise
 from model.remat import Remat
@@ -131,10 +132,22 @@ class ObjectDiscovery(VideoModel):
         self, frames: Float[Tensor, "b t c h w"], anneal: Annealed
     ) -> tuple[State, Slots, Float[Tensor, "b t c h w"]]:
         """Algorithm 1 from the first frame of a clip."""
-        begin = from_places if self.config.starts == "frame" else from_groups
-        start = begin(self.config.slots, frames[:, 0])
-        state = state_before(self.config, self.masks, start, frames)
-        return self._decompose(state, frames, frames[:, :1], anneal, start.salience)
+        config, first, second = self.config, frames[:, 0], frames[:, 1:]
+        start = (from_groups if config.starts == "clip" else from_places)(config.slots, first)
+        if config.starts != "change":
+            state = state_before(config, self.masks, start, frames)
+            return self._decompose(state, frames, frames[:, :1], anneal, start.salience)
+        # What is first seen to move is found in the second frame; until then no slot looks anywhere.
+        nowhere = start._replace(supports=torch.zeros_like(start.supports))
+        state = state_before(config, self.masks, nowhere, frames)
+        state, slots, prediction = self._decompose(state, frames[:, :1], frames[:, :1], anneal)
+        if not second.shape[1]:
+            return state, slots, prediction
+        start = from_change(config.slots, first, second[:, 0])
+        state = state_before(config, self.masks, start, frames)._replace(lstm=state.lstm)
+        state, *rest = self._decompose(state, second, frames[:, :1], anneal, start.salience)
+        slots, prediction = tree_map(lambda *parts: torch.cat(parts, 1), [slots, prediction], rest)
+        return state, slots, prediction
 
     def _decompose(
         self,

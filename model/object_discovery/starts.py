@@ -15,10 +15,11 @@ from torch import Tensor
 from model.object_discovery.looks import Looks, first_looks
 from model.ops.spatial_transformer import pixel_centres
 
-STARTS = ("frame", "clip")
+STARTS = ("frame", "clip", "change")
 CONTRAST = 4.0  # a colour that differs by a quarter of the range stands out entirely
 COLOUR = 0.5  # weight of a difference of colour beside one of place, in units of half the frame
 SOFTNESS = 0.05  # of the border between two groups, in squared units of half the frame
+REACH = 5  # pixels from a change: the interior of a plain object does not change
 CERTAIN = 0.9  # what stands out by less does not tell what a group looks like
 
 
@@ -55,7 +56,44 @@ def from_groups(slots: int, frame: Float[Tensor, "b c h w"]) -> Start:
     A pixel stands out as far as its colour is from the frame's median, which is taken for the background's at first.
     """
     background = frame.flatten(2).median(-1).values[..., None, None].expand_as(frame)
-    salience = (CONTRAST * (frame - background).abs().amax(1)).clamp(max=1)
+    return _grouped(slots, frame, background, _differing(frame, background))
+
+
+@torch.no_grad()
+def from_change(slots: int, before: Float[Tensor, "b c h w"], frame: Float[Tensor, "b c h w"]) -> Start:
+    """The same on any background, from the second frame on: what stands out is near a change since the frame before.
+
+    The background there is made up from what lies around it, so that what an object has just left does not stand out.
+    """
+    near = F.max_pool2d(_differing(frame, before), REACH, 1, REACH // 2)
+    background = filled(frame, 1 - near[:, None])
+    return _grouped(slots, frame, background, near * _differing(frame, background))
+
+
+def filled(frame: Float[Tensor, "b c h w"], known: Float[Tensor, "b 1 h w"]) -> Float[Tensor, "b c h w"]:
+    """The frame where it is known (1), elsewhere (0) means of what is known around it, the nearer the finer."""
+    levels = [(frame * known, known)]
+    while levels[-1][1].shape[-1] % 2 == 0 and levels[-1][1].shape[-2] % 2 == 0:
+        levels.append((F.avg_pool2d(levels[-1][0], 2), F.avg_pool2d(levels[-1][1], 2)))
+    whole, weight = (x.mean((-1, -2), keepdim=True) for x in levels[0])
+    guess = whole / weight.clamp(min=1e-6)
+    for colours, weight in reversed(levels):
+        guess = F.interpolate(guess, size=weight.shape[-2:], mode="bilinear", align_corners=False)
+        guess = colours + (1 - weight) * guess
+    return guess
+
+
+def _differing(one: Float[Tensor, "b c h w"], other: Float[Tensor, "b c h w"]) -> Float[Tensor, "b h w"]:
+    """1 where some channel differs by a quarter of the range or more, in proportion below."""
+    return (CONTRAST * (one - other).abs().amax(1)).clamp(max=1)
+
+
+def _grouped(
+    slots: int,
+    frame: Float[Tensor, "b c h w"],
+    background: Float[Tensor, "b c h w"],
+    salience: Float[Tensor, "b h w"],
+) -> Start:
     batch, _, height, width = frame.shape
     places = pixel_centres(height, width, like=frame).flatten(0, 1).expand(batch, -1, -1)
     points = torch.cat([places, COLOUR * frame.flatten(2).mT], -1)

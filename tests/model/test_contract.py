@@ -23,7 +23,8 @@ LOOKS: dict[str, Any] = {
     "mask_bias": -6.0,
 }
 SMALL: dict[str, ModelConfig] = {name: model.small() for name, model in MODELS.items()} | {
-    "object-discovery by looks": replace(MODELS["object-discovery"].small(), **LOOKS)
+    "object-discovery by looks": replace(MODELS["object-discovery"].small(), **LOOKS),
+    "object-discovery by change": replace(MODELS["object-discovery"].small(), **LOOKS | {"starts": "change"}),
 }
 
 # What batch normalisation may change in a forward pass.
