@@ -22,7 +22,11 @@ CODECS = {
 
 
 def write(
-    path: Path, images: Iterable[np.ndarray], rate: int = 20, codec: tuple[str, str] | None = None
+    path: Path,
+    images: Iterable[np.ndarray],
+    rate: int = 20,
+    codec: tuple[str, str] | None = None,
+    aspect: Fraction | None = None,
 ) -> Path:
     """A video of RGB images by the usual codec of the path's format."""
     name, pixels = codec or CODECS[path.suffix[1:]]
@@ -35,6 +39,8 @@ def write(
                 )
                 stream.height, stream.width = image.shape[:2]
                 stream.pix_fmt = pixels
+                if aspect is not None:
+                    stream.codec_context.sample_aspect_ratio = aspect
             frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
             frame.pts, frame.time_base = number, Fraction(1, rate)
             container.mux(stream.encode(frame))

@@ -16,6 +16,7 @@ EXTENSIONS = (
     ".mov", ".mp4", ".mpe", ".mpeg", ".mpg", ".mts", ".mxf", ".ogm", ".ogv", ".qt", ".rm", ".rmvb", ".ts", ".vob",
     ".webm", ".wmv", ".y4m",
 )  # fmt: skip
+ASPECT = 64  # times that a pixel may be wider than high, or higher than wide: more is a damaged header
 STUB = 200  # bytes that tell what a file is that is no video
 
 
@@ -46,7 +47,20 @@ def open_video(source: io.BytesIO | str, address: str) -> InputContainer:
     if stream.metadata.get("alpha_mode") == "1":  # a second stream in the packets, which decoders leave out
         container.close()
         raise UserError(f"{address}: keeps transparency as WebM does, which is not read; save it without")
+    if why := _unusable(stream):
+        container.close()
+        raise UserError(f"{address}: {why}")
     return container
+
+
+def _unusable(stream: VideoStream) -> str:
+    """What its header says that cannot be shown; empty if it can."""
+    if stream.codec_context is None:  # FFmpeg has no decoder of that name
+        return "is of a codec that cannot be decoded here; convert it, such as by ffmpeg -i FILE FILE.mp4"
+    ratio = stream.sample_aspect_ratio
+    if ratio and not 1 / ASPECT <= ratio <= ASPECT:
+        return f"has pixels {ratio} as wide as high by its header; set it right, such as by ffmpeg -aspect 16:9 -c copy"
+    return ""
 
 
 def best_stream(container: InputContainer) -> VideoStream | None:
@@ -70,5 +84,5 @@ def _stand_in(source: io.BytesIO | str) -> str:
         return "is empty"
     if head.startswith(b"version https://git-lfs") or b"annex/objects/" in head:
         return "is a pointer of Git LFS or git-annex, not the file itself; fetch it"
-    is_path = len(head) < STUB and re.fullmatch(rb"[\x20-\x7e]*/[\x20-\x7e]*", head)
+    is_path = len(head) < STUB and re.fullmatch(rb"[\x20-;=-\x7e]*/[\x20-;=-\x7e]*", head)
     return f"is a link that was copied as text, to {head.decode()}" if is_path else ""

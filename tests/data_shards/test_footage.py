@@ -1,12 +1,14 @@
 """Names of recordings: places as paths, URLs, patterns and links, each file once, no two names alike."""
 
 import os
+from fractions import Fraction
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
 
+from data_shards.mistake import UserError
 from data_shards.sources.footage import Footage, find_footage
 from data_shards.sources.inventory import Inventory
 from data_shards.sources.shots import measure
@@ -51,6 +53,28 @@ def test_what_is_not_video_is_named_before_any_clip_is_made(tmp_path: Path, cont
     (tmp_path / "bad.avi").write_bytes(content)
     with pytest.raises(ValueError, match=r"bad\.avi"):
         next(whole(tmp_path).clips("train", 1, 0))
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "sentence"),
+    [
+        ("a.mkv", (b"V_FFV1", b"V_NONE"), r"a\.mkv: is of a codec that cannot be decoded here; convert it"),
+        (
+            "a.mp4",
+            (b"pasp" + bytes([0, 0, 0, 4, 0, 0, 0, 3]), b"pasp" + bytes([0, 0, 255, 255, 0, 0, 0, 1])),
+            r"a\.mp4: has pixels 65535 as wide as high by its header; set it right",
+        ),
+    ],
+)
+def test_what_ffmpeg_opens_but_cannot_show_is_named(
+    tmp_path: Path, name: str, change: tuple[bytes, bytes], sentence: str
+) -> None:
+    path = write(tmp_path / name, numbered(20), aspect=Fraction(4, 3))
+    content = path.read_bytes()
+    assert change[0] in content
+    path.write_bytes(content.replace(*change))
+    with pytest.raises(UserError, match=sentence):
+        measure(Footage(str(tmp_path), name))
 
 
 def test_sound_alone_is_not_video(tmp_path: Path) -> None:
