@@ -7,7 +7,7 @@ import tempfile
 import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -234,7 +234,9 @@ class _Tar:
     def abandon(self) -> None:
         """Close the file as it is."""
         if self._tar.fileobj is not None:
-            self._tar.fileobj.close()
+            # A full disk refuses again what was held back: the first refusal is the one to tell.
+            with suppress(OSError):
+                self._tar.fileobj.close()
 
     def close(self) -> Index:
         self._tar.close()

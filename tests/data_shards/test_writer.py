@@ -7,6 +7,7 @@ import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -226,6 +227,23 @@ def test_a_full_temporary_folder_is_named(tmp_path: Path, monkeypatch: pytest.Mo
     ) as error:
         build_numbered(str(tmp_path / "set"), 3)
     assert "set TMPDIR" in str(error.value)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no disk here that is always full")
+def test_a_disk_that_is_full_is_named_though_it_refuses_what_was_held_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Closing the file tries again to write what the disk refused."""
+    opened = tarfile.open
+
+    def full(path: Path, *arguments: Any, **more: Any) -> tarfile.TarFile:
+        path.symlink_to("/dev/full")
+        return opened(path, *arguments, **more)
+
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr(tarfile, "open", full)
+    with pytest.raises(UserError, match=r"no shard can be prepared there \(No space left"):
+        build_numbered(str(tmp_path / "set"), 30)
 
 
 def test_a_negative_seed_is_named(tmp_path: Path) -> None:
