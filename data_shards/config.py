@@ -5,6 +5,16 @@ from dataclasses import dataclass
 from data_shards.mistake import UserError
 from data_shards.storage.place import canonical
 
+# Of whole numbers, at most: a checkpoint's config is read again, and may be a stranger's.
+_MOST = {
+    "workers": 1024,
+    "streams": 1 << 32,
+    "block": 1 << 32,
+    "ahead": 4096,
+    "threads": 1024,
+    "extent_bytes": 1 << 30,
+}
+
 
 @dataclass(frozen=True)
 class DataConfig:
@@ -47,6 +57,9 @@ class DataConfig:
         for name in ("streams", "block", "ahead", "threads", "extent_bytes"):
             if (value := getattr(self, name)) is not None and value < 1:
                 raise UserError(f"{name} {value} must be at least 1")
+        for name, most in _MOST.items():
+            if (value := getattr(self, name)) is not None and value > most:
+                raise UserError(f"{name} {value} must be at most {most}")
         if self.deadline < 0:
             raise UserError(f"deadline {self.deadline} must be at least 0 seconds")
         if self.damage not in ("error", "replace"):

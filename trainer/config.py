@@ -72,7 +72,7 @@ class BatchConfig(Frozen):
     each worker does its share in one go, and the draws depend on the number of workers.
     """
 
-    size: int = Field(32, ge=1)
+    size: int = Field(32, ge=1, le=1 << 20)
     """Clips of a step, over all workers."""
     micro: int | None = Field(None, ge=1)
     """Clips that a worker does at once; null = its whole share."""
@@ -107,6 +107,9 @@ class BatchConfig(Frozen):
         return micro
 
 
+Share = Annotated[float, Field(ge=0, lt=1)]
+
+
 class OptimConfig(Frozen):
     """Optimiser and its schedule; `lr` is multiplied by warm-up and decay, both functions of the step."""
 
@@ -118,7 +121,7 @@ class OptimConfig(Frozen):
     """RMSprop: decay of the mean squared gradient."""
     momentum: float = Field(0.0, ge=0, lt=1)
     """RMSprop, SGD: share of the last update that is kept."""
-    betas: tuple[float, float] = (0.9, 0.999)
+    betas: tuple[Share, Share] = (0.9, 0.999)
     """Adam: decay of the mean gradient and of its square."""
     eps: float = Field(1e-8, gt=0)
     """RMSprop, Adam: keeps the division by the root of the squared gradient finite."""
@@ -147,7 +150,7 @@ class EngineConfig(Frozen):
     """What DeepSpeed shards over workers: 0 nothing, 1 optimiser, 2 gradients too, 3 weights too."""
     precision: Literal["fp32", "bf16"] = "fp32"
     """Numbers that convolutions and products are computed in."""
-    threads: int | None = Field(None, ge=1)
+    threads: int | None = Field(None, ge=1, le=4096)
     """CPU threads of a process; null = torch's choice."""
     hash_steps: int = Field(100, ge=0)
     """Optimiser steps between two comparisons of the weights of all ranks; 0 = never."""

@@ -235,7 +235,7 @@ def _set(tree: dict[str, Any], path: str, value: Any, cls: type[RunConfig], writ
         for name, inner in value.items():
             _set(tree, f"{path}.{name}", inner, cls)
         return
-    if path == "model.name" and value != old:
+    if path == "model.name" and value != old and value in tuple(MODELS):
         raise UserError(f"field model.name: write model={text}; another model starts from its own defaults")
     if isinstance(value, bool | int | float) and (isinstance(old, str) or kind == (str | None)):
         value = text  # a folder may be called 2024

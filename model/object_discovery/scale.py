@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from model.bounds import require_at_least
 from model.interface import ModelConfig
 
+MOST = 1024  # slots: a config may be a stranger's, and each takes time before a weight is looked at
+
 
 @dataclass(frozen=True)
 class Scale(ModelConfig, ABC):
@@ -27,6 +29,8 @@ class Scale(ModelConfig, ABC):
     def __post_init__(self) -> None:
         super().__post_init__()
         require_at_least(self, 1, "channels", "slots", "reader_width", "reader_hidden")
+        if self.slots > MOST:
+            raise ValueError(f"slots: got {self.slots}, needs at most {MOST}")
         if self.halvings < 1 or not 3 <= self.size >> self.halvings <= 7:
             raise ValueError(
                 f"size: got {self.size}, needs 3 to 7 times a power of two, at least 8, as 32, 48 or 64"
