@@ -28,6 +28,7 @@ from data_shards.sources.tar_video import TAR, TarVideo, tar_videos
 from data_shards.storage.place import canonical, check_url, open_store
 
 BRACES = re.compile(r"\{[^{}]*(\.\.|,)[^{}]*\}")
+ABSENT = "does not exist; give a video file, a folder, or a pattern with * or {1..3}"
 NOTHING = f"no video file ({', '.join(EXTENSIONS)}) there, nor pictures ({', '.join(PICTURES)})"
 
 
@@ -90,12 +91,17 @@ def find_footage(
         if not files and len(account.bad) == bad:
             left = account.count(HIDDEN) - hidden
             more = f"; hidden files are not taken: {left}" if left else ""
-            account.refuse(place, f"input {place!r}: {NOTHING}{more}")
+            account.refuse(place, f"input {place!r}: {NOTHING if _may_be_there(place) else ABSENT}{more}")
         for file in files:
             found.setdefault(str(file) if check_url(place)[0] else os.path.realpath(str(file)), file)
     if inventory is None:
         account.check()
     return _told_apart(tuple(found.values()))
+
+
+def _may_be_there(place: str) -> bool:
+    """Whether a place that gave nothing exists, as far as is known: patterns and buckets may be empty."""
+    return bool(check_url(place)[0]) or any(c in place for c in "*?[") or os.path.lexists(place)
 
 
 def _told_apart(found: tuple[Recording, ...]) -> tuple[Recording, ...]:

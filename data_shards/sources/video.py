@@ -25,6 +25,8 @@ Part = tuple[Recording, Extent, range]  # a file, and the frames of it that belo
 
 REMEDY = " (mend or remove what is bad, or leave it out by --skip-bad)"
 
+MOST_FRAMES = 1_000_000  # of a clip or between two, and pixels of a side: more is a slip of the finger
+
 
 @dataclass(frozen=True)
 class VideoFiles:
@@ -70,12 +72,10 @@ class VideoFiles:
 
     def __post_init__(self) -> None:
         for name, low in (("size", 8), ("frames", 2), ("stride", 1)):
-            if (value := getattr(self, name)) is not None and value < low:
-                raise UserError(f"{name} {value} must be at least {low}")
-        if self.fps is not None and not 0 < self.fps <= 1000:
-            raise UserError(
-                f"fps {self.fps} must be above 0, at most 1000; leave it out for the file's own rate"
-            )
+            if (value := getattr(self, name)) is not None and not low <= value <= MOST_FRAMES:
+                raise UserError(f"{name} {value} must be {low} to {MOST_FRAMES}")
+        if self.fps is not None and not 1e-4 <= self.fps <= 1000:
+            raise UserError(f"fps {self.fps} must be 0.0001 to 1000; leave it out for the file's own rate")
         if self.fit not in ("crop", "stretch"):
             raise UserError(f"fit {self.fit!r} must be crop or stretch")
         if self.video_encoding not in ("h264", "lossless"):

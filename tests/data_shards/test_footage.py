@@ -38,9 +38,11 @@ def test_inputs_are_files_folders_and_patterns(tmp_path: Path) -> None:
     (tmp_path / "br[1]").mkdir()
     (tmp_path / "br[1]" / "five.avi").write_bytes(b"1")
     assert names(f"{tmp_path}/br[1]") == ["five.avi"]  # a folder that is there is no pattern
-    for nothing in (f"{tmp_path}/missing.avi", f"{tmp_path}/*.mp3", f"{tmp_path}/nowhere"):
-        with pytest.raises(ValueError, match="no video file"):
+    for nothing in (f"{tmp_path}/missing.avi", f"{tmp_path}/nowhere"):
+        with pytest.raises(ValueError, match=f"input '{nothing}': does not exist"):
             names(nothing)
+    with pytest.raises(ValueError, match="no video file"):
+        names(f"{tmp_path}/*.mp3")
     with pytest.raises(ValueError, match="input is empty"):
         names()
     with pytest.raises(ValueError, match="https://"):

@@ -173,10 +173,10 @@ def test_a_file_is_decoded_as_the_set_of_the_run(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["{}/none.mp4"], "no video file"),
+        (["{}/none.mp4"], "does not exist"),
         (["{}/empty"], r"no video file \(.*\) there, nor pictures"),
         (["{}/one.mkv"], "no two frames of it belong together"),
-        (["{}/nothing"], "no video file"),
+        (["{}/nothing"], "does not exist"),
         (["{}/one.mkv", "--fastest", "0"], "--fastest: got 0"),
         (["{}/one.mkv", "--fastest", "inf"], "--fastest: got inf, must be a number of pixels above 0"),
         (["{}/one.mkv", "--fastest", "nan"], "--fastest: got nan"),
