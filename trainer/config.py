@@ -202,8 +202,16 @@ class MonitoringConfig(Frozen):
         return canonical(value)
 
 
-# Fields that came after the first checkpoints, and what they are where they are not used.
-YOUNGER: dict[str, Any] = {"start": None, "batch.frames": None, "stages": []}
+# Fields that came after the first checkpoints, and what they are where they are not used; of a model, where it has them.
+YOUNGER: dict[str, Any] = {
+    "start": None,
+    "batch.frames": None,
+    "stages": [],
+    "model.starts": "frame",
+    "model.recognition": False,
+    "model.evidence": "network",
+    "model.inertia": False,
+}
 
 
 class RunConfig(Frozen):
@@ -261,7 +269,7 @@ class RunConfig(Frozen):
         for path, unused in YOUNGER.items():
             *groups, name = path.split(".")
             node = reduce(dict.__getitem__, groups, tree)
-            if node[name] == unused:
+            if name in node and node[name] == unused:
                 del node[name]
         text = json.dumps(tree, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]

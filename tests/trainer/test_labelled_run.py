@@ -38,7 +38,7 @@ def test_table_and_page(
     assert main(["evaluate", run, "--split", "test"]) == 0
     printed = capsys.readouterr().out.splitlines()
     start = next(n for n, line in enumerate(printed) if line.startswith("class_recall of"))
-    assert printed[start].split()[2:] == ["model", "majority", "class"]
+    assert printed[start].split()[2:] == ["model", "untrained", "majority", "class"]
     assert [line.split()[0] for line in printed[start + 1 : start + 12]] == list(CLASSES)
     result = Evaluation.from_json((tmp_path / "run" / "evaluation" / "test.json").read_text())
     assert result.classes == CLASSES
