@@ -202,7 +202,7 @@ class MonitoringConfig(Frozen):
         return canonical(value)
 
 
-# Fields that came after the first checkpoints, and what they are where they are not used; of a model, where it has them.
+# Fields that came after the first checkpoints, and what they are where they are not used; a model's, where it has them.
 YOUNGER: dict[str, Any] = {
     "start": None,
     "batch.frames": None,
