@@ -125,6 +125,9 @@ def evaluate_on(
     Beside it stands the same recipe before its first step: what its architecture and its start bring without training.
     """
     manifest = read_manifest(data)
+    # As in training: small maps lose much by a second thread where the machine is busy.
+    if loaded.config.engine.threads:
+        torch.set_num_threads(loaded.config.engine.threads)
     result = evaluate(
         loaded.model,
         videos(loaded, data, split, device, limit, batch),
