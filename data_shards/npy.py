@@ -25,6 +25,7 @@ _HEADER = re.compile(
     rb"\{'descr': '([<>|][biufU]\d{1,9})', 'fortran_order': False, 'shape': \(((?:\d{1,18}, ?)*(?:\d{1,18})?)\), \} *\n"
 )
 
+# What zipfile raises for a damaged zip; NotImplementedError is of an unknown compression, RuntimeError of a password.
 _BROKEN = (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError, RuntimeError)
 
 

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-CONTRAST = 4.0  # a pixel that differs by a quarter of the range does not look like the slot at all
+CONTRAST = 4.0  # a pixel that differs by a quarter of the range is another colour entirely
 FADING = 0.9  # what was seen a frame ago counts so much beside what is seen now
 SURE = 32.0  # a tenth of the range in favour of one slot is some 25 to 1 that it is in front
 KEPT = 0.5  # share of the evidence of depth that is kept from one frame to the next
@@ -45,7 +45,18 @@ def recognise(
 
 def likeness(looks: Looks, frame: Float[Tensor, "b c h w"]) -> Float[Tensor, "b k h w"]:
     """How near a pixel is to each slot's colour: 1 = that colour, 0 = a quarter of the range away in some channel."""
-    return 1 - (CONTRAST * _difference(looks, frame).amax(2)).clamp(max=1)
+    return 1 - strength(_difference(looks, frame))
+
+
+def strength(difference: Float[Tensor, "*b c h w"]) -> Float[Tensor, "*b h w"]:
+    """How much of a difference it is: 1 where some channel differs by a quarter of the range, in proportion below."""
+    return (CONTRAST * difference.abs().amax(-3)).clamp(max=1)
+
+
+def unknown_looks(slots: int, frame: Float[Tensor, "b c h w"]) -> Looks:
+    """Of slots that nothing was seen of."""
+    batch, channels = frame.shape[:2]
+    return Looks(frame.new_zeros(batch, slots, channels), frame.new_zeros(batch, slots, 1))
 
 
 @torch.no_grad()
@@ -54,7 +65,7 @@ def first_looks(held: Float[Tensor, "b k h w"], frame: Float[Tensor, "b c h w"])
 
     Colours are means, and again of what is like them: pixels that an edge mixes with the background are not.
     """
-    unknown = Looks(frame.new_zeros(*held.shape[:2], frame.shape[1]), held.new_zeros(*held.shape[:2], 1))
+    unknown = unknown_looks(held.shape[1], frame)
     looks = _joined(unknown, held, frame)
     alike = held * (likeness(looks, frame) > 0)
     enough = alike.sum((-1, -2), keepdim=True) > held.sum((-1, -2), keepdim=True) / 2
@@ -94,7 +105,7 @@ def nearness(
     sprites come out right and 88.5 % of those of four, with true masks and colours; without them, and the order that
     agrees with most evidence (`ordering.Trust`), 99.3 and 97.4 %; of two, all.
     """
-    error = _difference(looks, frame).mean(2)
+    error = _difference(looks, frame).abs().mean(2)
     best = torch.where(supports > 0.5, error, torch.inf).amin(1)[:, None, None]
     shows_a_third = best < torch.minimum(error[:, :, None], error[:, None])
     overlap = supports[:, :, None] * supports[:, None] * ~shows_a_third
@@ -117,7 +128,7 @@ def hidden(
 
 
 def _difference(looks: Looks, frame: Float[Tensor, "b c h w"]) -> Float[Tensor, "b k c h w"]:
-    return (frame[:, None] - looks.colours[..., None, None]).abs()
+    return frame[:, None] - looks.colours[..., None, None]
 
 
 def most_of_others(x: Float[Tensor, "b k h w"]) -> Float[Tensor, "b k h w"]:

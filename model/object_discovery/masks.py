@@ -16,13 +16,12 @@ from model.layers.position import sinusoidal_positions
 from model.object_discovery.looks import Recognised
 from model.object_discovery.scale import Scale
 from model.object_discovery.shared_head import SharedHead, advantage
-from model.object_discovery.starts import STARTS
+from model.object_discovery.starts import STARTS, near_change
 from model.schedule import Ramp
 
 # Tracking starts from these weights of the head, in logits; training changes them.
 CHANGE = 6.0  # of a pixel near one that changed
 PLACE = 5.0  # of a pixel where this slot is expected and no other, or the other way round
-REACH = 5  # pixels: the interior of a plain object does not change, what is near its edges is taken for it
 
 
 @dataclass(frozen=True)
@@ -135,8 +134,7 @@ class MaskNet(nn.Module):
         features = features + positions.to(features.dtype)
         detail = F.relu(self.detail(flat))
         if self.tracking:
-            difference = flat[:, flat.shape[1] // 2 :].abs().amax(1, keepdim=True)
-            near = F.max_pool2d((4 * difference).clamp(max=1), REACH, 1, REACH // 2)
+            near = near_change(flat[:, flat.shape[1] // 2 :])
             if salience is not None:
                 near = torch.maximum(near, salience.flatten(0, 1)[:, None])
             detail = torch.cat([detail, near], 1)

@@ -12,14 +12,13 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from model.object_discovery.looks import Looks, first_looks
+from model.object_discovery.looks import Looks, first_looks, strength, unknown_looks
 from model.ops.spatial_transformer import pixel_centres
 
 STARTS = ("frame", "clip", "change")
-CONTRAST = 4.0  # a colour that differs by a quarter of the range stands out entirely
 COLOUR = 0.5  # weight of a difference of colour beside one of place, in units of half the frame
 SOFTNESS = 0.05  # of the border between two groups, in squared units of half the frame
-REACH = 5  # pixels from a change: the interior of a plain object does not change
+REACH = 5  # pixels: the interior of a plain object does not change, what is near its edges is taken for it
 CERTAIN = 0.9  # what stands out by less does not tell what a group looks like
 
 
@@ -43,8 +42,8 @@ def places(slots: int, like: Float[Tensor, "b c h w"]) -> Float[Tensor, "b {slot
 
 def from_places(slots: int, frame: Float[Tensor, "b c h w"]) -> Start:
     """Each looks at its own part of any frame; nothing is known of looks."""
-    batch, channels, height, width = frame.shape
-    looks = Looks(frame.new_zeros(batch, slots, channels), frame.new_zeros(batch, slots, 1))
+    batch, _, height, width = frame.shape
+    looks = unknown_looks(slots, frame)
     black = torch.zeros_like(frame)
     return Start(places(slots, like=frame), looks, black, frame.new_zeros(batch, height, width))
 
@@ -56,7 +55,7 @@ def from_groups(slots: int, frame: Float[Tensor, "b c h w"]) -> Start:
     A pixel stands out as far as its colour is from the frame's median, which is taken for the background's at first.
     """
     background = frame.flatten(2).median(-1).values[..., None, None].expand_as(frame)
-    return _grouped(slots, frame, background, _differing(frame, background))
+    return _grouped(slots, frame, background, strength(frame - background))
 
 
 @torch.no_grad()
@@ -65,9 +64,14 @@ def from_change(slots: int, before: Float[Tensor, "b c h w"], frame: Float[Tenso
 
     The background there is made up from what lies around it, so that what an object has just left does not stand out.
     """
-    near = F.max_pool2d(_differing(frame, before), REACH, 1, REACH // 2)
-    background = filled(frame, 1 - near[:, None])
-    return _grouped(slots, frame, background, near * _differing(frame, background))
+    near = near_change(frame - before)
+    background = filled(frame, 1 - near)
+    return _grouped(slots, frame, background, near[:, 0] * strength(frame - background))
+
+
+def near_change(difference: Float[Tensor, "b c h w"]) -> Float[Tensor, "b 1 h w"]:
+    """How strong a change is within reach, in [0, 1]."""
+    return F.max_pool2d(strength(difference)[:, None], REACH, 1, REACH // 2)
 
 
 def filled(frame: Float[Tensor, "b c h w"], known: Float[Tensor, "b 1 h w"]) -> Float[Tensor, "b c h w"]:
@@ -81,11 +85,6 @@ def filled(frame: Float[Tensor, "b c h w"], known: Float[Tensor, "b 1 h w"]) -> 
         guess = F.interpolate(guess, size=weight.shape[-2:], mode="bilinear", align_corners=False)
         guess = colours + (1 - weight) * guess
     return guess
-
-
-def _differing(one: Float[Tensor, "b c h w"], other: Float[Tensor, "b c h w"]) -> Float[Tensor, "b h w"]:
-    """1 where some channel differs by a quarter of the range or more, in proportion below."""
-    return (CONTRAST * (one - other).abs().amax(1)).clamp(max=1)
 
 
 def _grouped(
