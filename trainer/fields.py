@@ -7,7 +7,7 @@ import types
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from itertools import zip_longest
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from annotated_types import Ge, Gt, Le, Lt
 from pydantic import BaseModel
@@ -90,12 +90,13 @@ def _text(value: Any) -> str:
 def _kinds(cls: Any) -> dict[str, str]:
     """Type and bounds of each field of a pydantic model or a dataclass."""
     if issubclass(cls, BaseModel):
-        return {
-            name: f"{_kind(field.annotation)} {', '.join(filter(None, map(_bound, field.metadata)))}".strip()
-            for name, field in cls.model_fields.items()
-        }
+        return {name: _bounded(field.annotation, field.metadata) for name, field in cls.model_fields.items()}
     hints = get_type_hints(cls)
     return {field.name: _kind(hints[field.name]) for field in fields(cls)}
+
+
+def _bounded(hint: Any, limits: Sequence[Any]) -> str:
+    return f"{_kind(hint)} {' and '.join(filter(None, map(_bound, limits)))}".strip()
 
 
 def _kind(hint: Any) -> str:
@@ -113,6 +114,10 @@ def _kind(hint: Any) -> str:
         return f"{{{', '.join(field.name for field in fields(hint))}}}"
     if isinstance(hint, type) and issubclass(hint, BaseModel):
         return f"{{{', '.join(hint.model_fields)}}}"
+    if origin is Annotated:
+        return _bounded(
+            arguments[0], [limit for said in arguments[1:] for limit in getattr(said, "metadata", [said])]
+        )
     return KINDS.get(hint, "group")
 
 

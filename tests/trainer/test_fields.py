@@ -93,3 +93,9 @@ def test_another_models_fields_may_follow_its_name() -> None:
     assert config.model_dump(mode="json")["model"]["hidden"] == 32
     with pytest.raises(ValueError, match=r"field model.slots does not exist"):
         resolve("demo", ["model=ae-conv", "model.slots=2"])
+
+
+def test_bounds_stand_with_what_they_bound() -> None:
+    kinds = {field.path: field.kind for field in listed_fields(resolve("demo"))}
+    assert kinds["optim.betas"] == "[number >= 0 and < 1, number >= 0 and < 1]"
+    assert kinds["optim.lr"].startswith("number > 0")
