@@ -21,7 +21,6 @@ from cluster.driver import Driver
 from cluster.machines import worker_cpus
 from cluster.stop import Stop
 from cluster.worker import Assignment, work
-from data_shards.manifest import read_manifest
 from data_shards.scratch import scratch_folder
 from monitoring.run_state import RunState
 
@@ -49,8 +48,6 @@ def train(
         UserError: a mistake of the user, also one that a worker found: one sentence.
         Refused: the run failed; the message is what the worker said.
     """
-    if embedded:
-        read_manifest(config.data.url)  # a typo is told now, not by a worker in half a minute
     board = open_board()
     run = config.run()
     threads = run.engine.threads or worker_cpus(config.scaling, embedded=embedded)

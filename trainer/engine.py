@@ -1,4 +1,7 @@
-"""The one place that knows DeepSpeed: its config is derived here, its traps are disarmed here."""
+"""The one place that knows DeepSpeed: its config is derived here, its traps are disarmed here.
+
+It is loaded with the first process group, for that takes a second: a run that is refused before has not waited for it.
+"""
 
 import contextlib
 import logging
@@ -9,16 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-
-# Said before DeepSpeed looks for itself: where it finds no accelerator it prints a warning in every process.
-os.environ.setdefault("DS_ACCELERATOR", "cuda" if torch.cuda.is_available() else "cpu")
-
-import deepspeed
-import deepspeed.ops
-from deepspeed.accelerator import get_accelerator
-from deepspeed.runtime.fp16.loss_scaler import LossScaler
-from deepspeed.runtime.zero.config import ZeroStageEnum
-from deepspeed.utils.tensor_fragment import fragment_address
 from torch import Tensor
 
 from model.interface import ModelOutput, Video, VideoModel
@@ -29,13 +22,27 @@ from trainer.process_group import ProcessGroup, environment
 
 TAG = "state"  # the name DeepSpeed gives the folder of one checkpoint
 
-# What its files hold at ZeRO 1 to 3 besides tensors and plain values: the stage, a scale of the loss that is 1 without
-# fp16, and where each weight lies in the flat memory. None of them does anything when it is made.
-STATE_TYPES: tuple[type, ...] = (ZeroStageEnum, LossScaler, fragment_address)
+
+def state_types() -> tuple[type, ...]:
+    """What DeepSpeed's files hold at ZeRO 1 to 3 besides tensors and plain values.
+
+    The stage, a scale of the loss that is 1 without fp16, and where each weight lies in the flat memory. None of them
+    does anything when it is made.
+    """
+    _say_accelerator()
+    from deepspeed.runtime.fp16.loss_scaler import LossScaler
+    from deepspeed.runtime.zero.config import ZeroStageEnum
+    from deepspeed.utils.tensor_fragment import fragment_address
+
+    return ZeroStageEnum, LossScaler, fragment_address
 
 
 def start_processes() -> ProcessGroup:
     """Join the process group named by the environment (torchrun, Ray), or be a group of one."""
+    _say_accelerator()
+    import deepspeed.ops
+    from deepspeed.accelerator import get_accelerator
+
     rank, world, local_rank = environment()
     cuda = torch.cuda.is_available()
     # On CPU every init would compile deepspeed_shm_comm, an all-reduce for inference only: a minute, and a
@@ -48,6 +55,11 @@ def start_processes() -> ProcessGroup:
     if cuda:
         torch.cuda.set_device(device)
     return ProcessGroup(rank, world, local_rank, device)
+
+
+def _say_accelerator() -> None:
+    """Before DeepSpeed looks for itself: where it finds no accelerator it prints a warning in every process."""
+    os.environ.setdefault("DS_ACCELERATOR", "cuda" if torch.cuda.is_available() else "cpu")
 
 
 def deepspeed_config(config: RunConfig, world: int, universal: bool = False) -> dict[str, Any]:
@@ -84,6 +96,8 @@ class Engine:
     def __init__(
         self, model: VideoModel, config: RunConfig, group: ProcessGroup, universal: bool = False
     ) -> None:
+        import deepspeed
+
         self.config, self.group = config, group
         optimizer = build_optimizer(config.optim, model.parameters())
         self._settings = dict(optimizer.defaults)
@@ -131,6 +145,8 @@ class Engine:
         """All weights in fp32 on CPU. A collective at stage 3."""
         gather: Any = contextlib.nullcontext()
         if self.config.engine.zero_stage == 3:
+            import deepspeed
+
             gather = deepspeed.zero.GatheredParameters(list(self.model.parameters()))
         with gather:
             return {name: v.detach().float().cpu().clone() for name, v in self.model.state_dict().items()}
@@ -188,7 +204,7 @@ class Engine:
         Raises:
             RuntimeError: there is no state in `folder`, or it does not fit.
         """
-        with _quiet(), no_code(*STATE_TYPES):
+        with _quiet(), no_code(*state_types()):
             path, _ = self._engine.load_checkpoint(str(folder), tag=tag)
         if path is None:
             raise RuntimeError(f"DeepSpeed found no state in {folder}")

@@ -97,12 +97,12 @@ def train(
         torch.set_num_threads(config.engine.threads)
     require_data(config, manifest := read_manifest(config.data.url))
     require_clip(config)
+    newest(store := open_store(config.output))  # a forged one is told before DeepSpeed is loaded
     with at_once():  # nothing can be saved yet
         group = start_processes()
     with Interruption(stopping) as interruption:
         # First, for it refuses a batch that cannot be shared out before anything is built.
         micro = config.batch.micro_of(group.world)
-        store = open_store(config.output)
         found = newest(store)
         seed_draws(config.seed)
         model = config.model.build().to(group.device)

@@ -4,9 +4,12 @@ from argparse import ArgumentParser, Namespace
 from contextlib import closing
 
 from cluster.config import ClusterConfig
-from cluster.machines import connected, discovery
+from cluster.machines import connected, discovery, given_address
 from cluster.stop import by_signals, interruptible
+from data_shards.manifest import read_manifest
+from data_shards.storage.place import open_store
 from monitoring.run_state import RunState
+from trainer.checkpoints.checkpoint import newest
 from trainer.overrides import add_arguments, from_arguments
 from trainer.progress import Progress
 
@@ -26,16 +29,20 @@ def run(given: Namespace) -> int:
     more = [f"ray.address={given.address}"] if given.address else []
     config = from_arguments(given, ClusterConfig, more)
     config.check()
-    with interruptible(), discovery(config) as targets, connected(config) as embedded:
-        from cluster import training  # after Ray's settings, which `import ray` reads
+    with interruptible(), discovery(config) as targets:
+        if given_address(config) is None:  # on a cluster, storage may be in the workers' reach alone
+            read_manifest(config.data.url)  # told now, not by a worker in half a minute
+            newest(open_store(config.output))
+        with connected(config) as embedded:
+            from cluster import training  # after Ray's settings, which `import ray` reads
 
-        with closing(Progress(config.steps)) as progress, by_signals(progress.say) as stop:
-            state = training.train(
-                config,
-                embedded=embedded,
-                targets=targets,
-                report=progress.line,
-                say=progress.say,
-                stop=stop,
-            )
+            with closing(Progress(config.steps)) as progress, by_signals(progress.say) as stop:
+                state = training.train(
+                    config,
+                    embedded=embedded,
+                    targets=targets,
+                    report=progress.line,
+                    say=progress.say,
+                    stop=stop,
+                )
     return 130 if state is RunState.INTERRUPTED else 0

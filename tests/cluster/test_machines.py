@@ -79,6 +79,17 @@ def test_targets_are_served_where_they_are_asked_for() -> None:
         urllib.request.urlopen(url, timeout=5)
 
 
+def test_a_data_set_that_is_none_is_told_before_ray_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr("cluster.commands.train.connected", lambda config: pytest.fail("Ray was started"))
+    (tmp_path / "manifest.json").write_text("[" * 1000)
+    words = ["train", "demo", f"data.url={tmp_path}", f"output={tmp_path / 'run'}"]
+    assert exit_code(lambda: __main__.main(words)) == 2
+    assert capsys.readouterr().err.startswith(f"error: {tmp_path}/manifest.json: is damaged")
+
+
 def test_a_taken_discovery_port_is_a_sentence_before_ray_starts(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,11 +1,11 @@
-"""What a training process loads: nothing that draws, nor what decodes pictures and films."""
+"""What a training process loads: nothing that draws, nor what decodes pictures and films; what is slow, when needed."""
 
 import subprocess
 import sys
 
 import pytest
 
-UNUSED = ("av", "PIL", "matplotlib")
+UNUSED = ("av", "PIL", "matplotlib", "deepspeed", "scipy")
 
 
 @pytest.mark.parametrize("module", ["data_shards.loader", "trainer.loop"])

@@ -1,5 +1,6 @@
 """The commands of trainer: told without loading what they need."""
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from data_shards.exits import exit_code
+from tests.saved_run import save_run
 from trainer.__main__ import COMMANDS, main
 
 HEAVY = ("torch", "deepspeed", "pydantic", "numpy", "matplotlib", "av", "PIL")
@@ -27,6 +29,31 @@ print([name for name in {HEAVY} if name in sys.modules], file=sys.stderr)
         assert f"\n  {name} " in done.stdout
         assert f" {command.purpose}\n" in done.stdout
         assert len(f"{name:22}{command.purpose}") <= 100
+
+
+def test_a_forged_manifest_is_told_before_torch_is_loaded(tmp_path: Path, tiny_set: str) -> None:
+    heavy = ("torch", "scipy", "matplotlib")
+    code = f"""
+import sys
+from data_shards.exits import exit_code
+from trainer.__main__ import main
+print(exit_code(lambda: main(sys.argv[1:])), [name for name in {heavy} if name in sys.modules])
+"""
+    run = Path(save_run(tmp_path / "run", str(tmp_path / "set")))
+    manifests = {
+        run: next(run.rglob("checkpoint.json")),
+        tmp_path / "set": tmp_path / "set" / "manifest.json",
+    }
+    for forged in manifests.values():
+        shutil.copytree(tiny_set, tmp_path / "set", dirs_exist_ok=True)
+        before = forged.read_bytes()
+        forged.write_text("[" * 1000)
+        done = subprocess.run(
+            [sys.executable, "-c", code, "evaluate", str(run)], capture_output=True, text=True, timeout=60
+        )
+        assert done.stdout == "2 []\n"
+        assert done.stderr.startswith(f"error: {forged}: is ")
+        forged.write_bytes(before)
 
 
 @pytest.mark.parametrize("name", COMMANDS)

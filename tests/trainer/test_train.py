@@ -150,6 +150,21 @@ def test_a_damaged_state_is_told_and_an_earlier_checkpoint_is_gone_on_from(copy:
     assert run(copy, data, "steps=3").step == 3
 
 
+@pytest.mark.parametrize(
+    "forged", ["set/manifest.json", "set/*.index.npz", "run/checkpoints/step-00000002/checkpoint.json"]
+)
+def test_what_is_forged_is_told_before_a_process_group_is_made(
+    forged: str, copy: Path, data: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With that DeepSpeed is loaded, which takes a second."""
+    monkeypatch.setattr(loop, "start_processes", None)
+    shutil.copytree(data, tmp_path / "set")
+    for path in tmp_path.glob(forged):
+        path.write_text("[" * 1000)
+    with pytest.raises(StorageError, match=f"^{tmp_path}/{forged.replace('*', '.*')}: is "):
+        run(copy, str(tmp_path / "set"), "steps=3")
+
+
 def test_a_missing_evaluation_split_is_told_before_the_first_step(data: str, tmp_path: Path) -> None:
     words = ("steps=1", "evaluation.split=test")
     with pytest.raises(ValueError, match=r"field evaluation\.split: got test, but .* has only train; set"):

@@ -15,15 +15,19 @@ saver.py takes them, upload.py brings them to storage, restore.py goes on from o
 import hashlib
 import json
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from pydantic import Field, TypeAdapter
 
 from data_shards.mistake import UserError
+from data_shards.storage.place import open_store
 from data_shards.storage.store import NotFound, StorageError, Store
 from trainer.checkpoints.seal import read_sealed
+
+T = TypeVar("T")
 
 FOLDER = "checkpoints"
 
@@ -112,7 +116,12 @@ def _require_whole(found: Checkpoint, step: int) -> None:
     groups = ("model", "data", "batch", "optim", "engine")
     if found.step != step or not all(isinstance(found.config.get(name), dict) for name in groups):
         raise ValueError("another step, or no config")
-    if not {"seed", "steps"} <= found.config.keys() or not {"name"} <= found.config["optim"].keys():
+    url = found.config["data"].get("url")
+    if (
+        not {"seed", "steps"} <= found.config.keys()
+        or "name" not in found.config["optim"]
+        or type(url) is not str
+    ):
         raise ValueError("a config of something else")
     weights_name(found)
 
@@ -127,6 +136,32 @@ def run_of(url: str) -> str:
     """The URL of a run, from it or from that of one of its checkpoints; folders above it may be called checkpoints."""
     run, found, tail = url.rstrip("/").rpartition(f"/{FOLDER}/step-")
     return run if found and "/" not in tail else url.rstrip("/")
+
+
+def of_checkpoint(url: str, read: Callable[[Store, int], T]) -> T:
+    """What `read` makes of the store of a run and the step that `url` names; again where that was deleted meanwhile.
+
+    Raises:
+        UserError: there is no complete checkpoint at `url`, or not any more.
+        StorageError: what `read` raises, where the checkpoint is still there.
+    """
+    run = run_of(url)
+    tail = url.rstrip("/")[len(run) :].removeprefix(f"/{FOLDER}/step-")
+    store = open_store(run)
+    while True:
+        steps = steps_on(store)
+        if not steps or (tail and (not tail.isdecimal() or int(tail) not in steps)):
+            raise UserError(f"{url}: no complete checkpoint there; have steps {steps or 'none'}")
+        step = int(tail) if tail else steps[-1]
+        try:
+            return read(store, step)
+        except StorageError as error:
+            left = steps_on(store)
+            if step in left:
+                raise
+            if tail:
+                reason = "was deleted while it was read, as a run does with all but its newest checkpoints"
+                raise UserError(f"{url}: {reason}; have steps {left or 'none'}") from error
 
 
 def download(store: Store, checkpoint: Checkpoint, name: str, folder: Path) -> Path:

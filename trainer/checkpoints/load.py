@@ -1,31 +1,25 @@
 """The model of a run or a checkpoint, for those who score it or show it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TypeVar
 
 import torch
 from torch import Tensor
 
 from data_shards.mistake import UserError
 from data_shards.scratch import scratch_folder
-from data_shards.storage.place import open_store
-from data_shards.storage.store import StorageError, Store
+from data_shards.storage.store import Store
 from model.interface import VideoModel
 from trainer.checkpoints import state_files
 from trainer.checkpoints.checkpoint import (
-    FOLDER,
     Checkpoint,
     download,
+    of_checkpoint,
     read_checkpoint,
-    run_of,
-    steps_on,
     weights_name,
 )
 from trainer.config import RunConfig
 from trainer.overrides import validated
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -50,7 +44,7 @@ def load_model(url: str) -> LoadedModel:
         UserError: there is no complete checkpoint at `url`, or not any more, or the code's model has changed since.
         StorageError: the checkpoint is damaged.
     """
-    return _of_checkpoint(url, _load)
+    return of_checkpoint(url, _load)
 
 
 def read_weights(url: str) -> tuple[Checkpoint, str, Mapping[str, Tensor]]:
@@ -60,28 +54,7 @@ def read_weights(url: str) -> tuple[Checkpoint, str, Mapping[str, Tensor]]:
         UserError: there is no complete checkpoint at `url`, or not any more.
         StorageError: the checkpoint is damaged.
     """
-    return _of_checkpoint(url, _read)
-
-
-def _of_checkpoint(url: str, read: Callable[[Store, int], T]) -> T:
-    """What `read` makes of the store of a run and the step that `url` names; again where that was deleted meanwhile."""
-    run = run_of(url)
-    tail = url.rstrip("/")[len(run) :].removeprefix(f"/{FOLDER}/step-")
-    store = open_store(run)
-    while True:
-        steps = steps_on(store)
-        if not steps or (tail and (not tail.isdecimal() or int(tail) not in steps)):
-            raise UserError(f"{url}: no complete checkpoint there; have steps {steps or 'none'}")
-        step = int(tail) if tail else steps[-1]
-        try:
-            return read(store, step)
-        except StorageError as error:
-            left = steps_on(store)
-            if step in left:
-                raise
-            if tail:
-                reason = "was deleted while it was read, as a run does with all but its newest checkpoints"
-                raise UserError(f"{url}: {reason}; have steps {left or 'none'}") from error
+    return of_checkpoint(url, _read)
 
 
 def _read(store: Store, step: int) -> tuple[Checkpoint, str, Mapping[str, Tensor]]:

@@ -16,7 +16,7 @@ from trainer.checkpoints.state_files import read_state, read_weights
 from trainer.checkpoints.universal import convert
 from trainer.checkpoints.weights import differences, raise_everywhere, require_same_weights, shapes
 from trainer.config import RunConfig
-from trainer.engine import STATE_TYPES, TAG, Engine
+from trainer.engine import TAG, Engine, state_types
 from trainer.process_group import ProcessGroup
 
 UNIVERSAL = f"{TAG}_universal"  # as DeepSpeed calls what its converter makes
@@ -131,5 +131,5 @@ def _download_state(store: Store, checkpoint: Checkpoint, root: Path) -> None:
     for name in checkpoint.files:
         if f"/state/{TAG}/" in name:
             path = download(store, checkpoint, name, root / "parts")
-            read_state(store, checkpoint, name, path, *STATE_TYPES)
+            read_state(store, checkpoint, name, path, *state_types())
             shutil.move(path, root / TAG / path.name)

@@ -57,7 +57,7 @@ def read_state(store: Store, checkpoint: Checkpoint, name: str, path: Path, *typ
         with no_code(*types), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what torch finds odd in a file that it then refuses
             state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-        _require_real(state)
+        _require_real(state, path.stat().st_size)
     except Exception as error:  # a forged pickle fails in any way
         raise damaged(store, checkpoint.folder, name, _reason(error)) from error
     return state
@@ -96,9 +96,12 @@ def _require_plain(path: Path) -> None:
         raise _Inflated
 
 
-def _require_real(state: Any) -> None:
-    """Every element of every tensor has bytes of its own: of a single one, repeated, a copy could be made."""
-    left, seen = [state], set()
+def _require_real(state: Any, size: int) -> None:
+    """Every element of every tensor has bytes of its own, of the `size` of the file.
+
+    Of a single one, repeated, a copy could be made; and the loader makes some values, however large, from a number.
+    """
+    left, seen, storages = [state], set(), dict[int, int]()
     while left:
         value = left.pop()
         if id(value) in seen:
@@ -107,11 +110,17 @@ def _require_real(state: Any) -> None:
         if isinstance(value, Tensor):
             if value.layout is not torch.strided or value.device.type != "cpu":
                 raise ValueError("not a plain tensor")
-            if value.numel() * value.element_size() > value.untyped_storage().nbytes():
+            storage = value.untyped_storage()
+            if value.numel() * value.element_size() > storage.nbytes():
                 raise _Inflated
+            storages[storage.data_ptr()] = storage.nbytes()
+        elif isinstance(value, bytes | bytearray | str):
+            storages[id(value)] = len(value)
         elif isinstance(value, dict):
             left += [*value.keys(), *value.values()]
         elif isinstance(value, list | tuple | set):
             left += value
         elif hasattr(value, "__dict__"):
             left += vars(value).values()
+    if sum(storages.values()) > size:
+        raise _Inflated

@@ -45,9 +45,9 @@ def convert(source: Path, target: Path, url: str) -> None:
 
 
 def _main() -> None:
-    from trainer.engine import STATE_TYPES  # here, for it takes seconds and the parent has no need of it
+    from trainer.engine import state_types  # here, for it takes seconds and the parent has no need of it
 
-    with no_code(*STATE_TYPES):
+    with no_code(*state_types()):
         runpy.run_module(_CONVERTER, run_name="__main__")
 
 

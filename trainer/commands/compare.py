@@ -19,7 +19,8 @@ from trainer.compare.figure import shown_clips
 from trainer.compare.page import build_page
 from trainer.compare.scoring import score_runs
 from trainer.config import model_to
-from trainer.evaluation.scoring import CLIPS_PER_BATCH, videos
+from trainer.evaluation import CLIPS_PER_BATCH
+from trainer.evaluation.scoring import videos
 from trainer.papers import PAPERS, ordered_papers
 from trainer.papers.paper import Table
 

@@ -3,21 +3,22 @@
 Prints each number beside copy-last, black and the oracle's ceiling; with several checkpoints or data sets it prints the
 grid of the models' paper and draws its pictures (figures 3 and 5 of arXiv 2103.05669).
 """
+# What takes seconds to import is imported once the manifests of all that is asked for were believed.
 
 from argparse import ArgumentParser, Namespace
+from collections.abc import Sequence
 from pathlib import Path
-
-import torch
+from typing import TYPE_CHECKING
 
 from data_shards.commands import given_path, given_place
+from data_shards.manifest import read_manifest, split_shards
 from trainer.arguments import add_count, require_file, require_positive, write_file
-from trainer.checkpoints.load import load_model
-from trainer.config import model_to
-from trainer.evaluation.scoring import CLIPS_PER_BATCH, evaluate_on, videos
-from trainer.evaluation.stored import store_beside_run
-from trainer.evaluation.views import views_of
-from trainer.papers import ordered_papers
-from trainer.papers.paper import Cell, Grid
+from trainer.checkpoints.checkpoint import of_checkpoint, read_checkpoint
+from trainer.evaluation import CLIPS_PER_BATCH
+
+if TYPE_CHECKING:
+    from trainer.evaluation.result import Evaluation
+    from trainer.papers.paper import Grid
 
 
 def options(parser: ArgumentParser) -> None:
@@ -62,9 +63,39 @@ def run(given: Namespace) -> int:
         require_file("json", given.json)
     if is_grid:
         require_file("plot", given.plot)
+    require_manifests(given.checkpoints, given.data, given.split)
+    results = _scored(given, is_grid)
+    if given.json:
+        text = "[" + ",\n".join(result.to_json() for result in results) + "]\n"
+        write_file(given.json, text.encode())
+    return 0
+
+
+def require_manifests(checkpoints: Sequence[str], data: Sequence[str] | None, split: str) -> None:
+    """What is refused by manifests alone is told before what reads the rest is loaded, which takes seconds.
+
+    Raises:
+        UserError: there is no such checkpoint, or no such split.
+        StorageError: a manifest of a checkpoint or of a data set is missing, damaged or forged.
+    """
+    for url in checkpoints:
+        checkpoint = of_checkpoint(url, read_checkpoint)
+        for place in data or [checkpoint.config["data"]["url"]]:
+            split_shards(read_manifest(place), split, place)
+
+
+def _scored(given: Namespace, is_grid: bool) -> "list[Evaluation]":
+    """Each checkpoint on each data set, printed and stored; of a grid also the pictures."""
+    import torch
+
+    from trainer.checkpoints.load import load_model
+    from trainer.config import model_to
+    from trainer.evaluation.scoring import evaluate_on, videos
+    from trainer.evaluation.stored import store_beside_run
+    from trainer.evaluation.views import views_of
+
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    cells: list[Cell] = []
-    kinds = []
+    results, shown, kinds = [], [], []
     for url in given.checkpoints:
         loaded = load_model(url)
         loaded.model.to(device)
@@ -73,17 +104,20 @@ def run(given: Namespace) -> int:
             result = evaluate_on(loaded, data, given.split, device, given.limit, given.batch)
             store_beside_run(result, own_data=data == loaded.config.data.url, limit=given.limit)
             print(result.text(), end="\n\n")
-            clip = next(videos(loaded, data, given.split, device, 1, 1))
-            cells.append(Cell(result, views_of(loaded.model, clip, loaded.step), clip))
+            results.append(result)
+            if is_grid:
+                clip = next(videos(loaded, data, given.split, device, 1, 1))
+                shown.append((result, views_of(loaded.model, clip, loaded.step), clip))
     if is_grid:
-        write_grid(next(paper.grid for paper in ordered_papers(kinds) if paper.grid)(cells), given.plot)
-    if given.json:
-        text = "[" + ",\n".join(cell.result.to_json() for cell in cells) + "]\n"
-        write_file(given.json, text.encode())
-    return 0
+        from trainer.papers import ordered_papers
+        from trainer.papers.paper import Cell
+
+        grid = next(paper.grid for paper in ordered_papers(kinds) if paper.grid)
+        write_grid(grid([Cell(*parts) for parts in shown]), given.plot)
+    return results
 
 
-def write_grid(grid: Grid, plot: Path) -> None:
+def write_grid(grid: "Grid", plot: Path) -> None:
     """Print the numbers; write the pictures to `plot` and beside it."""
     print(grid.text)
     told = []

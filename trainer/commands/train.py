@@ -3,7 +3,7 @@
 from argparse import ArgumentParser, Namespace
 
 from monitoring.run_state import RunState
-from trainer import chain, overrides
+from trainer import overrides
 from trainer.config import RunConfig
 
 
@@ -14,5 +14,8 @@ def options(parser: ArgumentParser) -> None:
 
 def run(given: Namespace) -> int:
     """Train; 130 if interrupted."""
-    result = chain.train(overrides.from_arguments(given, RunConfig))
+    config = overrides.from_arguments(given, RunConfig)
+    from trainer import chain  # takes a second more, of which a config that is refused has no need
+
+    result = chain.train(config)
     return 130 if result.state is RunState.INTERRUPTED else 0

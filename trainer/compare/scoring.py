@@ -16,9 +16,10 @@ from trainer.checkpoints.checkpoint import run_of
 from trainer.checkpoints.load import LoadedModel
 from trainer.compare.table import Comparison, Network, Row, Training, distinct_names, in_papers_order
 from trainer.config import model_to
+from trainer.evaluation import CLIPS_PER_BATCH
 from trainer.evaluation.references import REFERENCES, Reference, constant
 from trainer.evaluation.result import CONSTANT, MODEL, Evaluation
-from trainer.evaluation.scoring import CLIPS_PER_BATCH, evaluate, videos
+from trainer.evaluation.scoring import evaluate, videos
 from trainer.journal import stored_lines
 from trainer.papers.paper import Column, Published, Table
 

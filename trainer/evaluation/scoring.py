@@ -18,6 +18,7 @@ from data_shards.mistake import UserError
 from model.interface import Video, VideoModel, Views
 from trainer.batch import to_video
 from trainer.checkpoints.load import LoadedModel
+from trainer.evaluation import CLIPS_PER_BATCH
 from trainer.evaluation.references import REFERENCES, Reference, label_references
 from trainer.evaluation.result import MODEL, UNTRAINED, Curve, Evaluation
 from trainer.evaluation.views import views_of
@@ -25,8 +26,6 @@ from trainer.process_group import seed_draws
 from trainer.scores import SCORES
 from trainer.scores.kinds import KINDS
 from trainer.scores.matching import exists
-
-CLIPS_PER_BATCH = 16
 
 
 class Tally:

@@ -3,7 +3,6 @@
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int, Shaped
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from model.interface import Truth, Video, Views
@@ -13,6 +12,8 @@ EMPTY = -1  # no slot: fewer slots than objects, or an object that does not exis
 
 def match(views: Views, video: Video) -> Int[Tensor, "b n"]:
     """Slot of each true object, -1 for none: the Hungarian match on amodal IoU summed over the clip."""
+    from scipy.optimize import linear_sum_assignment  # takes a second to import, and few runs match objects
+
     predicted, true = binary_amodal(views, video)
     overlap = intersection_over_union(predicted, true).nansum(dim=1).cpu().numpy()  # b k n
     present = exists(video).cpu().numpy()

@@ -52,6 +52,16 @@ def legacy(mark: Path) -> bytes:
     return buffer.getvalue()
 
 
+class Made:
+    """Something large that has no bytes in the file: the loader is asked to make it from a number."""
+
+    def __init__(self, kind: type, size: int) -> None:
+        self.kind, self.size = kind, size
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return self.kind, (self.size,)
+
+
 # What a file holds, and the sentence about it.
 HARM: dict[str, tuple[Callable[[Path], bytes], str]] = {
     "forged": (forged, "is forged or foreign: it names posix.mkdir, which no state needs, and nothing of it was run"),
@@ -62,6 +72,14 @@ HARM: dict[str, tuple[Callable[[Path], bytes], str]] = {
     "compressed": (lambda mark: compressed(10**6), "is forged: it asks for more memory than it has content"),
     "repeated": (
         lambda mark: saved({"weight": torch.zeros(1).expand(10**12)}),
+        "is forged: it asks for more memory than it has content",
+    ),
+    "made": (
+        lambda mark: saved({"weight": Made(torch.Tensor, 1 << 28)}),
+        "is forged: it asks for more memory than it has content",
+    ),
+    "bytes": (
+        lambda mark: saved({"weight": Made(bytearray, 1 << 28)}),
         "is forged: it asks for more memory than it has content",
     ),
     "sparse": (lambda mark: saved({"weight": torch.eye(3).to_sparse()}), "is damaged, or no file of state"),
@@ -245,7 +263,8 @@ def test_a_damaged_timeline_names_its_file(progress: dict[str, Any], copy: Path,
 def test_whoever_reads_weights_runs_nothing(data: str, tmp_path: Path) -> None:
     save_run(tmp_path / "run", data)
     replace_file(tmp_path / "run" / FOLDER / "step-00000007", "weights.pt", forged(tmp_path / "mark"))
-    for command, *words in (("evaluate",), ("report",), ("compare", "--out", str(tmp_path / "page"))):
+    more = {"evaluate": ("--split", "train"), "report": (), "compare": ("--out", str(tmp_path / "page"))}
+    for command, words in more.items():
         with pytest.raises(StorageError, match=r"weights\.pt: is forged or foreign"):
             main([command, str(tmp_path / "run"), *words])
     assert not (tmp_path / "mark").exists()
