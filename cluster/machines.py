@@ -30,6 +30,12 @@ def worker_cpus(scaling: ScalingConfig, *, embedded: bool) -> int:
     return max(cores() // scaling.most, 1) if embedded else 1
 
 
+def worker_resources(scaling: ScalingConfig, *, embedded: bool) -> dict[str, float]:
+    """What Ray sets aside for one worker, by name."""
+    resources = {"CPU": float(worker_cpus(scaling, embedded=embedded)), **scaling.resources}
+    return {**resources, "GPU": 1.0} if scaling.use_gpu else resources
+
+
 def cores() -> int:
     """Cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -48,7 +54,7 @@ def connected(config: ClusterConfig) -> Iterator[bool]:
         _fits_here(config.scaling)
     else:
         _reachable(address)
-        _paths_everywhere(config)
+        require_paths_everywhere(config)
     ray_settings.apply(config.ray, embedded=embedded)
     with ray_settings.short_folder() if embedded else nullcontext() as folder, _ray(config, address, folder):
         yield embedded
@@ -105,6 +111,16 @@ def discovery(config: ClusterConfig) -> Iterator[str | None]:
         yield server.url
 
 
+def require_paths_everywhere(config: ClusterConfig) -> None:
+    """UserError where a path is relative: on a cluster that is another folder on each machine."""
+    for field, path in (("data.url", config.data.url), ("output", config.output)):
+        if "://" not in path and not os.path.isabs(path):
+            raise UserError(
+                f"field {field}: got {path!r}, a folder of one machine; on a cluster give s3://bucket/prefix, or the "
+                "absolute path of a folder that all machines share"
+            )
+
+
 def cluster_resources() -> dict[str, float]:
     """What the connected Ray has in all, by name; memory and the names of its nodes are left out."""
     import ray
@@ -137,13 +153,3 @@ def _reachable(address: str) -> None:
         raise UserError(
             f"ray address {address}: nothing answers there ({error}); is `ray start --head` running?"
         ) from None
-
-
-def _paths_everywhere(config: ClusterConfig) -> None:
-    """On a cluster a relative path means another folder on each machine."""
-    for field, path in (("data.url", config.data.url), ("output", config.output)):
-        if "://" not in path and not os.path.isabs(path):
-            raise UserError(
-                f"field {field}: got {path!r}, a folder of one machine; on a cluster give s3://bucket/prefix, or the "
-                "absolute path of a folder that all machines share"
-            )

@@ -7,10 +7,12 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from cluster.config import RayConfig
 from data_shards.sockets import socket_folder
+
+if TYPE_CHECKING:  # a preflight has use for the settings, and none for the models that a config knows
+    from cluster.config import RayConfig
 
 _SOCKET = "/ray/session_2026-11-22_23-59-59_123456_1234567/sockets/plasma_store.1"  # the longest of Ray
 
@@ -51,16 +53,21 @@ EMBEDDED = (
 )
 
 
-def apply(config: RayConfig, *, embedded: bool) -> None:
+def apply(config: "RayConfig", *, embedded: bool) -> None:
     """Set this process's environment, which Ray's processes inherit. To be called before `import ray`."""
-    for setting in (*ALWAYS, *(() if config.verbose else QUIET), *(EMBEDDED if embedded else ())):
-        os.environ.setdefault(setting.name, setting.value)
+    set_defaults(*ALWAYS, *(() if config.verbose else QUIET), *(EMBEDDED if embedded else ()))
     if embedded:
         os.environ["RAY_AUTH_TOKEN"] = os.environ["RAY_AUTH_TOKEN"] or secrets.token_hex(32)
         os.environ["GLOO_SOCKET_IFNAME"] = os.environ["GLOO_SOCKET_IFNAME"] or loopback()
     # One attempt to place the workers; the run as a whole is bounded by the driver, because Ray counts a failed
     # placement as a controller failure, of which it allows any number.
     os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", str(min(config.start_timeout_s, 60.0)))
+
+
+def set_defaults(*settings: Setting) -> None:
+    """Set the variables that are not set yet."""
+    for setting in settings:
+        os.environ.setdefault(setting.name, setting.value)
 
 
 def loopback() -> str:
@@ -84,7 +91,7 @@ def short_folder() -> Iterator[str | None]:
 
 
 def init_arguments(
-    config: RayConfig, address: str | None, cpus: int, folder: str | None = None
+    config: "RayConfig", address: str | None, cpus: int, folder: str | None = None
 ) -> dict[str, Any]:
     """Arguments of `ray.init`.
 

@@ -18,7 +18,7 @@ from ray.train.torch import TorchTrainer
 from cluster.board import Introduction, Losses, open_board
 from cluster.config import ClusterConfig
 from cluster.driver import Driver
-from cluster.machines import worker_cpus
+from cluster.machines import worker_cpus, worker_resources
 from cluster.stop import Stop
 from cluster.worker import Assignment, work
 from data_shards.scratch import scratch_folder
@@ -63,14 +63,11 @@ def train(
 
 def _trainer(config: ClusterConfig, assignment: Assignment, scratch: Path, *, embedded: bool) -> TorchTrainer:
     scaling = config.scaling
-    resources = {"CPU": float(worker_cpus(scaling, embedded=embedded)), **scaling.resources}
-    if scaling.use_gpu:
-        resources["GPU"] = 1.0
     # As dictionaries: Ray's annotations are those of its first version.
     workers: dict[str, Any] = {
         "num_workers": scaling.num_workers,
         "use_gpu": scaling.use_gpu,
-        "resources_per_worker": resources,
+        "resources_per_worker": worker_resources(scaling, embedded=embedded),
         "placement_strategy": scaling.placement,
         "elastic_resize_monitor_interval_s": scaling.resize_s,
     }

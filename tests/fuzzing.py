@@ -124,6 +124,9 @@ class Memory(Store):
     def put(self, name: str, source: bytes | Path, if_absent: bool = False) -> None:
         raise NotImplementedError
 
+    def abandon(self, name: str, data: bytes) -> None:
+        raise NotImplementedError
+
     def list(self, prefix: str = "", unread: dict[str, str] | None = None) -> dict[str, int]:
         return {name: len(data) for name, data in self.objects.items() if name.startswith(prefix)}
 

@@ -138,11 +138,19 @@ class BucketStore(Store):
             if self.retries == before or self.read(name) != data:
                 raise
 
+    def abandon(self, name: str, data: bytes) -> None:
+        """An upload in parts that is aborted after the first; that it cannot be completed then is tried, too."""
+        where = {"Bucket": self._bucket, "Key": self._key(name)}
+        where["UploadId"] = self._request(name, partial(_begin_upload, where=where))["UploadId"]
+        answer = self._request(name, partial(_upload_part, part=where | {"PartNumber": 1}, data=data))
+        self._request(name, lambda client: client.abort_multipart_upload(**where))
+        parts = {"Parts": [{"PartNumber": 1, "ETag": answer["ETag"]}]}
+        with contextlib.suppress(StorageError, Outage):  # "there is no such upload" is right
+            self._once(name, lambda client: client.complete_multipart_upload(**where, MultipartUpload=parts))
+
     def _put_parts(self, name: str, source: Path) -> None:
         where = {"Bucket": self._bucket, "Key": self._key(name)}
-        upload = self._request(
-            name, lambda client: _answer(client.create_multipart_upload(**where), "UploadId")
-        )["UploadId"]
+        upload = self._request(name, partial(_begin_upload, where=where))["UploadId"]
         try:
             parts = []
             for number, data in enumerate(_parts(source), start=1):
@@ -266,6 +274,10 @@ def _filesystem(process: int, environment: tuple[tuple[str, str], ...]) -> Any:
     return s3fs.S3FileSystem(
         config_kwargs=CLIENT, cache_regions=False, skip_instance_cache=True, use_listings_cache=False
     )
+
+
+async def _begin_upload(client: Any, where: dict[str, str]) -> Any:
+    return await _answer(client.create_multipart_upload(**where), "UploadId")
 
 
 async def _upload_part(client: Any, part: dict[str, Any], data: bytes) -> Any:

@@ -71,8 +71,7 @@ class FolderStore(Store):
     def put(self, name: str, source: bytes | Path, if_absent: bool = False) -> None:
         """Written beside the target, synced, then renamed or linked."""
         target = self._path(name)
-        # A dot in front hides what is not complete from list(); the random part keeps writers apart.
-        partial = target.with_name(f".{target.name}.{secrets.token_hex(8)}.partial")
+        partial = _beside(target)
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
             try:
@@ -87,6 +86,16 @@ class FolderStore(Store):
         except OSError as error:
             if isinstance(error, FileExistsError) and if_absent and target.is_file():
                 raise FileExistsError(f"{self.address(name)} exists already") from error
+            raise self._failure(name, error) from error
+
+    def abandon(self, name: str, data: bytes) -> None:
+        """Written beside the target, and removed."""
+        partial = _beside(self._path(name))
+        try:
+            partial.parent.mkdir(parents=True, exist_ok=True)
+            _write(partial, data)
+            partial.unlink()
+        except OSError as error:
             raise self._failure(name, error) from error
 
     def list(self, prefix: str = "", unread: dict[str, str] | None = None) -> dict[str, int]:
@@ -122,6 +131,11 @@ class FolderStore(Store):
                 folder.rmdir()
             except OSError:  # not empty, or gone already
                 break
+
+
+def _beside(target: Path) -> Path:
+    """Where a file is written before it is complete: a dot in front hides it, a random part keeps writers apart."""
+    return target.with_name(f".{target.name}.{secrets.token_hex(8)}.partial")
 
 
 def _files_below(

@@ -85,6 +85,10 @@ class Store(ABC):
         """
 
     @abstractmethod
+    def abandon(self, name: str, data: bytes) -> None:
+        """Begin to store bytes as those of a large file are, and give up: as if it had never been begun."""
+
+    @abstractmethod
     def list(self, prefix: str = "", unread: dict[str, str] | None = None) -> dict[str, int]:
         """Names that start with `prefix`, sorted, with their sizes in bytes.
 
