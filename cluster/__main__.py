@@ -8,6 +8,13 @@ from data_shards.exits import exit_code
 
 COMMANDS = {
     "train": Command("Train on the workers of a Ray cluster.", "cluster.commands.train"),
+    "preflight": Command(
+        "Look at driver, nodes and store before a run is started.", "cluster.commands.preflight"
+    ),
+    "submit": Command("Give a run to a cluster as a job, and follow it.", "cluster.commands.submit"),
+    "status": Command("Tell how a job is doing.", "cluster.commands.status"),
+    "logs": Command("Print a job's log, or follow it.", "cluster.commands.logs"),
+    "stop": Command("Ask a job to save and end, and wait for it.", "cluster.commands.stop"),
     "recipes": Command("List the recipes, or every field of one.", "cluster.commands.recipes"),
 }
 

@@ -9,6 +9,8 @@ from threading import Event
 from types import FrameType
 from typing import NoReturn
 
+SAVED = "stopped: the run is saved, and the same command goes on with it"  # the last line of one that was asked to
+
 _SAME_KEY_S = 1.0  # `timeout`, `make` and others pass on a Ctrl-C that the terminal has sent to all already
 
 

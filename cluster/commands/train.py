@@ -1,13 +1,16 @@
 """python -m cluster train RECIPE [field.path=value ...]: the main job, on an embedded Ray or a given one."""
 
+import sys
 from argparse import ArgumentParser, Namespace
 from contextlib import closing
 
 from cluster.config import ClusterConfig
 from cluster.machines import connected, discovery, given_address
-from cluster.stop import by_signals, interruptible
+from cluster.stop import SAVED, by_signals, interruptible
 from data_shards.manifest import read_manifest
+from data_shards.mistake import UserError
 from data_shards.storage.place import open_store
+from data_shards.storage.store import StorageError
 from monitoring.run_state import RunState
 from trainer.checkpoints.checkpoint import newest
 from trainer.overrides import add_arguments, from_arguments
@@ -30,10 +33,12 @@ def run(given: Namespace) -> int:
     config = from_arguments(given, ClusterConfig, more)
     config.check()
     with interruptible(), discovery(config) as targets:
-        if given_address(config) is None:  # on a cluster, storage may be in the workers' reach alone
-            read_manifest(config.data.url)  # told now, not by a worker in half a minute
+        if given_address(config) is None:  # on a cluster, checkpoints may be in the workers' reach alone
+            _require_set(config)
             newest(open_store(config.output))
         with connected(config) as embedded:
+            if not embedded:
+                _require_set(config)
             from cluster import training  # after Ray's settings, which `import ray` reads
 
             with closing(Progress(config.steps)) as progress, by_signals(progress.say) as stop:
@@ -45,4 +50,14 @@ def run(given: Namespace) -> int:
                     say=progress.say,
                     stop=stop,
                 )
+    if state is RunState.INTERRUPTED:
+        print(SAVED, file=sys.stderr)
     return 130 if state is RunState.INTERRUPTED else 0
+
+
+def _require_set(config: ClusterConfig) -> None:
+    """UserError where there is no data set: told now, not by a worker in a minute."""
+    try:
+        read_manifest(config.data.url)
+    except StorageError as error:
+        raise UserError(f"field data.url: {error}") from error

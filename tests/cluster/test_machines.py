@@ -87,7 +87,7 @@ def test_a_data_set_that_is_none_is_told_before_ray_starts(
     (tmp_path / "manifest.json").write_text("[" * 1000)
     words = ["train", "demo", f"data.url={tmp_path}", f"output={tmp_path / 'run'}"]
     assert exit_code(lambda: __main__.main(words)) == 2
-    assert capsys.readouterr().err.startswith(f"error: {tmp_path}/manifest.json: is damaged")
+    assert capsys.readouterr().err.startswith(f"error: field data.url: {tmp_path}/manifest.json: is damaged")
 
 
 def test_a_taken_discovery_port_is_a_sentence_before_ray_starts(

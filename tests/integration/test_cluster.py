@@ -156,6 +156,7 @@ def test_ctrl_c_saves_and_another_start_goes_on(words: list[str], tmp_path: Path
         job.process.send_signal(signal.SIGINT)
         job.process.send_signal(signal.SIGINT)  # as `make` and `timeout` do: one key, two signals
         assert job.wait() == 130, job.said()
+    assert "stopped: the run is saved" in job.said()
     saved = newest(open_store(str(job.run)))
     assert saved is not None
     assert saved.step == max(losses(job.run))  # nothing that was done is lost
@@ -195,7 +196,7 @@ def test_sigterm_while_ray_starts_leaves_nothing_behind(
     ("mistake", "sentence"),
     [
         # The driver finds this one, a worker the next.
-        (["data.url=/nowhere/set"], "error: /nowhere/set: no data set here"),
+        (["data.url=/nowhere/set"], "error: field data.url: /nowhere/set: no data set here"),
         (
             ["evaluation.steps=1", "evaluation.split=none"],
             "error: field evaluation.split: got none",
