@@ -1,12 +1,7 @@
 """Sets whose hashes are right and whose content is not what it says: refused by the commands, with the file's name."""
 
-import hashlib
-import io
 import json
-import tarfile
 import tracemalloc
-import zlib
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -15,45 +10,11 @@ import pytest
 from data_shards.__main__ import main
 from data_shards.encoding import encode_array
 from data_shards.loader import DataConfig, Loader, scan
-from data_shards.manifest import MANIFEST, Index
+from data_shards.manifest import MANIFEST
 from data_shards.reader import DamagedSample
 from data_shards.storage.store import StorageError
 from tests.clips import build_numbered
-
-Change = Callable[[int, str, dict[str, bytes]], tuple[str, dict[str, bytes]]]
-
-
-def forge(folder: Path, change: Change) -> str:
-    """A set of one shard, whose keys and members went through `change` and whose hashes agree; the shard's name."""
-    (shard,) = build_numbered(str(folder), 3, shard_bytes=1 << 20).splits["train"]
-    index = Index.from_bytes((folder / shard.index).read_bytes(), shard)
-    packed, buffer = (folder / shard.name).read_bytes(), io.BytesIO()
-    keys: list[str] = []
-    rows: list[list[tuple[int, int, int]]] = []
-    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as tar:
-        for number, key in enumerate(index.keys.tolist()):
-            places = zip(
-                index.members, index.offsets[number].tolist(), index.sizes[number].tolist(), strict=True
-            )
-            key, members = change(number, key, {name: packed[at : at + size] for name, at, size in places})
-            keys.append(key)
-            rows.append([])
-            for name, data in members.items():
-                info = tarfile.TarInfo(f"{key}.{name}")
-                info.size = len(data)
-                tar.addfile(info, io.BytesIO(data))
-                rows[-1].append((tar.offset - -(-len(data) // 512) * 512, len(data), zlib.crc32(data)))
-    table = np.array(rows, np.int64)
-    columns = table[:, :, 0], table[:, :, 1], table[:, :, 2].astype(np.uint32)
-    forged = Index(np.array(keys), index.members, *columns).to_bytes()
-    (folder / shard.name).write_bytes(buffer.getvalue())
-    (folder / shard.index).write_bytes(forged)
-    tree = json.loads((folder / MANIFEST).read_text())
-    digests = {"sha256": hashlib.sha256(buffer.getvalue()), "index_sha256": hashlib.sha256(forged)}
-    row = tree["splits"]["train"][0]
-    row |= {"bytes": len(buffer.getvalue())} | {name: digest.hexdigest() for name, digest in digests.items()}
-    (folder / MANIFEST).write_text(json.dumps(tree))
-    return shard.name
+from tests.forged import Change, forge_set
 
 
 def out_of_the_folder(number: int, key: str, members: dict[str, bytes]) -> tuple[str, dict[str, bytes]]:
@@ -78,7 +39,7 @@ def longer(number: int, key: str, members: dict[str, bytes]) -> tuple[str, dict[
 def test_what_a_set_says_is_not_done(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], change: Change
 ) -> None:
-    stem = forge(tmp_path / "set", change).removesuffix(".tar")
+    stem = forge_set(tmp_path / "set", change).removesuffix(".tar")
     url = str(tmp_path / "set")
     tracemalloc.start()
     for command in (["check", url], ["show", url, "--out", str(tmp_path / "show.png")]):
