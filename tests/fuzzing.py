@@ -2,7 +2,8 @@
 
 Each target takes whole bytes, changes them, as trees or byte by byte, and corrects the hashes and checksums that would
 give the change away: what is left to refuse it is what the code knows. Only UserError and StorageError may come of it.
-One line a target: executions, seconds, what came of them, and by how much the largest memory of the process grew.
+One line a target: executions, seconds, what came of them, by how much the largest memory of the process grew, and what
+a single execution has allocated at most: bytes, and as a share of its cap (see Execution).
 """
 
 import argparse
@@ -13,11 +14,13 @@ import random
 import resource
 import tempfile
 import time
+import tracemalloc
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, field, replace
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +30,7 @@ import zstandard
 from data_shards.assembly import Assembly
 from data_shards.clip import FIELDS
 from data_shards.encoding import encode
-from data_shards.manifest import MANIFEST, Index, Manifest, Shard, read_manifest
+from data_shards.manifest import MANIFEST, Index, Manifest, Shard, index_bytes, read_manifest
 from data_shards.mistake import UserError
 from data_shards.reader import Reader
 from data_shards.show import decoded_clip
@@ -40,7 +43,16 @@ from trainer.overrides import resolve
 from trainer.recipes import RECIPES
 
 ALLOWED = (UserError, StorageError)
-Execution = Callable[[], object]
+FIXED = 1 << 17  # bytes that a reader with its thread, or a small document, takes whatever is in it
+
+
+@dataclass(frozen=True)
+class Execution:
+    """One input and what reads it; no more than twice `cap` bytes may be allocated meanwhile."""
+
+    read: Callable[[], object]
+    cap: int = FIXED
+
 
 TOKENS = [
     b"NaN",
@@ -215,12 +227,12 @@ def shard_of(data: bytes, index: bytes, samples: int) -> Shard:
     return Shard("a.tar", samples, len(data), next(digests), "a.index.npz", next(digests))
 
 
-def set_of(shard: Shard, video_encoding: str, channels: int, truth: bool) -> Manifest:
-    """A set of Numbered clips of 16 x 16 in one shard."""
+def set_of(shard: Shard, video_encoding: str, channels: int, truth: bool, size: int = 16) -> Manifest:
+    """A set of Numbered clips of `size` x `size` in one shard."""
     fields = tuple(FIELDS)[:7] if truth else ("frames",)
-    shape = (3, 16, 16, channels)
+    shape = (3, size, size, channels)
     return Manifest(
-        "numbered", {"size": 16}, 0, video_encoding, shape, fields, 3, {"train": (shard,)}, {"seconds": 1.5}
+        "numbered", {"size": size}, 0, video_encoding, shape, fields, 3, {"train": (shard,)}, {"seconds": 1.5}
     )
 
 
@@ -243,7 +255,7 @@ def manifests(rng: random.Random) -> Iterator[Execution]:
     tree = json.loads(whole.to_json())
     while True:
         data = mutated_json(tree, rng)
-        yield lambda data=data: read_manifest(Memory({MANIFEST: data}))  # type: ignore[misc]
+        yield Execution(partial(read_manifest, Memory({MANIFEST: data})))
 
 
 def indexes(rng: random.Random) -> Iterator[Execution]:
@@ -256,7 +268,7 @@ def indexes(rng: random.Random) -> Iterator[Execution]:
         if rng.random() < 0.7:
             changed = _npz(arrays, rng)
         manifest = set_of(shard_of(data, changed, 4), "lossless", 1, False)
-        yield lambda manifest=manifest, changed=changed: read_all(manifest, data, changed)  # type: ignore[misc]
+        yield Execution(partial(read_all, manifest, data, changed), FIXED + index_bytes(4))
 
 
 def _npz(arrays: dict[str, Any], rng: random.Random) -> bytes:
@@ -285,27 +297,35 @@ def _npz(arrays: dict[str, Any], rng: random.Random) -> bytes:
     return buffer.getvalue()
 
 
-def samples(rng: random.Random) -> Iterator[Execution]:
-    """The members of a sample: packed arrays, what is in the pack, films, facts."""
-    wholes = [
-        (encode(Numbered(16, truth=True).clip("train", 2, 0)), ("lossless", 1, True)),
-        (encode(Numbered(16, 3).clip("train", 2, 0), "h264"), ("h264", 3, False)),
+@cache
+def whole_samples(size: int) -> list[tuple[dict[str, bytes], tuple[str, int, bool]]]:
+    """Members of a sample with all fields and of one of film, and what a set says of each."""
+    return [
+        (encode(Numbered(size, truth=True).clip("train", 2, 0)), ("lossless", 1, True)),
+        (encode(Numbered(size, 3).clip("train", 2, 0), "h264"), ("h264", 3, False)),
     ]
+
+
+def samples(rng: random.Random, size: int = 16) -> Iterator[Execution]:
+    """The members of a sample: packed arrays, what is in the pack, films, facts."""
     while True:
-        members, how = wholes[rng.random() < 0.3]
+        members, how = whole_samples(size)[rng.random() < 0.3]
         name = rng.choice(list(members))
         content = members[name]
         if name.endswith("zst") and rng.random() < 0.7:
             raw = mutated_bytes(zstandard.ZstdDecompressor().decompress(content), rng)
-            content = zstandard.ZstdCompressor().compress(raw * rng.choice((1, 1, 1, 10_000)))
+            content = zstandard.ZstdCompressor().compress(
+                raw * rng.choice((1, 1, 1, 1 + (2 << 20) // (len(raw) + 1)))
+            )
         elif name == "json":
             content = mutated_json(json.loads(content), rng)
         else:
             content = mutated_bytes(content, rng)
         data, index = packed([members | {name: content}])
         table = index.to_bytes()
-        manifest = set_of(shard_of(data, table, 1), *how)
-        yield lambda manifest=manifest, data=data, table=table: read_all(manifest, data, table)  # type: ignore[misc]
+        manifest = set_of(shard_of(data, table, 1), *how, size)
+        clip = sum(FIELDS[name].bytes(manifest.sizes) for name in manifest.fields)
+        yield Execution(partial(read_all, manifest, data, table), FIXED + clip + len(data))
 
 
 def checkpoints(rng: random.Random) -> Iterator[Execution]:
@@ -329,7 +349,7 @@ def checkpoints(rng: random.Random) -> Iterator[Execution]:
 
     while True:
         data = mutated_json(json.loads(json.dumps(asdict(whole))), rng)
-        yield lambda data=data: read(data)  # type: ignore[misc]
+        yield Execution(partial(read, data))
 
 
 def configs(rng: random.Random) -> Iterator[Execution]:
@@ -340,7 +360,7 @@ def configs(rng: random.Random) -> Iterator[Execution]:
         while True:
             tree = rng.choice(trees)
             path.write_bytes(mutated_json(rng.choice((tree, {"config": tree, "digest": "x"})), rng))
-            yield lambda: resolve(None, [], file=str(path))
+            yield Execution(partial(resolve, None, [], file=str(path)), 8 * FIXED)
 
 
 TARGETS = {
@@ -352,23 +372,44 @@ TARGETS = {
 }
 
 
-def fuzz(target: str, executions: int, seed: int) -> Counter[str]:
-    """How often each came of it: "accepted", or the name of one of the ALLOWED errors. Anything else is raised."""
-    found: Counter[str] = Counter()
+@dataclass
+class Found:
+    """How often each came of it: "accepted", or the name of one of the ALLOWED errors; the largest allocations."""
+
+    counts: Counter[str] = field(default_factory=Counter)
+    bytes: int = 0
+    share: float = 0.0  # of the cap
+
+
+def fuzz(target: str, executions: int, seed: int, measured: bool = True) -> Found:
+    """What came of so many inputs. Raises AssertionError for what is not allowed."""
+    found = Found()
     inputs = TARGETS[target](random.Random(seed))
     for number in range(executions):
-        execute = next(inputs)
         try:
-            execute()
-            found["accepted"] += 1
-        except ALLOWED as error:
-            found[type(error).__name__] += 1
-            text = str(error)
-            if "\n" in text or len(text) > 3000:
-                raise AssertionError(f"{target} {number}: no sentence: {text[:2000]!r}") from error
+            outcome, size, share = execute(next(inputs), measured)
         except Exception as error:
             raise AssertionError(f"{target} {number} of seed {seed}: {error!r:.300}") from error
+        found.counts[outcome] += 1
+        found.bytes, found.share = max(found.bytes, size), max(found.share, share)
     return found
+
+
+def execute(execution: Execution, measured: bool = True) -> tuple[str, int, float]:
+    """What came of one input; `measured`, the bytes it took at most, and their share of its cap."""
+    if measured:
+        tracemalloc.start()  # and not for longer: making inputs would take twice the time
+    outcome = "accepted"
+    try:
+        execution.read()
+    except ALLOWED as error:
+        outcome, text = type(error).__name__, str(error)
+        assert "\n" not in text, f"no sentence: {text[:2000]!r}"
+        assert len(text) <= 3000, f"no sentence: {text[:2000]!r}"
+    size = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert size <= 2 * execution.cap, f"{size} bytes, more than twice {execution.cap}"
+    return outcome, size, size / execution.cap
 
 
 def main() -> None:
@@ -385,9 +426,10 @@ def main() -> None:
         before, started = _peak(), time.perf_counter()
         found = fuzz(target, given.executions, given.seed)
         seconds = time.perf_counter() - started
-        told = ", ".join(f"{name} {count}" for name, count in sorted(found.items()))
+        told = ", ".join(f"{name} {count}" for name, count in sorted(found.counts.items()))
         print(
-            f"{target}: {given.executions} executions in {seconds:.0f} s; {told}; {_peak() - before:.1f} MB more",
+            f"{target}: {given.executions} executions in {seconds:.0f} s; {told}; {_peak() - before:.1f} MB more; "
+            f"one at most {found.bytes} bytes, {found.share:.2f} of its cap",
             flush=True,
         )
 
