@@ -15,6 +15,7 @@ COMMANDS = {
     "status": Command("Tell how a job is doing.", "cluster.commands.status"),
     "logs": Command("Print a job's log, or follow it.", "cluster.commands.logs"),
     "stop": Command("Ask a job to save and end, and wait for it.", "cluster.commands.stop"),
+    "render": Command("Write a run as files for Kubernetes, Slurm and clouds.", "cluster.commands.render"),
     "recipes": Command("List the recipes, or every field of one.", "cluster.commands.recipes"),
 }
 

@@ -38,22 +38,19 @@ def output(plan: Plan, hosts: int) -> Iterator[str]:
 
 def deadlines(plan: Plan, hosts: int) -> Iterator[str]:
     """A save can end before it is given up, and before a stopped job is killed; a hiccup of the store ends nothing."""
-    save_s = plan.state_bytes / _SLOW
-    if plan.save_s < save_s + _HICCUP_S:
+    save_s = save_seconds(plan.state_bytes)
+    if plan.save_s < save_s:
         yield (
             f"field checkpoint.deadline_s: got {plan.save_s:g}, a checkpoint of {plan.state_bytes / 1e6:.0f} MB may "
-            f"take {save_s + _HICCUP_S:.0f} s to a slow store; raise it"
+            f"take {save_s:.0f} s to a slow store; raise it"
         )
     if plan.data_s < _HICCUP_S and any("://" in url for url in plan.sets):
         yield f"field data.deadline: got {plan.data_s:g}, a store may be out for {_HICCUP_S:g} s and more; raise it"
     if plan.start_s < _START_S:
         yield f"field ray.start_timeout_s: got {plan.start_s:g}, workers take up to {_START_S:g} s to start; raise it"
     grace = os.environ.get(GRACE)
-    if grace is not None and float(grace) < save_s + _OVERHEAD_S:
-        yield (
-            f"a stopped job is killed after {grace} s, and its last save may take {save_s + _OVERHEAD_S:.0f} s; submit "
-            "it with a longer --grace"
-        )
+    if grace is not None and float(grace) < save_s:
+        yield f"a stopped job is killed after {grace} s, its last save may take {save_s:.0f} s; give a longer --grace"
 
 
 def metrics(plan: Plan, hosts: int) -> Iterator[str]:
@@ -81,6 +78,11 @@ def put_and_read(url: str, name: str) -> Iterator[str]:
     finally:
         with suppress(StorageError):
             store.delete(name)
+
+
+def save_seconds(state_bytes: int) -> float:
+    """What a save may take to a slow store, with the step that still runs and the farewell of Ray."""
+    return state_bytes / _SLOW + _OVERHEAD_S
 
 
 def manifest_hashes(plan: Plan) -> dict[str, str]:

@@ -141,7 +141,7 @@ def test_stop_waits_for_the_last_checkpoint(head: RayHead, tiny_set: str, tmp_pa
 def test_a_mistake_ends_a_job_before_any_worker_starts(head: RayHead, tmp_path: Path) -> None:
     begun = time.monotonic()
     done = command(head, "submit", *words("/nowhere/set", tmp_path / "run"))
-    assert time.monotonic() - begun < 60  # of which most is Python's imports
+    assert time.monotonic() - begun < 120  # of which most is Python's imports
     assert done.returncode == 2, done.stdout + done.stderr
     (sentence,) = [line for line in done.stdout.splitlines() if line.startswith("error: ")]
     assert re.match(r"error: driver \S+: field data\.url: /nowhere/set: no data set here", sentence)
