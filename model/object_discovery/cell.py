@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from model.layers.conv_lstm import ConvLSTMWeights
-from model.object_discovery.looks import nearness, recognise, seen_again
+from model.object_discovery.looks import compared, nearness, recognise, seen_again
 from model.object_discovery.masks import Encoded, MaskNet, Masks, binarise
 from model.object_discovery.memory import BackgroundNet, Memories, seen_by_slots, update_colours
 from model.object_discovery.motion import Motion, MotionNet
@@ -66,10 +66,9 @@ class Cell:
         started = state.started[:, None, None, None] > 0
         # Eq. 1.
         there = state.supports.detach()
-        recognised = None
+        recognised, beside = None, compared(state.looks, frame)
         if self.config.recognition:
-            evidence = nearness(state.nearness, state.looks, frame, there)
-            recognised = recognise(state.looks, evidence, frame, there)
+            recognised = recognise(beside.like, nearness(state.nearness, beside.error, there), there)
         lstm, masks = self.masks.step(state.lstm, encoded, there, recognised, self.lstm_weights)
         supports = binarise(masks, self.anneal.alpha, self.config.beta)  # eq. 2, 3
 
@@ -78,7 +77,7 @@ class Cell:
         expected = torch.where(started, state.expected, supports).detach()
         in_front = state.nearness
         if isinstance(self.order, Trust):
-            in_front = nearness(in_front, state.looks, frame, supports.detach())
+            in_front = nearness(in_front, beside.error, supports.detach())
             logits = self.order(in_front)
         else:
             logits = self.order(supports, expected, frame)

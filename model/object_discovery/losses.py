@@ -15,7 +15,7 @@ from model.bounds import require_at_least
 from model.interface import ModelConfig
 from model.object_discovery.slots import Slots
 from model.ops.cycle import Layers, paths, reproject
-from model.ops.spatial_transformer import centres_of_mass, pixel_centres
+from model.ops.spatial_transformer import centres, centres_of_mass
 from model.schedule import Ramp
 
 NOTICEABLE = 0.02  # a pixel changes where a channel differs by more: five of 255 levels
@@ -76,9 +76,11 @@ def compactness(masks: Float[Tensor, "b t k h w"], faintest: float = 1e-3) -> Fl
     """
     height, width = masks.shape[-2:]
     centre = centres_of_mass(masks, faintest=1e-6)
-    distance = (pixel_centres(height, width, like=masks) - centre[..., None, None, :]).square().sum(-1)
-    area = masks.sum((-1, -2)) + faintest * height * width
-    return ((masks * distance).sum((-1, -2)) / area).mean()
+    columns, rows = masks.sum(-2), masks.sum(-1)  # a squared distance is one along x and one along y
+    along_x = (columns * (centres(width, like=masks) - centre[..., :1]).square()).sum(-1)
+    along_y = (rows * (centres(height, like=masks) - centre[..., 1:]).square()).sum(-1)
+    area = rows.sum(-1) + faintest * height * width
+    return ((along_x + along_y) / area).mean()
 
 
 def pair_of_frames(steps: int, draw: bool) -> tuple[int, int] | None:

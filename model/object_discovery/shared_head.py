@@ -55,14 +55,15 @@ class SharedHead(nn.Module):
         recognised: Recognised,
     ) -> Float[Tensor, "b k h w"]:
         """Logits. `seen`: features, and last what changed."""
-        batch, slots, height, width = expected.shape
+        batch, slots = expected.shape[:2]
         like, hidden, twin = recognised
         others = expected.sum(1, keepdim=True) - expected
         here = advantage(expected)
         own = torch.stack(
             [here, expected, others, like, most_of_others(like), hidden, twin * here, twin * expected], 2
         )
-        response = self.own(own.flatten(0, 1)).view(batch, slots, -1, height, width)
-        response = (response + self.common(seen)[:, None]).flatten(0, 1)
-        logits: Tensor = response[:, :1] + self.last(F.relu(response[:, 1:]))
-        return logits.view(batch, slots, height, width)
+        # Few channels on large maps: with channels last these convolutions take half the time on a CPU.
+        own, seen = (x.contiguous(memory_format=torch.channels_last) for x in (own.flatten(0, 1), seen))
+        response = self.own(own).unflatten(0, (batch, slots)) + self.common(seen)[:, None]
+        logits: Tensor = response[:, :, 0] + (F.relu(response[:, :, 1:]) * self.last.weight[0]).sum(2)
+        return logits

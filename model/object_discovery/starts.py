@@ -140,4 +140,4 @@ def _distances(centres: Float[Tensor, "b k d"], points: Float[Tensor, "b n d"]) 
 
 def _nearest(distances: Float[Tensor, "b k n"]) -> Float[Tensor, "b k n"]:
     """1 where a centre is the nearest of a point, else 0."""
-    return F.one_hot(distances.argmin(1), distances.shape[1]).mT.to(distances.dtype)
+    return F.one_hot(distances.min(1).indices, distances.shape[1]).mT.to(distances.dtype)

@@ -31,8 +31,7 @@ def sinkhorn(logits: Float[Tensor, "*b k k"], temperature: float, iterations: in
         raise ValueError(f"sinkhorn: temperature got {temperature}, needs to be positive")
     scores = logits.float() / temperature
     for _ in range(iterations):
-        scores = scores - scores.logsumexp(-1, keepdim=True)
-        scores = scores - scores.logsumexp(-2, keepdim=True)
+        scores = scores.log_softmax(-1).log_softmax(-2)
     return scores.exp()
 
 

@@ -15,6 +15,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+# Points on or behind the horizon of a projective motion would divide by zero or turn up on the other side.
+NEAREST = 1e-3
 PARAMETERS = {"translation": 2, "affine": 6, "projective": 8}  # numbers that a motion of each kind has
 
 
@@ -90,15 +92,26 @@ def move_points(z: Float[Tensor, "... 3 3"], points: Float[Tensor, "... 2"]) -> 
     """Where `points` (x, y) are after `z`, in float32 or better; leading axes broadcast."""
     z, points = (x.to(torch.promote_types(x.dtype, torch.float32)) for x in (z, points))
     moved = (z[..., :, :2] * points[..., None, :]).sum(-1) + z[..., :, 2]
-    # Points on or behind the horizon of a projective motion would divide by zero or turn up on the other side.
-    return moved[..., :2] / moved[..., 2:].clamp(min=1e-3)
+    return moved[..., :2] / moved[..., 2:].clamp(min=NEAREST)
+
+
+def moved_centres(
+    z: Float[Tensor, "n 3 3"], height: int, width: int
+) -> Float[Tensor, "n {height} {width} 2"]:
+    """`move_points` of the centres of the pixels: columns and rows apart, which are far fewer than pixels."""
+    x, y = centres(width, like=z), centres(height, like=z)
+    moved = (z[:, :, :1] * x)[:, :, None] + (z[:, :, 1:2] * y + z[:, :, 2:])[..., None]
+    return (moved[:, :2] / moved[:, 2:].clamp(min=NEAREST)).movedim(1, -1)
+
+
+def centres(count: int, like: Tensor) -> Float[Tensor, " {count}"]:
+    """Coordinates of the centres of `count` pixels, along one axis."""
+    return torch.linspace(1 / count - 1, 1 - 1 / count, count, device=like.device)
 
 
 def pixel_centres(height: int, width: int, like: Tensor) -> Float[Tensor, "{height} {width} 2"]:
     """Coordinates (x, y) of the centres of the pixels."""
-    y = (torch.arange(height, device=like.device) + 0.5) * (2 / height) - 1
-    x = (torch.arange(width, device=like.device) + 0.5) * (2 / width) - 1
-    return torch.stack(torch.meshgrid(x, y, indexing="xy"), -1)
+    return torch.stack(torch.meshgrid(centres(width, like), centres(height, like), indexing="xy"), -1)
 
 
 def sample(
@@ -116,18 +129,15 @@ def warp(images: Float[Tensor, "*n c h w"], sampling: Float[Tensor, "*n 3 3"]) -
 
     To move content by a forward motion z, sample with `inverse(z)`. The result has the dtype of `images`.
     """
-    height, width = images.shape[-2:]
     flat = images.reshape(-1, *images.shape[-3:])
-    points = move_points(
-        sampling.reshape(-1, 1, 1, 3, 3),
-        pixel_centres(height, width, like=images).expand(flat.shape[0], -1, -1, -1),
-    )
+    points = moved_centres(sampling.reshape(-1, 3, 3).float(), *images.shape[-2:])
     return sample(flat, points).reshape(images.shape)
 
 
 def centres_of_mass(masks: Float[Tensor, "*b h w"], faintest: float = 1e-3) -> Float[Tensor, "*b 2"]:
     """Centres (x, y), normalised; `faintest` of the frame is added to the area, which draws empty masks to 0."""
     height, width = masks.shape[-2:]
-    points = pixel_centres(height, width, like=masks)
-    area = masks.sum((-1, -2)) + faintest * height * width
-    return (masks[..., None] * points).sum((-2, -3)) / area[..., None]
+    columns, rows = masks.sum(-2), masks.sum(-1)
+    area = rows.sum(-1) + faintest * height * width
+    moments = (columns * centres(width, like=masks)).sum(-1), (rows * centres(height, like=masks)).sum(-1)
+    return torch.stack(moments, -1) / area[..., None]

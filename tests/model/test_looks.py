@@ -14,8 +14,8 @@ from model.object_discovery.looks import (
     FADING,
     KEPT,
     Looks,
+    compared,
     hidden,
-    likeness,
     most_of_others,
     nearness,
     recognise,
@@ -133,8 +133,9 @@ class TestLooks:
     def test_likeness_is_one_for_the_colour_and_nothing_a_quarter_away(self) -> None:
         frame = torch.zeros(1, 3, 1, 3)
         frame[0, 0, 0] = torch.tensor([0.0, 0.125, 0.25])
-        like = likeness(Looks(torch.zeros(1, 1, 3), torch.ones(1, 1, 1)), frame)
-        torch.testing.assert_close(like[0, 0, 0], torch.tensor([1.0, 0.5, 0.0]))
+        found = compared(Looks(torch.zeros(1, 1, 3), torch.ones(1, 1, 1)), frame)
+        torch.testing.assert_close(found.error[0, 0, 0], frame[0, 0, 0] / 3)
+        torch.testing.assert_close(found.like[0, 0, 0], torch.tensor([1.0, 0.5, 0.0]))
 
     def test_looks_are_the_mean_of_what_was_surely_seen(self) -> None:
         frame = torch.rand(1, 3, 4, 4)
@@ -161,7 +162,8 @@ class TestLooks:
         evidence, trust = torch.zeros(60, objects, objects), Trust()
         right = pairs = 0
         for t in range(8):
-            evidence = nearness(evidence, looks, scenes.frames[:, t], scenes.masks[:, t])
+            error = compared(looks, scenes.frames[:, t]).error
+            evidence = nearness(evidence, error, scenes.masks[:, t])
             place = hard_permutation(trust(evidence)).argmax(2)
             for j in range(objects):
                 for k in range(j):
@@ -175,8 +177,7 @@ class TestLooks:
     def test_evidence_fades_where_nothing_overlaps(self) -> None:
         evidence = torch.tensor([[[0.0, 1.0], [-1.0, 0.0]]])
         apart = torch.eye(2).view(1, 2, 1, 2)
-        looks = Looks(torch.rand(1, 2, 3), torch.ones(1, 2, 1))
-        torch.testing.assert_close(nearness(evidence, looks, torch.rand(1, 3, 1, 2), apart), KEPT * evidence)
+        torch.testing.assert_close(nearness(evidence, torch.rand(1, 2, 1, 2), apart), KEPT * evidence)
 
     @pytest.mark.parametrize("slots", [3, 7])
     def test_trust_puts_the_nearest_first(self, slots: int) -> None:
@@ -207,7 +208,7 @@ class TestLooks:
         colours = torch.tensor([[[0.5, 0.5, 0.5], [0.5, 0.5, 0.5], [1.0, 0.0, 0.0]]])
         looks = Looks(colours, torch.ones(1, 3, 1))
         frame = torch.full((1, 3, 1, 1), 0.5)
-        found = recognise(looks, torch.zeros(1, 3, 3), frame, torch.ones(1, 3, 1, 1))
+        found = recognise(compared(looks, frame).like, torch.zeros(1, 3, 3), torch.ones(1, 3, 1, 1))
         assert found.twin[0, :, 0, 0].tolist() == [1, 1, 0]
 
 
