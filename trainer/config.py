@@ -211,6 +211,7 @@ YOUNGER: dict[str, Any] = {
     "model.recognition": False,
     "model.evidence": "network",
     "model.inertia": False,
+    "model.matching": 0,
 }
 
 

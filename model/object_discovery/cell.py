@@ -9,8 +9,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from model.layers.conv_lstm import ConvLSTMWeights
-from model.object_discovery.looks import compared, nearness, recognise, seen_again
+from model.object_discovery.looks import compared, nearness, recognised, seen_again
 from model.object_discovery.masks import Encoded, MaskNet, Masks, binarise
+from model.object_discovery.matching import matched_shift
 from model.object_discovery.memory import BackgroundNet, Memories, seen_by_slots, update_colours
 from model.object_discovery.motion import Motion, MotionNet
 from model.object_discovery.ordering import Ordering, OrderNet, Trust
@@ -18,7 +19,7 @@ from model.object_discovery.slots import Moved, Slots, State
 from model.object_discovery.starts import Start
 from model.ops.composition import to_identities, to_ranks, visible
 from model.ops.sinkhorn import hard_permutation, sinkhorn
-from model.ops.spatial_transformer import identity, inverse, warp
+from model.ops.spatial_transformer import compose_motions, identity, inverse, translation, warp
 
 
 @dataclass(frozen=True)
@@ -64,12 +65,15 @@ class Cell:
         seen, encoded, noise = inputs
         frame = seen[:, : self.config.channels]
         started = state.started[:, None, None, None] > 0
+        if self.config.matching:
+            state = found_again(state, frame, self.config.matching)
         # Eq. 1.
         there = state.supports.detach()
-        recognised, beside = None, compared(state.looks, frame)
-        if self.config.recognition:
-            recognised = recognise(beside.like, nearness(state.nearness, beside.error, there), there)
-        lstm, masks = self.masks.step(state.lstm, encoded, there, recognised, self.lstm_weights)
+        known, beside = None, None
+        if self.config.looks:
+            beside = compared(state.looks, frame, state.colours, there * started, state.background)
+            known = recognised(beside, nearness(state.nearness, beside.error, there), there)
+        lstm, masks = self.masks.step(state.lstm, encoded, there, known, self.lstm_weights)
         supports = binarise(masks, self.anneal.alpha, self.config.beta)  # eq. 2, 3
 
         # The first frame is expected as its masks lie. Algorithm 1, line 4, applies gamma to them unsorted, which would
@@ -77,6 +81,7 @@ class Cell:
         expected = torch.where(started, state.expected, supports).detach()
         in_front = state.nearness
         if isinstance(self.order, Trust):
+            assert beside is not None
             in_front = nearness(in_front, beside.error, supports.detach())
             logits = self.order(in_front)
         else:
@@ -113,6 +118,32 @@ class Cell:
         )
         slots = Slots(masks, supports, shown, order, motion, colours, background)
         return state, (slots, Moved(moved_colours, weights))
+
+
+def found_again(state: State, frame: Float[Tensor, "b c h w"], reach: int) -> State:
+    """The state with all that is expected of each slot moved on to where the frame shows it (see matching.py)."""
+    shift = normalised(matched_shift(state.colours.detach(), state.expected, frame, reach), frame)
+    expected = torch.cat([state.colours, state.supports[:, :, None], state.expected[:, :, None]], 2)
+    moved = warp(expected, translation(-shift))
+    motion = compose_motions(translation(shift), state.motion)
+    return state._replace(
+        motion=motion, colours=moved[:, :, :-2], supports=moved[:, :, -2], expected=moved[:, :, -1]
+    )
+
+
+def since(
+    before: Float[Tensor, "b c h w"], frame: Float[Tensor, "b c h w"], start: Start, reach: int
+) -> Float[Tensor, "b k 3 3"]:
+    """How slots that start in `frame` have moved since the frame before: they are looked for there."""
+    held = start.supports * start.salience[:, None]
+    template = frame[:, None].expand(-1, held.shape[1], -1, -1, -1)
+    return translation(-normalised(matched_shift(template, held, before, reach), frame))
+
+
+def normalised(pixels: Float[Tensor, "b k 2"], frame: Float[Tensor, "b c h w"]) -> Float[Tensor, "b k 2"]:
+    """Shifts in units of half the frame."""
+    height, width = frame.shape[-2:]
+    return pixels * (2 / pixels.new_tensor([width, height]))
 
 
 def state_before(

@@ -1,7 +1,8 @@
-"""What a slot looks like: its mean colour so far. Evidence of who holds a pixel, and of who is in front.
+"""What a slot looks like: its mean colour so far, or what is remembered of it where that says little.
 
-Not in the paper. Memories of single pixels (F4) take up a neighbour's colours as soon as a mask bleeds onto it; a mean
-over all pixels that a slot was surely seen at does not. Nothing here has a gradient or a parameter.
+Evidence of who holds a pixel, and of who is in front. Not in the paper. Memories of single pixels (F4) take up a
+neighbour's colours as soon as a mask bleeds onto it; a mean over all pixels that a slot was surely seen at does not. Of
+a textured object, though, a mean tells nothing, and its memory does. Nothing here has a gradient or a parameter.
 """
 
 from typing import NamedTuple
@@ -11,16 +12,31 @@ from jaxtyping import Float
 from torch import Tensor
 
 CONTRAST = 4.0  # a pixel that differs by a quarter of the range is another colour entirely
+PLAIN = 0.7  # plainness from which a look is full evidence; edges keep it below 1
 FADING = 0.9  # what was seen a frame ago counts so much beside what is seen now
 SURE = 32.0  # a tenth of the range in favour of one slot is some 25 to 1 that it is in front
 KEPT = 0.5  # share of the evidence of depth that is kept from one frame to the next
 
 
 class Looks(NamedTuple):
-    """Mean colour of each slot, and over how many pixels it was taken, those of the past counted less."""
+    """Mean colour of each slot, how plain it is, and over how many pixels both were taken; the past counts less."""
 
     colours: Float[Tensor, "b k c"]
+    plainness: Float[Tensor, "b k 1"]  # mean likeness of its own pixels: 1 = of one colour, near 0 = textured
     pixels: Float[Tensor, "b k 1"]
+
+    @property
+    def plain(self) -> Float[Tensor, "b k 1 1"]:
+        """How much the mean colours tell, in [0, 1]."""
+        return (self.plainness / PLAIN).clamp(max=1)[..., None]
+
+
+class Compared(NamedTuple):
+    """How the pixels of a frame look beside each slot."""
+
+    error: Float[Tensor, "b k h w"]  # mean absolute difference over the channels
+    like: Float[Tensor, "b k h w"]  # 1 = the same, 0 = a quarter of the range away in some channel
+    untold: Float[Tensor, "b k h w"]  # 1 = looks do not tell whether it is the slot's: only places do
 
 
 class Recognised(NamedTuple):
@@ -28,29 +44,50 @@ class Recognised(NamedTuple):
 
     like: Float[Tensor, "b k h w"]  # it looks like the slot
     hidden: Float[Tensor, "b k h w"]  # something is seen that hides the slot
-    twin: Float[Tensor, "b k h w"]  # it looks like another one as well: then only places tell whose it is
-
-
-class Compared(NamedTuple):
-    """How a frame's pixels look beside what each slot looks like."""
-
-    error: Float[Tensor, "b k h w"]  # mean absolute difference over the channels
-    like: Float[Tensor, "b k h w"]  # 1 = the slot's colour, 0 = a quarter of the range away in some channel
+    untold: Float[Tensor, "b k h w"]  # see Compared
 
 
 @torch.no_grad()
-def compared(looks: Looks, frame: Float[Tensor, "b c h w"]) -> Compared:
-    """Each pixel with each slot's colour."""
-    difference = (frame[:, None] - looks.colours[..., None, None]).abs()
-    return Compared(difference.mean(2), 1 - strength(difference))
+def compared(
+    looks: Looks,
+    frame: Float[Tensor, "b c h w"],
+    remembered: Float[Tensor, "b k c h w"],
+    expected: Float[Tensor, "b k h w"],
+    background: Float[Tensor, "b c h w"],
+) -> Compared:
+    """Each pixel with each slot: with its mean colour as far as it is plain, with its memory as far as it is not.
+
+    Looks do not tell where two slots look alike, nor, of a textured slot, of a pixel that looks like none of them and
+    not like the background either.
+
+    Args:
+        looks: of the slots.
+        frame: now.
+        remembered: colours of single pixels, moved to this frame.
+        expected: where they are to be found in it, in [0, 1].
+        background: as it is remembered.
+    """
+    plain = looks.plain
+    by_mean = frame[:, None] - looks.colours[..., None, None]
+    by_place = frame[:, None] - remembered
+    like = torch.maximum(plain * (1 - strength(by_mean)), (1 - plain) * expected * (1 - strength(by_place)))
+    error = torch.lerp(by_place.abs().mean(2), by_mean.abs().mean(2), plain)
+    strange = strength(frame - background)[:, None] * (1 - like.amax(1, keepdim=True)) * (1 - plain)
+    twins = torch.minimum(like, most_of_others(like))
+    return Compared(error, like, torch.maximum(twins, strange))
 
 
 @torch.no_grad()
-def recognise(
-    like: Float[Tensor, "b k h w"], evidence: Float[Tensor, "b k k"], expected: Float[Tensor, "b k h w"]
+def recognised(
+    beside: Compared, evidence: Float[Tensor, "b k k"], expected: Float[Tensor, "b k h w"]
 ) -> Recognised:
-    """All that is told by likeness, given who is in front (see `nearness`) and where slots are expected."""
-    return Recognised(like, hidden(evidence, like, expected), torch.minimum(like, most_of_others(like)))
+    """What is told by looks, given who is in front (see `nearness`) and where slots are expected."""
+    return Recognised(beside.like, hidden(evidence, beside.like, expected), beside.untold)
+
+
+def likeness(colours: Float[Tensor, "b k c"], frame: Float[Tensor, "b c h w"]) -> Float[Tensor, "b k h w"]:
+    """How near a pixel is to each mean colour: 1 = that colour, 0 = a quarter of the range away in some channel."""
+    return 1 - strength(frame[:, None] - colours[..., None, None])
 
 
 def strength(difference: Float[Tensor, "*b c h w"]) -> Float[Tensor, "*b h w"]:
@@ -59,9 +96,10 @@ def strength(difference: Float[Tensor, "*b c h w"]) -> Float[Tensor, "*b h w"]:
 
 
 def unknown_looks(slots: int, frame: Float[Tensor, "b c h w"]) -> Looks:
-    """Of slots that nothing was seen of."""
+    """Of slots that nothing was seen of; plain, so that colours count as soon as there are any."""
     batch, channels = frame.shape[:2]
-    return Looks(frame.new_zeros(batch, slots, channels), frame.new_zeros(batch, slots, 1))
+    nothing = frame.new_zeros(batch, slots, 1)
+    return Looks(frame.new_zeros(batch, slots, channels), nothing + 1, nothing)
 
 
 @torch.no_grad()
@@ -72,7 +110,7 @@ def first_looks(held: Float[Tensor, "b k h w"], frame: Float[Tensor, "b c h w"])
     """
     unknown = unknown_looks(held.shape[1], frame)
     looks = _joined(unknown, held, frame)
-    alike = held * (compared(looks, frame).like > 0)
+    alike = held * (likeness(looks.colours, frame) > 0)
     enough = alike.sum((-1, -2), keepdim=True) > held.sum((-1, -2), keepdim=True) / 2
     return _joined(unknown, torch.where(enough, alike, held), frame)
 
@@ -93,7 +131,9 @@ def _joined(looks: Looks, sure: Float[Tensor, "b k h w"], frame: Float[Tensor, "
     now, before = sure.flatten(2), FADING * looks.pixels
     pixels = before + now.sum(-1, keepdim=True)
     colours = (before * looks.colours + now @ frame.flatten(2).mT) / pixels.clamp(min=1e-6)
-    return Looks(colours, pixels)
+    alike = likeness(colours, frame).flatten(2)
+    plain = (before * looks.plainness + (now * alike).sum(-1, keepdim=True)) / pixels.clamp(min=1e-6)
+    return Looks(colours, torch.where(pixels > 0, plain, looks.plainness), pixels)
 
 
 @torch.no_grad()

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.utils._pytree import tree_map
 
 from model.interface import ModelOutput, Unfit, Video, VideoModel, Views
-from model.object_discovery.cell import Annealed, Cell, Decomposition, Inputs, state_before
+from model.object_discovery.cell import Annealed, Cell, Decomposition, Inputs, since, state_before
 from model.object_discovery.losses import (
     Objective,
     absolute_error,
@@ -144,7 +144,10 @@ class ObjectDiscovery(VideoModel):
         if not second.shape[1]:
             return state, slots, prediction
         start = from_change(config.slots, first, second[:, 0])
-        state = state_before(config, self.masks, start, frames)._replace(lstm=state.lstm)
+        motion = state.motion
+        if config.matching:
+            motion = since(first, second[:, 0], start, config.matching)
+        state = state_before(config, self.masks, start, frames)._replace(lstm=state.lstm, motion=motion)
         state, *rest = self._decompose(state, second, frames[:, :1], anneal, start.salience)
         slots, prediction = tree_map(lambda *parts: torch.cat(parts, 1), [slots, prediction], rest)
         return state, slots, prediction

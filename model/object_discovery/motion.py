@@ -7,10 +7,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from model.bounds import require_one_of
+from model.bounds import require_at_least, require_one_of
 from model.layers.conv import StridedReader
 from model.object_discovery.scale import Scale
-from model.ops.spatial_transformer import PARAMETERS, centres_of_mass, identity, near_identity
+from model.ops.spatial_transformer import PARAMETERS, centres_of_mass, identity, move_points, near_identity
 
 CENTRES = 4  # numbers that say where the mask is and how its centre moved
 STEP = 10.0  # scales shifts per frame to the order of 1
@@ -29,9 +29,13 @@ class Motion(Scale, ABC):
     inertia: bool = False
     """Departure: a slot moves on as its mask's centre has moved, unless F3 says otherwise; at first it rests."""
 
+    matching: int = 0
+    """Departure: how far, in pixels, a slot is looked for around where it is expected; 0 = not at all."""
+
     def __post_init__(self) -> None:
         super().__post_init__()
         require_one_of(self, "motion", PARAMETERS)
+        require_at_least(self, 0, "matching")
         for name in ("shift_bound", "shape_bound"):
             if not 0 < getattr(self, name) <= 2:
                 raise ValueError(
@@ -52,6 +56,7 @@ class MotionNet(nn.Module):
         super().__init__()
         numbers = PARAMETERS[config.motion]
         self.inertia = config.inertia
+        self.matching = config.matching > 0
         self.bounds = [config.shift_bound] * 2 + [config.shape_bound] * (numbers - 2)
         self.reader = StridedReader((config.inputs + 2, *config.reader_widths), config.size)
         self.first = nn.Linear(self.reader.features + 9 + CENTRES, config.reader_hidden)
@@ -79,6 +84,7 @@ class MotionNet(nn.Module):
         bounds = torch.tensor(self.bounds, device=frame.device)
         numbers = self.last(hidden).float()
         if self.inertia:
-            going = ((centre - centre_before).detach().float() / bounds[:2]).clamp(-0.9, 0.9).atanh()
+            gone = move_points(motion_before, centre) - centre if self.matching else centre - centre_before
+            going = (gone.detach().float() / bounds[:2]).clamp(-0.9, 0.9).atanh()
             numbers = torch.cat([numbers[..., :2] + going, numbers[..., 2:]], -1)
         return near_identity(bounds * torch.tanh(numbers))

@@ -11,11 +11,12 @@ from torch import Tensor, nn
 
 from model.object_discovery.looks import Recognised, most_of_others
 
+REACH = 5  # pixels around a place that are told by it where looks do not tell
 FAINT = 0.01  # expected masks below this do not count
 
 # Logits that training starts from: of a pixel near one that changed; where this slot is expected and no other; of one
 # that looks like this slot, less that of one that looks like another; of one where this slot is expected, but hidden;
-# and of one that two slots look like: where this one is expected and no other, and where it is expected at all.
+# and of one that looks do not tell: where this slot is expected around and no other, and where it is expected at all.
 NEAR, HERE, LIKE, HIDDEN, ALONE, AMONG = 4.0, 1.0, 6.0, 12.0, 8.0, 4.0
 WIDTH = 8  # hidden channels of the shared head
 
@@ -30,7 +31,7 @@ class SharedHead(nn.Module):
     """The same two 3x3 convolutions for every slot: one over what all slots see, one over what is a slot's own.
 
     logit = a_0 + w relu(a_1..8), a = common * [features, change] + own * [advantage, expected, others expected, like,
-    others alike, hidden, twin advantage, twin and expected]. At first a_0 reads the centre pixel of the evidence alone,
+    others alike, hidden, untold advantage around, untold and expected]. At first a_0 reads the centre pixel alone,
     and w is small.
     """
 
@@ -56,11 +57,13 @@ class SharedHead(nn.Module):
     ) -> Float[Tensor, "b k h w"]:
         """Logits. `seen`: features, and last what changed."""
         batch, slots = expected.shape[:2]
-        like, hidden, twin = recognised
+        like, hidden, untold = recognised
         others = expected.sum(1, keepdim=True) - expected
         here = advantage(expected)
+        around = advantage(F.max_pool2d(expected, REACH, 1, REACH // 2))
         own = torch.stack(
-            [here, expected, others, like, most_of_others(like), hidden, twin * here, twin * expected], 2
+            [here, expected, others, like, most_of_others(like), hidden, untold * around, untold * expected],
+            2,
         )
         # Few channels on large maps: with channels last these convolutions take half the time on a CPU.
         own, seen = (x.contiguous(memory_format=torch.channels_last) for x in (own.flatten(0, 1), seen))

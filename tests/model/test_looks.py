@@ -13,12 +13,14 @@ from model.interface import Video
 from model.object_discovery.looks import (
     FADING,
     KEPT,
+    Compared,
     Looks,
     compared,
+    first_looks,
     hidden,
     most_of_others,
     nearness,
-    recognise,
+    recognised,
     seen_again,
 )
 from model.object_discovery.model import Config
@@ -127,21 +129,61 @@ class TestStarts:
         assert found.sum() == pytest.approx(4 * 0.4 + 1)
 
 
+def looks_of(colours: Float[Tensor, "b k c"]) -> Looks:
+    """Of plain slots."""
+    return Looks(colours, *torch.ones(2, *colours.shape[:2], 1))
+
+
+def beside(looks: Looks, frame: Float[Tensor, "b c h w"]) -> Compared:
+    """Of slots that nothing is remembered of, before black."""
+    batch, slots = looks.pixels.shape[:2]
+    expected = frame.new_zeros(batch, slots, *frame.shape[-2:])
+    return compared(
+        looks, frame, torch.zeros(batch, slots, *frame.shape[1:]), expected, torch.zeros_like(frame)
+    )
+
+
 class TestLooks:
     """Who a pixel looks like, how that is kept, and who is in front."""
 
     def test_likeness_is_one_for_the_colour_and_nothing_a_quarter_away(self) -> None:
         frame = torch.zeros(1, 3, 1, 3)
         frame[0, 0, 0] = torch.tensor([0.0, 0.125, 0.25])
-        found = compared(Looks(torch.zeros(1, 1, 3), torch.ones(1, 1, 1)), frame)
+        found = beside(looks_of(torch.zeros(1, 1, 3)), frame)
         torch.testing.assert_close(found.error[0, 0, 0], frame[0, 0, 0] / 3)
         torch.testing.assert_close(found.like[0, 0, 0], torch.tensor([1.0, 0.5, 0.0]))
+
+    def test_what_is_textured_looks_like_its_memory_where_that_is_expected(self) -> None:
+        memory, background = torch.rand(1, 1, 3, 8, 8), torch.zeros(1, 3, 8, 8)
+        expected = torch.zeros(1, 1, 8, 8)
+        expected[..., :4] = 1
+        looks = Looks(torch.full((1, 1, 3), 0.5), torch.zeros(1, 1, 1), torch.ones(1, 1, 1))
+        found = compared(looks, memory[:, 0], memory, expected, background)
+        assert torch.equal(found.like, expected)
+        assert (found.error == 0).all()
+        # What it is not expected at and the background does not have may be its own, seen for the first time.
+        new = (4 * memory[:, 0].amax(1)).clamp(max=1)
+        torch.testing.assert_close(found.untold[:, 0], new * (1 - expected[:, 0]))
+        plain = looks._replace(plainness=torch.ones(1, 1, 1))
+        assert (beside(plain, memory[:, 0]).untold == 0).all()
+
+    def test_plainness_is_the_share_of_pixels_of_one_colour(self) -> None:
+        frame = torch.full((1, 3, 4, 4), 0.5)
+        held = torch.ones(1, 2, 4, 4)
+        frame[:, :, 0] = torch.tensor([0.0, 0.0, 1.0, 1.0])  # a quarter of it is not, in the mean it cancels
+        looks = first_looks(held, frame)
+        torch.testing.assert_close(
+            looks.plainness, torch.full((1, 2, 1), 1.0)
+        )  # only what is alike counts at first
+        after = seen_again(looks, frame, held, held)
+        before, now = FADING * 12.0, 16.0
+        torch.testing.assert_close(after.plainness, torch.full((1, 2, 1), (before + 12) / (before + now)))
 
     def test_looks_are_the_mean_of_what_was_surely_seen(self) -> None:
         frame = torch.rand(1, 3, 4, 4)
         shown, expected = torch.zeros(1, 1, 4, 4), torch.zeros(1, 1, 4, 4)
         shown[..., :2, :], expected[..., 1:, :] = 1, 1  # row 1 is both
-        before = Looks(torch.full((1, 1, 3), 0.5), torch.full((1, 1, 1), 10.0))
+        before = Looks(torch.full((1, 1, 3), 0.5), torch.ones(1, 1, 1), torch.full((1, 1, 1), 10.0))
         after = seen_again(before, frame, shown, expected)
         old = FADING * 10
         torch.testing.assert_close(after.pixels, torch.full((1, 1, 1), old + 4))
@@ -149,7 +191,7 @@ class TestLooks:
         torch.testing.assert_close(after.colours[0, 0], mean)
 
     def test_what_is_not_seen_keeps_its_look(self) -> None:
-        before = Looks(torch.rand(1, 2, 3), torch.ones(1, 2, 1))
+        before = looks_of(torch.rand(1, 2, 3))
         nothing = torch.zeros(1, 2, 4, 4)
         after = seen_again(before, torch.rand(1, 3, 4, 4), nothing, nothing)
         torch.testing.assert_close(after.colours, before.colours)
@@ -158,11 +200,11 @@ class TestLooks:
     def test_with_true_masks_the_order_is_right(self, objects: int, least: float) -> None:
         """Of pairs that overlap by 5 pixels; what each part of the rule brings is in the function's docstring."""
         scenes = Scenes(objects, 60)
-        looks = Looks(scenes.colours, torch.ones(60, objects, 1))
+        looks = looks_of(scenes.colours)
         evidence, trust = torch.zeros(60, objects, objects), Trust()
         right = pairs = 0
         for t in range(8):
-            error = compared(looks, scenes.frames[:, t]).error
+            error = beside(looks, scenes.frames[:, t]).error
             evidence = nearness(evidence, error, scenes.masks[:, t])
             place = hard_permutation(trust(evidence)).argmax(2)
             for j in range(objects):
@@ -206,10 +248,9 @@ class TestLooks:
 
     def test_where_two_look_alike_looks_do_not_tell(self) -> None:
         colours = torch.tensor([[[0.5, 0.5, 0.5], [0.5, 0.5, 0.5], [1.0, 0.0, 0.0]]])
-        looks = Looks(colours, torch.ones(1, 3, 1))
-        frame = torch.full((1, 3, 1, 1), 0.5)
-        found = recognise(compared(looks, frame).like, torch.zeros(1, 3, 3), torch.ones(1, 3, 1, 1))
-        assert found.twin[0, :, 0, 0].tolist() == [1, 1, 0]
+        found = beside(looks_of(colours), torch.full((1, 3, 1, 1), 0.5))
+        told = recognised(found, torch.zeros(1, 3, 3), torch.ones(1, 3, 1, 1))
+        assert told.untold[0, :, 0, 0].tolist() == [1, 1, 0]
 
 
 class TestSharedHead:
