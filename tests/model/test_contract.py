@@ -24,7 +24,9 @@ LOOKS: dict[str, Any] = {
 }
 SMALL: dict[str, ModelConfig] = {name: model.small() for name, model in MODELS.items()} | {
     "object-discovery by looks": replace(MODELS["object-discovery"].small(), **LOOKS),
-    "object-discovery by change": replace(MODELS["object-discovery"].small(), **LOOKS | {"starts": "change"}),
+    "object-discovery by change": replace(
+        MODELS["object-discovery"].small(), **LOOKS | {"starts": "change", "matching": 3}
+    ),
 }
 
 # What batch normalisation may change in a forward pass.
