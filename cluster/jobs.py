@@ -6,7 +6,7 @@ import re
 import socket
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -16,6 +16,8 @@ from data_shards.mistake import UserError
 
 if TYPE_CHECKING:
     from ray.job_submission import JobDetails, JobSubmissionClient
+
+T = TypeVar("T")
 
 GRACE = "RAY_JOB_STOP_WAIT_TIME_S"
 """Variable of a job: seconds between Ray's SIGTERM to its processes and SIGKILL; without it 3, too few for a save."""
@@ -66,13 +68,20 @@ def client_at(address: str | None) -> "JobSubmissionClient":
 
 
 def details_of(client: "JobSubmissionClient", job: str) -> "JobDetails":
-    """What Ray knows of a job; UserError where there is none."""
-    try:
-        return client.get_job_info(job)
-    except RuntimeError as error:
-        if "404" in str(error) or "does not exist" in str(error):
-            raise UserError(f"job {job} does not exist at {client.get_address()}") from None
-        raise Refused(f"job {job}: {str(error).splitlines()[0]}") from None
+    """What Ray knows of a job; UserError where there is none, Refused where nobody answers."""
+    return patiently(job, lambda: _info(client, job))
+
+
+def patiently(job: str, call: Callable[[], T]) -> T:
+    """What `call` asks the job API, repeated for a minute while connections to it fail; Refused after that."""
+    since = time.monotonic()
+    while True:
+        try:
+            return call()
+        except OSError as error:  # all of requests' are
+            if time.monotonic() - since > _SILENCE_S:
+                raise Refused(f"job {job}: no answer for {_SILENCE_S:g} s ({error}); it may go on") from None
+            time.sleep(_LOOK_S)
 
 
 def exit_of(details: "JobDetails") -> int | None:
@@ -147,6 +156,15 @@ def wait_for_end(
 def page_of(client: Any, job: str) -> str:
     """The URL of the job's page in Ray's dashboard."""
     return f"{client.get_address()}/#/jobs/{job}"
+
+
+def _info(client: "JobSubmissionClient", job: str) -> "JobDetails":
+    try:
+        return client.get_job_info(job)
+    except RuntimeError as error:
+        if "404" in str(error) or "does not exist" in str(error):
+            raise UserError(f"job {job} does not exist at {client.get_address()}") from None
+        raise Refused(f"job {job}: {str(error).splitlines()[0]}") from None
 
 
 def _require_answer(address: str) -> None:

@@ -17,6 +17,7 @@ from cluster.jobs import GRACE
 from cluster.preflight.planning import plan_of
 from cluster.secrecy import refuse_secret_files, refuse_secrets
 from cluster.shipment import Shipment
+from data_shards.exits import Refused
 from data_shards.mistake import UserError
 from data_shards.scratch import scratch_folder
 from trainer.revision import HANDED_OVER, described
@@ -53,6 +54,9 @@ class Submission:
         Args:
             client: the cluster's job API.
             grace_s: seconds for which Ray waits for a stopped job to save.
+
+        Raises:
+            Refused: the cluster does not take it, or the connection is lost.
         """
         name = f"{self.config.recipe or 'run'}-{time.strftime('%Y%m%d-%H%M%S')}-{token_hex(3)}"
         revision = described(self.shipment.folder)
@@ -65,15 +69,22 @@ class Submission:
         with scratch_folder("job") as folder:
             self.shipment.copy_to(folder)
             (folder / CONFIG).write_text(json.dumps(self.document, indent=2))
-            return client.submit_job(
-                entrypoint=" && ".join((*self.commands[:-1], f"exec {self.commands[-1]}")),
-                submission_id=name,
-                runtime_env={
-                    "working_dir": str(folder),
-                    "env_vars": {**told, GRACE: str(grace_s), **self.variables},
-                },
-                metadata=metadata | ({"revision": revision} if revision else {}),
-            )
+            try:
+                return client.submit_job(
+                    entrypoint=" && ".join((*self.commands[:-1], f"exec {self.commands[-1]}")),
+                    submission_id=name,
+                    runtime_env={
+                        "working_dir": str(folder),
+                        "env_vars": {**told, GRACE: str(grace_s), **self.variables},
+                    },
+                    metadata=metadata | ({"revision": revision} if revision else {}),
+                )
+            except (OSError, RuntimeError) as error:
+                reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+                raise Refused(
+                    f"job {name} could not be given to the cluster ({reason}); whether it was, tells "
+                    f"python -m cluster status {name}"
+                ) from None
 
 
 def prepare(

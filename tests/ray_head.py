@@ -22,34 +22,53 @@ class RayHead:
 
     def __init__(self, folder: Path, cpus: int = 2) -> None:
         self.folder, self.token = folder, token_hex(32)
-        gcs, dashboard, *rest = free_ports(9)
-        agent, metrics, nodes, objects, runtime, grpc, client = rest
-        self.address = f"http://127.0.0.1:{dashboard}"
+        gcs, dashboard, client = free_ports(3)
+        self.address, self.gcs = f"http://127.0.0.1:{dashboard}", f"127.0.0.1:{gcs}"
         here = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "AWS_"))}
         self.environment = here | {
             "RAY_AUTH_MODE": "token",
             "RAY_AUTH_TOKEN": self.token,
             "RAY_USAGE_STATS_ENABLED": "0",
             "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # else Ray replaces 127.0.0.1 and listens everywhere
+            # A machine that is busy with other tests is not dead.
+            "RAY_agent_register_timeout_ms": "300000",
+            "RAY_health_check_failure_threshold": "30",
             "GLOO_SOCKET_IFNAME": "lo",
             "CUDA_VISIBLE_DEVICES": "",
             "OMP_NUM_THREADS": "1",
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
             "TORCH_EXTENSIONS_DIR": str(folder / "extensions"),
         }
-        command = [
-            *(str(Path(sys.executable).parent / "ray"), "start", "--head", "--block"),
-            *("--node-ip-address=127.0.0.1", "--dashboard-host=127.0.0.1", f"--port={gcs}"),
-            *(f"--dashboard-port={dashboard}", f"--dashboard-agent-listen-port={agent}"),
-            *(f"--metrics-export-port={metrics}", f"--node-manager-port={nodes}"),
-            *(f"--object-manager-port={objects}", f"--runtime-env-agent-port={runtime}"),
-            *(f"--dashboard-agent-grpc-port={grpc}", f"--ray-client-server-port={client}"),
-            *(f"--num-cpus={cpus}", "--object-store-memory=80000000", f"--temp-dir={folder / 'ray'}"),
-        ]
         self._log = folder / "head.log"
-        with self._log.open("wb") as log:
-            self._process = subprocess.Popen(
-                command, env=self.environment, stdout=log, stderr=log, cwd=folder
+        self._nodes: list[subprocess.Popen[bytes]] = []
+        self._start(
+            *("--head", "--dashboard-host=127.0.0.1", f"--port={gcs}", f"--dashboard-port={dashboard}"),
+            *(f"--ray-client-server-port={client}", f"--num-cpus={cpus}", f"--temp-dir={folder / 'ray'}"),
+        )
+
+    def join(self, cpus: int, **variables: str) -> None:
+        """Start another node beside it, with more variables in its environment."""
+        self._start(f"--address={self.gcs}", f"--num-cpus={cpus}", **variables)
+
+    def _start(self, *words: str, **variables: str) -> None:
+        names = (
+            "dashboard-agent-listen",
+            "metrics-export",
+            "node-manager",
+            "object-manager",
+            "runtime-env-agent",
+        )
+        ports = zip((*names, "dashboard-agent-grpc"), free_ports(6), strict=True)
+        command = [
+            *(str(Path(sys.executable).parent / "ray"), "start", "--block", "--node-ip-address=127.0.0.1"),
+            *(f"--{name}-port={port}" for name, port in ports),
+            *("--object-store-memory=80000000", *words),
+        ]
+        with self._log.open("ab") as log:
+            self._nodes.append(
+                subprocess.Popen(
+                    command, env=self.environment | variables, stdout=log, stderr=log, cwd=self.folder
+                )
             )
 
     def wait(self) -> None:
@@ -59,7 +78,7 @@ class RayHead:
         )
         deadline = time.monotonic() + _START_S
         while True:
-            assert self._process.poll() is None, self._log.read_text()
+            assert self._nodes[0].poll() is None, self._log.read_text()
             with suppress(OSError), urllib.request.urlopen(asked, timeout=5):
                 return
             assert time.monotonic() < deadline, self._log.read_text()
@@ -77,11 +96,13 @@ class RayHead:
     def close(self) -> None:
         """End it, and what it has started."""
         family = self.processes()
-        self._process.send_signal(signal.SIGTERM)
+        for node in reversed(self._nodes):
+            node.send_signal(signal.SIGTERM)
         for process in psutil.wait_procs(family, _GONE_S)[1]:
             with suppress(psutil.Error):
                 process.kill()
-        self._process.wait(timeout=30)
+        for node in self._nodes:
+            node.wait(timeout=30)
 
 
 def free_ports(count: int) -> list[int]:

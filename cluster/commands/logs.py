@@ -19,5 +19,6 @@ def run(given: Namespace) -> int:
     jobs.details_of(client, given.job)
     if given.follow:
         return follow(client, given.job)
-    write(client.get_job_logs(given.job).rstrip("\n") + "\n")
+    text = jobs.patiently(given.job, lambda: client.get_job_logs(given.job))
+    write(text.rstrip("\n") + "\n")
     return 0

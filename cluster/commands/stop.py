@@ -41,7 +41,7 @@ def run(given: Namespace) -> int:
             f"it can save; give --unsaved to lose what it did since its last checkpoint"
         )
     bound = float(grace or 3)
-    client.stop_job(job)
+    jobs.patiently(job, lambda: client.stop_job(job))
     say(f"job {job}: asked to save and end")
     ended = jobs.wait_for_end(
         client,
@@ -55,7 +55,7 @@ def run(given: Namespace) -> int:
         raise Refused(
             f"job {job} has not ended {bound + _KILLED_S:g} s after it was asked; its cluster is in trouble"
         )
-    last = client.get_job_logs(job).splitlines()[-_LINES:]
+    last = jobs.patiently(job, lambda: client.get_job_logs(job)).splitlines()[-_LINES:]
     if SAVED in last:
         say(f"job {job}: saved and ended")
     elif "interrupted" in last:

@@ -46,6 +46,7 @@ class Api:
     def __init__(self, connections: list[list[Any]], *states: JobDetails) -> None:
         self.connections, self.states = connections, list(states)
         self.stopped = False
+        self.lost: list[Exception] = []
 
     async def tail_job_logs(self, job: str) -> AsyncIterator[str]:
         for part in self.connections.pop(0):
@@ -54,6 +55,8 @@ class Api:
             yield part
 
     def get_job_info(self, job: str) -> JobDetails:
+        if self.lost:
+            raise self.lost.pop(0)
         return self.states.pop(0) if len(self.states) > 1 else self.states[0]
 
     def get_job_logs(self, job: str) -> str:
@@ -147,3 +150,16 @@ def test_a_job_that_has_ended_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> 
     api = Api([[]], details("SUCCEEDED", 0))
     assert stop_job(api, monkeypatch) == 0
     assert not api.stopped
+
+
+def test_a_lost_connection_is_made_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    api: Any = Api([[]], details("SUCCEEDED", 0))
+    api.lost = [OSError("reset"), OSError("refused")]
+    assert jobs.exit_of(jobs.details_of(api, "j")) == 0
+    monkeypatch.setattr(jobs, "_SILENCE_S", -1.0)
+    api.lost = [OSError("refused")]
+    with pytest.raises(Refused, match=r"job j: no answer for -1 s \(refused\)"):
+        jobs.details_of(api, "j")
+    api.lost = [RuntimeError("Request failed with status code 404: Job j does not exist.")]
+    with pytest.raises(ValueError, match=r"job j does not exist at http://h:1"):
+        jobs.details_of(api, "j")

@@ -11,7 +11,7 @@ from cluster.config import ClusterConfig
 from cluster.jobs import GRACE
 from cluster.shipment import pack
 from cluster.submission import CONFIG, prepare, variables_from
-from data_shards.exits import exit_code
+from data_shards.exits import Refused, exit_code
 from trainer.overrides import resolve
 
 WORDS = ("data.url=s3://b/set", "output=s3://b/run", "scaling.num_workers=2")
@@ -117,3 +117,16 @@ def test_a_secret_in_a_file_is_found(checkout: Path, monkeypatch: pytest.MonkeyP
     (checkout / "notes.json").write_text(json.dumps("planted-4f1d0c2b9a"))
     with pytest.raises(ValueError, match=r"^file notes\.json holds the value of MY_TOKEN"):
         prepare(resolve("demo", WORDS, ClusterConfig), pack(checkout), {}, [TRAIN])
+
+
+def test_a_connection_that_is_lost_in_between_is_a_sentence(checkout: Path) -> None:
+    class Lost:
+        def submit_job(self, **given: Any) -> str:
+            raise OSError("Connection aborted.\nmore")
+
+    client: Any = Lost()
+    job = prepare(resolve("demo", WORDS, ClusterConfig), pack(checkout), {}, [TRAIN])
+    with pytest.raises(
+        Refused, match=r"^job demo-\S+ could not be given to the cluster \(Connection aborted\.\); "
+    ):
+        job.give_to(client, 60)
