@@ -1,5 +1,6 @@
 """Training from and to a real S3 server: the same curve as from files, through an outage; mistakes in a sentence."""
 
+import json
 import time
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from data_shards.writer import build
 from tests.ceph import Ceph
 from tests.launch import losses, start
 from trainer.__main__ import main
-from trainer.checkpoints.checkpoint import FOLDER, newest, step_of, steps_on
+from trainer.checkpoints.checkpoint import CONFIG, FOLDER, newest, step_of, steps_on
 from trainer.checkpoints.load import load_model
 from trainer.journal import local_folder
 
@@ -134,3 +135,26 @@ def test_a_chain_in_a_bucket_that_is_killed_ends_as_one_on_files(
         assert losses(tmp_path / local_folder(url)) == losses(files / run)
         ours, theirs = (load_model(place).model.state_dict() for place in (url, str(files / run)))
         assert all(torch.equal(value, theirs[name]) for name, value in ours.items())
+
+
+def test_a_second_start_takes_a_run_in_a_bucket_over(s3: Ceph, stored: str, tmp_path: Path) -> None:
+    """Of two machines, whose own folders are two."""
+    output = f"{s3.bucket()}/runs/owned"
+    words = [f"data.url={stored}", CONSTANT, ENDLESS]
+    first, second = (tmp_path / name / local_folder(output) for name in ("first", "second"))
+    before = start(first, 1, words, output)
+    before.wait_for_step(12)
+    after = start(second, 1, words, output)
+    assert before.processes[0].wait(120) == 2, before.said()
+    (told,) = [line for line in before.said().splitlines() if line.startswith("error: ")]
+    assert told.startswith(f"error: {output}: another process has started this run since (process ")
+    after.wait_for_step(max(losses(first)) + 5)
+    after.processes[0].terminate()
+    assert after.processes[0].wait(120) == 130, after.said()
+    store = open_store(output)
+    assert store.read("metrics.jsonl") == (second / "metrics.jsonl").read_bytes(), "the second's alone"
+    assert sorted(losses(second)) == list(range(1, max(losses(second)) + 1))
+    found = newest(store)
+    assert found is not None
+    assert found.attempt == json.loads(store.read(CONFIG))["attempt"]
+    assert found.step == max(losses(second))
