@@ -12,9 +12,11 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from data_shards.clip import num_objects
 from data_shards.commands import given_place
 from data_shards.encoding import DecodeError, decode
 from data_shards.manifest import Index, Manifest, Shard, index_bytes, read_manifest
+from data_shards.mistake import printable
 from data_shards.storage.place import open_store
 from data_shards.storage.store import StorageError, Store
 
@@ -42,6 +44,7 @@ def check(url: str) -> Findings:
     findings = Findings()
     keys: dict[str, str] = {}
     seen: dict[bytes, tuple[str, str]] = {}  # hash of frames -> (split, key)
+    objects = 0
     for split, shards in manifest.splits.items():
         findings.clips[split] = findings.bytes[split] = 0
         for shard in shards:
@@ -51,8 +54,9 @@ def check(url: str) -> Findings:
                 findings.problems.append(str(error))
                 continue
             findings.bytes[split] += len(data)
-            for key, digest, problem in _samples(shard, data, index, manifest):
+            for key, digest, problem, there in _samples(shard, data, index, manifest):
                 findings.clips[split] += 1
+                objects = max(objects, there)
                 if problem:
                     findings.problems.append(f"{store.address(shard.name)}: sample {key}: {problem}")
                     continue
@@ -67,6 +71,9 @@ def check(url: str) -> Findings:
             findings.problems.append(
                 f"{store.url}: {split} has {findings.clips[split]} clips, the manifest says {manifest.samples(split)}"
             )
+    if objects != manifest.objects and not findings.problems:
+        told = f"clips have at most {objects} objects, the manifest says {manifest.objects}"
+        findings.problems.append(f"{store.url}: {told}")
     listed = {name for shards in manifest.splits.values() for s in shards for name in (s.name, s.index)}
     findings.strays = [
         name for name in store.list() if name.endswith((".tar", ".index.npz")) and name not in listed
@@ -106,11 +113,13 @@ def _members(data: bytes) -> dict[str, dict[str, tuple[int, int]]]:
     return found
 
 
-def _samples(shard: Shard, data: bytes, index: Index, manifest: Manifest) -> Iterator[tuple[str, bytes, str]]:
-    """(key, hash of the frames, problem or "") of each sample, parsed as any reader of tars would."""
+def _samples(
+    shard: Shard, data: bytes, index: Index, manifest: Manifest
+) -> Iterator[tuple[str, bytes, str, int]]:
+    """(key, hash of the frames, problem or "", objects) of each sample, parsed as any reader of tars would."""
     found = _members(data)
     if list(found) != index.keys.tolist():
-        yield shard.name, b"", "the tar has other samples than its index"
+        yield shard.name, b"", "the tar has other samples than its index", 0
         return
     for row, (key, members) in enumerate(found.items()):
         parts = {name: data[start : start + size] for name, (start, size) in members.items()}
@@ -118,18 +127,19 @@ def _samples(shard: Shard, data: bytes, index: Index, manifest: Manifest) -> Ite
         if {name: (int(o), int(s), int(c)) for name, o, s, c in listed} != {
             name: (*members[name], zlib.crc32(part)) for name, part in parts.items()
         }:
-            yield key, b"", "the tar has other members than its index"
+            yield key, b"", "the tar has other members than its index", 0
             continue
         try:
             clip = decode(key, parts, manifest.sizes)
         except DecodeError as error:
-            yield key, b"", str(error)
+            yield key, b"", str(error), 0
             continue
         missing = [name for name in manifest.fields if getattr(clip, name) is None]
         yield (
             key,
             hashlib.sha256(clip.frames.tobytes()).digest(),
             f"no {', '.join(missing)}" if missing else "",
+            num_objects(clip),
         )
 
 
@@ -150,7 +160,7 @@ def run(given: Namespace) -> int:
             f"{len(findings.strays)} files of interrupted builds, such as {findings.strays[0]}: may be deleted"
         )
     for problem in findings.problems[:SHOWN]:
-        print(problem, file=sys.stderr)
+        print(printable(problem), file=sys.stderr)
     if more := findings.problems[SHOWN:]:
         print(f"and {len(more)} more problems", file=sys.stderr)
     if not findings.problems:

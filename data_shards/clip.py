@@ -95,6 +95,14 @@ class Clip:
     facts: dict[str, object] = field(default_factory=dict)  # JSON: shapes, source file, first frame, fps, ...
 
 
+def num_objects(clip: Clip) -> int:
+    """Along the axis `n` of its fields; 0 where it has none of them."""
+    found = ((getattr(clip, name), kind.axis("n")) for name, kind in FIELDS.items())
+    return max(
+        (array.shape[axis] for array, axis in found if array is not None and axis is not None), default=0
+    )
+
+
 @dataclass(frozen=True)
 class Batch:
     """`b` clips stacked; objects padded to the largest n of the data set (`present` tells which exist)."""

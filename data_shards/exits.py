@@ -1,15 +1,20 @@
 """One rule for what a command's process exits with."""
 
+import errno
 import io
+import os
 import sys
 import traceback
 from collections.abc import Callable
 
-from data_shards.mistake import UserError
+from data_shards.mistake import UserError, printable
 from data_shards.storage.store import StorageError
 
 # What a user can cause, and mend. No other ValueError: those are mistakes of the program.
 MISTAKES = (UserError, StorageError, FileExistsError)
+
+
+LINES = "\n\t"  # that a sentence about several things may have
 
 
 class Refused(RuntimeError):
@@ -19,16 +24,26 @@ class Refused(RuntimeError):
 def exit_code(command: Callable[[], int]) -> int:
     """Run `command`; a user's mistake becomes one sentence on stderr and 2, Ctrl-C 130, anything else 1.
 
-    What stdout and stderr cannot show is escaped: a name of a file ends no command.
+    What stdout and stderr cannot show is escaped: a name of a file ends no command. Nor does a terminal obey one: what
+    is told of a mistake has printable characters and ends of lines alone.
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     try:
-        return command()
+        code = command()
+        sys.stdout.flush()  # what cannot be written is told here, not when the interpreter ends
+        return code
     except (*MISTAKES, Refused) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {printable(str(error), LINES)}", file=sys.stderr)
         return 2 if isinstance(error, MISTAKES) else 1
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EPIPE) or error.filename is not None:
+            traceback.print_exc()
+        else:  # of a file that has no name here: stdout
+            print(f"error: nothing more can be written ({error.strerror})", file=sys.stderr)
+            sys.stdout = open(os.devnull, "w")  # noqa: SIM115 (what is left of it is not tried again)
+        return 1
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130

@@ -1,6 +1,6 @@
 """Shape: what all clips of a set that is being written have in common."""
 
-from data_shards.clip import FIELDS, Clip
+from data_shards.clip import FIELDS, Clip, num_objects
 from data_shards.manifest import CLIP_BYTES, LONGEST
 from data_shards.mistake import UserError
 from data_shards.names import KEY, allows
@@ -48,5 +48,4 @@ class Shape:
                     f"clip {clip.key}: {name} take {size} bytes, at most {CLIP_BYTES} are stored; make frames smaller "
                     "or fewer"
                 )
-            if (axis := FIELDS[name].axis("n")) is not None:
-                self.objects = max(self.objects, getattr(clip, name).shape[axis])
+        self.objects = max(self.objects, num_objects(clip))

@@ -3,7 +3,6 @@
 import hashlib
 import io
 import tarfile
-import tempfile
 import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping
@@ -19,9 +18,10 @@ from data_shards.encoding import encode
 from data_shards.manifest import MANIFEST, Index, Manifest, Shard, parse_manifest
 from data_shards.mistake import UserError
 from data_shards.names import SPLIT, allows
+from data_shards.scratch import scratch_folder
 from data_shards.shape import Shape, require_storable
 from data_shards.storage.document import NUMBER
-from data_shards.storage.place import open_store
+from data_shards.storage.place import open_store, require_folder
 from data_shards.storage.store import StorageError, Store
 
 if TYPE_CHECKING:
@@ -70,10 +70,10 @@ def build(
     video_encoding = str(getattr(source, "video_encoding", "lossless"))
     splits: dict[str, tuple[Shard, ...]] = {}
     shape, started = Shape(), time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="shards-") as folder:
+    with scratch_folder("shards") as folder:
         for split, count in counts.items():
             clips = source.clips(split, count, seed) if count else iter(())
-            with closing(_SplitWriter(store, split, Path(folder), shard_bytes, video_encoding)) as writer:
+            with closing(_SplitWriter(store, split, folder, shard_bytes, video_encoding)) as writer:
                 if shards := _written(clips, shape, writer, progress):
                     splits[split] = shards
     if not splits:
@@ -110,6 +110,7 @@ def _why_none(source: "Source", counts: Mapping[str, int]) -> str:
 
 def _vacant(url: str) -> Store:
     """The store at `url`. FileExistsError where there is a data set."""
+    require_folder(url)
     store = open_store(url)
     if store.exists(MANIFEST):
         raise FileExistsError(

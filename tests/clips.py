@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from data_shards.clip import FIELDS, Clip
+from data_shards.clip import Clip, num_objects
 from data_shards.manifest import Manifest
 from data_shards.writer import build
 
@@ -60,6 +60,4 @@ def build_numbered(
 
 def sizes_of(clip: Clip) -> dict[str, int]:
     """Of the axes of a clip, as the manifest of a set of it alone would say."""
-    counted = [(getattr(clip, name), field.axis("n")) for name, field in FIELDS.items()]
-    objects = {array.shape[axis] for array, axis in counted if array is not None and axis is not None}
-    return dict(zip("thwc", clip.frames.shape, strict=True)) | {"n": max(objects, default=0)}
+    return dict(zip("thwc", clip.frames.shape, strict=True)) | {"n": num_objects(clip)}

@@ -349,7 +349,7 @@ def checkpoints(rng: random.Random) -> Iterator[Execution]:
 
     while True:
         data = mutated_json(json.loads(json.dumps(asdict(whole))), rng)
-        yield Execution(partial(read, data))
+        yield Execution(partial(read, data), 2 * FIXED)
 
 
 def configs(rng: random.Random) -> Iterator[Execution]:

@@ -71,10 +71,10 @@ def resolve(
     before = copy.deepcopy(given)
     for word in overrides:
         path = _assign(given, word, cls)
-        if at(given, path) in ("None", "NULL", "Null") and _accepted(cls, _with(given, path, None), path):
-            raise UserError(
-                f"field {path}: got {word.partition('=')[2]!r}, a word here; for none write {path}=null"
-            )
+        if at(given, path) in ("None", "NULL", "Null") and _accepted(cls, given, path):
+            none = _accepted(cls, _with(given, path, None), path)
+            remedy = f"a word here; for none write {path}=null" if none else "and this field cannot be none"
+            raise UserError(f"field {path}: got {word.partition('=')[2]!r}, {remedy}")
     config = validated(given, cls, before)
     stage_runs(config)  # what is wrong with a stage is told now, not when its turn comes
     return config
@@ -215,7 +215,7 @@ def _assign(tree: dict[str, Any], word: str, cls: type[RunConfig]) -> str:
         raise UserError(f"override {word!r} has no '='; write field.path=value")
     if word.encode(errors="ignore").decode() != word:
         raise UserError(f"override {word!r}: a name that is not UTF-8 cannot be saved in a config; rename it")
-    _set(tree, path, as_json(text), cls, text)
+    _set(tree, path, as_json(text, path), cls, text)
     return path
 
 

@@ -8,9 +8,12 @@ import difflib
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from pydantic_core import PydanticUndefined
+
+from data_shards.mistake import UserError
 
 Tree = dict[str, Any]
 Accepts = Callable[[Tree, str], bool]  # whether a tree fits, as far as the field of that path is concerned
@@ -49,12 +52,25 @@ def remedy(path: str, tree: Tree, before: Tree, accepts: Accepts) -> str:
     return ""
 
 
-def as_json(text: str) -> Any:
-    """The value that a word stands for, or the word itself where it is no JSON, or none that Python reads."""
+def as_json(text: str, path: str = "") -> Any:
+    """The value that a word stands for, or the word itself where it is no JSON, or none that Python reads.
+
+    UserError where an object in it, given to the field `path`, has a name twice.
+    """
     try:
-        return json.loads(text)
+        return json.loads(text, object_pairs_hook=partial(_object, path))
+    except UserError:
+        raise
     except (ValueError, RecursionError):
         return text
+
+
+def _object(path: str, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Of a name that comes twice, json takes the last, and the other is lost in silence."""
+    names = [name for name, _ in pairs]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise UserError(f"field {path}: {shown(twice[0])} is given twice in one group; give it once")
+    return dict(pairs)
 
 
 def nearest(name: str, names: Any) -> str:

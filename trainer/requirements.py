@@ -7,13 +7,18 @@ import torch
 from data_shards.loader import scan
 from data_shards.manifest import Manifest
 from data_shards.mistake import UserError
+from data_shards.storage.place import require_folder
 from model.interface import Unfit, Video, VideoModel
 from model.remat import BudgetError
 from trainer.config import RunConfig
 
 
 def require_data(config: RunConfig, manifest: Manifest) -> None:
-    """UserError unless the data set has the splits, lengths and labels that the run needs."""
+    """UserError unless there is room for the output, and the data set has the splits, lengths and labels it needs."""
+    try:
+        require_folder(config.output)
+    except UserError as error:
+        raise UserError(f"field output: {error}") from None
     url, have = config.data.url, ", ".join(manifest.splits)
     if "train" not in manifest.splits:
         raise UserError(f"{url}: no train split, only {have}")

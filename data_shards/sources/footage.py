@@ -93,10 +93,19 @@ def find_footage(
             more = f"; hidden files are not taken: {left}" if left else ""
             account.refuse(place, f"input {place!r}: {NOTHING if _may_be_there(place) else ABSENT}{more}")
         for file in files:
-            found.setdefault(str(file) if check_url(place)[0] else os.path.realpath(str(file)), file)
+            found.setdefault(_identity(str(file), bool(check_url(place)[0])), file)
     if inventory is None:
         account.check()
     return _told_apart(tuple(found.values()))
+
+
+def _identity(file: str, is_remote: bool) -> str:
+    """What two names of one file have in common, be they links of either kind: in two splits, it would leak."""
+    path = file if is_remote else os.path.realpath(file)
+    if is_remote or not os.path.isfile(path):
+        return path
+    found = os.stat(path)
+    return f"{found.st_dev} {found.st_ino}"
 
 
 def _may_be_there(place: str) -> bool:

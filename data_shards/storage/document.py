@@ -11,6 +11,8 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
+from data_shards.mistake import printable
+
 DEPTH = 64  # groups inside each other
 GROUPS, COMMAS = 1 << 17, 1 << 18  # in one document: an object of two bytes takes 64 in memory, an entry 300
 NUMBER = 1 << 63  # whole numbers stay below
@@ -62,7 +64,7 @@ def _adapter(kind: Any) -> Any:
 
 def shortened(text: object) -> str:
     """What a stranger wrote, for a sentence: of one line, printable, and not long."""
-    plain = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in str(text)[: 2 * _SHOWN])
+    plain = printable(str(text)[: 2 * _SHOWN])
     return plain if len(plain) <= 2 * _SHOWN else f"{plain[: 2 * _SHOWN]}…"
 
 

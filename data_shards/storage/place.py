@@ -92,6 +92,14 @@ def local_path(url: str) -> Path:
     return Path(path)
 
 
+def require_folder(url: str) -> None:
+    """UserError where no folder can be made at a place that is to be written to, for a file is in its way."""
+    bucket, path = check_url(url)
+    there = next(place for place in (Path(path).absolute(), *Path(path).absolute().parents) if place.exists())
+    if not bucket and not there.is_dir():
+        raise UserError(f"{there}: is a file, and a folder is wanted there; name another place")
+
+
 def open_store(url: str, deadline: float = 600.0) -> Store:
     """The store at `url`: a plain path, file:///path or s3://bucket/prefix. Nothing is contacted yet.
 

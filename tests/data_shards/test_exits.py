@@ -2,6 +2,7 @@
 
 import io
 import os
+import subprocess
 import sys
 
 import pytest
@@ -61,3 +62,33 @@ def test_a_name_that_cannot_be_shown_is_escaped(
 def test_the_code_of_a_command_that_ends_is_its_own() -> None:
     assert exit_code(lambda: 0) == 0
     assert exit_code(lambda: 2) == 2
+
+
+def test_a_terminal_obeys_nothing_in_a_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+    name = "a\x1b]0;owned\x07\x9b2J\u202e.mp4"
+    assert (
+        exit_code(lambda: fail(UserError(f"2 inputs cannot be used:\n  {name}: no video\n\tcaf\u00e9"))) == 2
+    )
+    told = capsys.readouterr().err
+    assert told == (
+        "error: 2 inputs cannot be used:\n  a\\x1b]0;owned\\x07\\x9b2J\\u202e.mp4: no video\n\tcaf\u00e9\n"
+    )
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no device that is always full")
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_output_that_finds_no_room_is_a_sentence(unbuffered: str) -> None:
+    code = "import sys; from data_shards.exits import exit_code; sys.exit(exit_code(lambda: print('x') or 0))"
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
+            env=os.environ | {"PYTHONUNBUFFERED": unbuffered},
+        )
+    assert (done.returncode, done.stderr) == (
+        1,
+        "error: nothing more can be written (No space left on device)\n",
+    )

@@ -133,6 +133,14 @@ def test_one_file_by_several_paths_is_taken_once(tmp_path: Path, monkeypatch: py
     assert names("p", "p/board", f"{tmp_path}/p") == ["board"]
 
 
+def test_two_names_of_one_file_are_one_video(tmp_path: Path) -> None:
+    """In two splits it would leak."""
+    for name in ("a.avi", "b.avi"):
+        (tmp_path / name).write_bytes(b"same content")
+    (tmp_path / "c.avi").hardlink_to(tmp_path / "a.avi")
+    assert names(tmp_path) == ["a.avi", "b.avi"]
+
+
 def test_links_are_followed_but_not_round_in_circles(tmp_path: Path) -> None:
     touch(tmp_path / "elsewhere" / "deep" / "b.avi", tmp_path / "in" / "a.avi")
     (tmp_path / "in" / "linked").symlink_to(tmp_path / "elsewhere")

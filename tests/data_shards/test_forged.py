@@ -75,3 +75,13 @@ def test_a_shape_that_is_not_the_clips_takes_no_memory(tmp_path: Path) -> None:
         Loader(DataConfig(str(tmp_path)), "train", 2, range(2)) as loader,
     ):
         next(iter(loader))
+
+
+def test_objects_that_no_clip_has_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    build_numbered(str(tmp_path), 3, truth=True)
+    assert main(["check", str(tmp_path)]) == 0
+    tree = json.loads((tmp_path / MANIFEST).read_text()) | {"objects": 255}
+    (tmp_path / MANIFEST).write_text(json.dumps(tree))
+    capsys.readouterr()
+    assert main(["check", str(tmp_path)]) == 2
+    assert capsys.readouterr().err == f"{tmp_path}: clips have at most 3 objects, the manifest says 255\n"

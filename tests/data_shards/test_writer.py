@@ -22,8 +22,9 @@ from data_shards.mistake import UserError
 from data_shards.sources.sprites import Sprites
 from data_shards.storage.folder import FolderStore
 from data_shards.storage.store import StorageError
-from data_shards.writer import build
+from data_shards.writer import _Tar, build
 from tests.clips import Numbered, build_numbered
+from tests.data_shards.test_scratch import left_by_a_dead_process
 
 
 def test_the_tars_are_plain(tmp_path: Path) -> None:
@@ -191,6 +192,25 @@ def test_nothing_is_left_in_the_temporary_folder(tmp_path: Path, monkeypatch: py
     with pytest.raises(ValueError, match="cannot be decoded"):
         build("numbered", Broken(), str(tmp_path / "b"), {"train": 40}, 0, 10_000)
     assert os.listdir(tmp_path / "scratch") == []
+
+
+def test_what_a_killed_build_has_left_is_removed_by_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scratch, made = tmp_path / "scratch", list[str]()
+    monkeypatch.setattr("tempfile.tempdir", str(scratch))
+    scratch.mkdir()
+    left = left_by_a_dead_process("shards")
+    added = _Tar.add
+
+    def add(self: _Tar, *arguments: Any) -> int:
+        made.extend(path.name for path in scratch.iterdir())
+        return added(self, *arguments)
+
+    monkeypatch.setattr(_Tar, "add", add)
+    build_numbered(str(tmp_path / "set"), 1)
+    assert left.name not in made
+    assert [name.split("-")[:2] for name in made] == [["commonfate", "shards"]]
 
 
 def test_an_index_of_other_bytes_leaves_the_set_that_stands_alone(

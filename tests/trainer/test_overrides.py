@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cluster.config import ClusterConfig
+from data_shards.mistake import UserError
 from model import MODELS
 from model.schedule import Stairs
 from trainer.config import RunConfig
@@ -228,3 +229,20 @@ def test_what_is_given_whole_is_replaced() -> None:
 def test_a_place_may_be_called_by_a_number() -> None:
     config = resolve("demo", ["start=3", "output=2024", "monitoring.targets=7"])
     assert (config.start, config.output, config.monitoring.targets) == ("3", "2024", "7")
+
+
+@pytest.mark.parametrize("word", ["None", "NULL", "Null"])
+def test_no_field_takes_the_word_of_another_language_for_nothing(word: str) -> None:
+    for path, remedy in (("output", "and this field cannot be none"), ("start", "for none write start=null")):
+        with pytest.raises(UserError, match=f"^field {path}: got '{word}', .*{remedy}$"):
+            resolve("demo", [f"{path}={word}"])
+    assert resolve("demo", [f"output=./{word}"]).output == f"./{word}"
+
+
+def test_a_name_that_comes_twice_is_refused() -> None:
+    for path, value in (
+        ("optim", '{"lr":1e-3,"lr":1e-4}'),
+        ("stages", '[{"overrides":{"steps":1,"steps":2}}]'),
+    ):
+        with pytest.raises(UserError, match=rf"^field {path}: \"?(lr|steps)\"? is given twice in one group"):
+            resolve("demo", [f"{path}={value}"])
