@@ -6,7 +6,7 @@ random place in the depth order. The paper states shapes, colours and quadrants;
 colour it leaves out of 5^3) and the share of the path covered are this project's reading. Control sets take away what
 a model could learn instead of grouping: random directions remove the prior of the quadrants; a textured background
 removes the freedom to claim black pixels at no cost; one paint for all, or a texture each, and colour does not tell
-objects apart.
+objects apart; frames in random order, and motion does not.
 """
 
 from collections.abc import Iterator
@@ -64,6 +64,8 @@ class Sprites:
     """Largest size of a shape, likewise, radius_min to 10."""
     hard_edges: bool = False
     """Each pixel shows one thing alone, instead of mixing what covers parts of it."""
+    shuffled: bool = False
+    """Frames of a clip in random order: a control in which nothing moves as it moved before."""
 
     def __post_init__(self) -> None:
         if self.size < 8:
@@ -105,9 +107,11 @@ class Sprites:
         paths = _opposite_paths if self.direction == "opposite" else _random_paths
         start, end = paths(rng, radii, self.size)
         velocity = ((end - start) / (self.frames - 1)).astype(np.float32)
-        centres = (start + np.arange(self.frames)[:, None, None] * velocity.astype(np.float64)).astype(
-            np.float32
-        )
+        steps = rng.permutation(self.frames) if self.shuffled else np.arange(self.frames)
+        centres = (start + steps[:, None, None] * velocity.astype(np.float64)).astype(np.float32)
+        velocities = np.broadcast_to(velocity, centres.shape).copy()
+        if self.shuffled:
+            velocities = np.diff(centres, axis=0, append=centres[-1:])
         match self.background:
             case "black":
                 grid = solid_grid(np.zeros(3))
@@ -130,7 +134,7 @@ class Sprites:
             amodal_masks=masks,
             depth_ranks=ranks.astype(np.int32),
             centres=centres,
-            velocities=np.broadcast_to(velocity, centres.shape).copy(),
+            velocities=velocities,
             colours=None if self.paint == "texture" else colours,
             facts={"shapes": [SHAPES[i] for i in shape_ids], "radii": radii.tolist()} | facts,
         )

@@ -20,6 +20,7 @@ VARIANTS = [
     Sprites(hard_edges=True),
     Sprites(paint="same"),
     Sprites(paint="texture", background="texture"),
+    Sprites(shuffled=True, objects=2),
     Sprites(size=32, frames=7),
     Sprites(size=33, frames=2, objects=1, shapes=("triangle",)),
 ]
@@ -126,6 +127,19 @@ def test_paths_cross_to_the_opposite_quadrant_from_a_quadrant_each() -> None:
         side = np.sign(clip.centres[0] - 32)
         assert len({tuple(s) for s in side}) == 4
         assert (np.sign(clip.velocities[0]) == -side).all()
+
+
+def test_shuffled_frames_are_those_of_a_path_in_no_order() -> None:
+    """The places of a clip lie evenly on a line; which comes first is chance."""
+    at = []
+    for clip in sample(Sprites(shuffled=True, objects=1, frames=6), 40):
+        way = clip.centres[:, 0] - clip.centres[0, 0]
+        along = way @ way[abs(way).sum(1).argmax()]
+        order = along.argsort()
+        gaps = np.diff(clip.centres[order, 0].astype(np.float64), axis=0)
+        np.testing.assert_allclose(gaps, gaps[:1].repeat(5, 0), atol=1e-4)
+        at.append(min(order.argsort()[0], order[::-1].argsort()[0]))
+    assert set(at) == {0, 1, 2}, "the first frame is at the end of the path in a third of the clips only"
 
 
 def test_random_directions_are_uniform() -> None:
