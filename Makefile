@@ -43,8 +43,9 @@ $(AUTOENCODERS)/data/manifest.json: | setup
 test: setup
 	$(PY) -m pytest -q
 
+# Two files at a time: most of its time goes by waiting for servers and processes to start.
 test-all: setup
-	$(PY) -m pytest -q -m "not gpu"
+	$(PY) -m pytest -q -m "not gpu" --numprocesses 2 --dist loadfile
 
 check: setup
 	.venv/bin/ruff format --check .
