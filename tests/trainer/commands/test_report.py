@@ -15,8 +15,10 @@ from PIL import Image
 from data_shards.clip import Clip
 from data_shards.sources.sprites import Sprites
 from data_shards.storage.place import open_store
+from data_shards.storage.store import StorageError
 from data_shards.writer import build
 from tests.conftest import require
+from tests.forged import forge_set
 from tests.saved_run import save_run
 from tests.trainer.html import check_page
 from trainer.__main__ import main
@@ -199,3 +201,17 @@ def test_page_renders_in_a_browser(page_file: Path, tmp_path: Path, width: int, 
             assert state["ground"] == ("rgb(20, 23, 27)" if scheme == 0 else "rgb(255, 255, 255)")
     with Image.open(shot) as picture:
         assert len(picture.convert("RGB").getcolors(1 << 24)) > 200  # not a blank page
+
+
+@pytest.mark.parametrize("key", ["../outside", "/tmp/outside", "a/b"])
+def test_a_forged_key_writes_nothing_outside_of_the_folder(key: str, tmp_path: Path) -> None:
+    """Pictures are called by the keys of clips."""
+    forge_set(tmp_path / "set", lambda number, _, members: (f"{key}{number}", members), size=16, channels=3)
+    run = save_run(tmp_path / "run", str(tmp_path / "set"))
+    pictures = tmp_path / "below" / "pictures"
+    with pytest.raises(
+        StorageError, match=rf"^{tmp_path}/set/train-.*\.index\.npz: is damaged: .*{key}0.* no name"
+    ):
+        main(["report", run, "--split", "train", "--pictures", str(pictures)])
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["run", "set"]
+    assert not list(Path("/tmp").glob("outside*"))
