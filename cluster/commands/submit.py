@@ -65,7 +65,7 @@ def add_address(parser: ArgumentParser) -> None:
     """The option of all commands that ask the job API."""
     parser.add_argument(
         "--address",
-        metavar="URL",
+        metavar="ADDRESS",
         help="of Ray's dashboard, http://HEAD:8265; by default RAY_API_SERVER_ADDRESS or RAY_ADDRESS, or else a Ray "
         "of this machine",
     )

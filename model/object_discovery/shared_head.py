@@ -39,7 +39,7 @@ class SharedHead(nn.Module):
         super().__init__()
         self.common = nn.Conv2d(features + 1, WIDTH + 1, 3, padding=1)
         self.own = nn.Conv2d(8, WIDTH + 1, 3, padding=1, bias=False)
-        self.last = nn.Conv2d(WIDTH, 1, 1, bias=False)
+        self.last = _Sum(WIDTH, 1, 1, bias=False)
         with torch.no_grad():
             assert self.common.bias is not None
             self.last.weight.mul_(0.1)
@@ -68,5 +68,13 @@ class SharedHead(nn.Module):
         # Few channels on large maps: with channels last these convolutions take half the time on a CPU.
         own, seen = (x.contiguous(memory_format=torch.channels_last) for x in (own.flatten(0, 1), seen))
         response = self.own(own).unflatten(0, (batch, slots)) + self.common(seen)[:, None]
-        logits: Tensor = response[:, :, 0] + (F.relu(response[:, :, 1:]) * self.last.weight[0]).sum(2)
+        logits: Tensor = response[:, :, 0] + self.last(F.relu(response[:, :, 1:]))
         return logits
+
+
+class _Sum(nn.Conv2d):
+    """A 1x1 convolution to one channel, made as a weighted sum: in a third of the time."""
+
+    def forward(self, x: Float[Tensor, "b k d h w"]) -> Float[Tensor, "b k h w"]:
+        summed: Tensor = (x * self.weight[0]).sum(2)
+        return summed

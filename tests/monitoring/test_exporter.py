@@ -169,13 +169,13 @@ def listed(server: TargetServer) -> list[str]:
 def test_observing_costs_little() -> None:
     exporter = Exporter("r", 0, None, None)
     best = {"loss": 1.0, "phase": 1.0}
-    for _ in range(5):  # the best of five: other processes share the core
+    for _ in range(50):  # the best of fifty: other processes share the core
         start = time.perf_counter()
-        for _ in range(2000):
+        for _ in range(200):
             exporter.observe("commonfate_loss", 1.0)
-        best["loss"] = min(best["loss"], (time.perf_counter() - start) / 2000)
+        best["loss"] = min(best["loss"], (time.perf_counter() - start) / 200)
         start = time.perf_counter()
-        for _ in range(2000):
+        for _ in range(200):
             exporter.observe("commonfate_step_phase_seconds", 0.1, phase="data")
-        best["phase"] = min(best["phase"], (time.perf_counter() - start) / 2000)
+        best["phase"] = min(best["phase"], (time.perf_counter() - start) / 200)
     assert max(best.values()) < 5e-6
