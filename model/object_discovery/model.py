@@ -144,10 +144,9 @@ class ObjectDiscovery(VideoModel):
         if not second.shape[1]:
             return state, slots, prediction
         start = from_change(config.slots, first, second[:, 0])
-        motion = state.motion
+        state = state_before(config, self.masks, start, frames)._replace(lstm=state.lstm)
         if config.matching:
-            motion = since(first, second[:, 0], start, config.matching)
-        state = state_before(config, self.masks, start, frames)._replace(lstm=state.lstm, motion=motion)
+            state = state._replace(motion=since(first, second[:, 0], start, config.matching))
         state, *rest = self._decompose(state, second, frames[:, :1], anneal, start.salience)
         slots, prediction = tree_map(lambda *parts: torch.cat(parts, 1), [slots, prediction], rest)
         return state, slots, prediction

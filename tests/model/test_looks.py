@@ -1,6 +1,7 @@
 """Starts, looks and the order by looks, with true parts: what each brings before anything is learned."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -26,6 +27,7 @@ from model.object_discovery.looks import (
 from model.object_discovery.model import Config
 from model.object_discovery.ordering import Trust
 from model.object_discovery.shared_head import advantage
+from model.object_discovery.slots import State
 from model.object_discovery.starts import filled, from_change, from_groups, from_places
 from model.ops.sinkhorn import hard_permutation
 from model.ops.spatial_transformer import centres_of_mass
@@ -331,3 +333,26 @@ class TestUntrained:
 def test_what_does_not_go_together_is_named(wrong: dict[str, object], word: str) -> None:
     with pytest.raises(ValueError, match=word):
         replace(SMALL, **wrong)  # type: ignore[arg-type]
+
+
+def test_a_start_at_what_changes_knows_no_motion_unless_it_is_looked_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What was decomposed before slots looked anywhere says nothing of how they move, however it was trained."""
+    frames = torch.zeros(1, 3, 3, 32, 32)
+    for t in range(3):
+        frames[0, t, 0, 12:20, 4 + 3 * t : 12 + 3 * t] = 0.9
+    for matching, pixels in ((0, 0.0), (5, 3.0)):
+        model = replace(SMALL, slots=1, starts="change", matching=matching).build().eval()
+        torch.nn.init.ones_(model.motion.last.bias)
+        begun: list[Tensor] = []
+        decompose = model._decompose
+
+        def seen(state: State, *rest: Any, begun: list[Tensor] = begun, decompose: Any = decompose) -> Any:
+            begun.append(state.motion)
+            return decompose(state, *rest)
+
+        monkeypatch.setattr(model, "_decompose", seen)
+        model(Video(frames), 0)
+        assert len(begun) == 2
+        torch.testing.assert_close(begun[1][0, 0, :2, 2] * 16, torch.tensor([pixels, 0.0]), atol=0.5, rtol=0)
