@@ -80,7 +80,7 @@ def patiently(job: str, call: Callable[[], T]) -> T:
             return call()
         except OSError as error:  # all of requests' are
             if time.monotonic() - since > _SILENCE_S:
-                raise Refused(f"job {job}: no answer for {_SILENCE_S:g} s ({error}); it may go on") from None
+                raise _unanswered(job, error) from None
             time.sleep(_LOOK_S)
 
 
@@ -133,7 +133,7 @@ def follow(client: "JobSubmissionClient", job: str, write: Callable[[str], None]
         except (aiohttp.ClientError, OSError, RuntimeError) as error:  # the last is Ray's
             silent_since = silent_since or time.monotonic()
             if time.monotonic() - silent_since > _SILENCE_S:
-                raise Refused(f"job {job}: no answer for {_SILENCE_S:g} s ({error}); it may go on") from None
+                raise _unanswered(job, error) from None
         time.sleep(_LOOK_S)
 
 
@@ -156,6 +156,10 @@ def wait_for_end(
 def page_of(client: Any, job: str) -> str:
     """The URL of the job's page in Ray's dashboard."""
     return f"{client.get_address()}/#/jobs/{job}"
+
+
+def _unanswered(job: str, error: Exception) -> Refused:
+    return Refused(f"job {job}: no answer for {_SILENCE_S:g} s ({error}); it may go on")
 
 
 def _info(client: "JobSubmissionClient", job: str) -> "JobDetails":

@@ -5,32 +5,35 @@ import signal
 import socket
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, nullcontext, suppress
+from typing import TYPE_CHECKING
 
 import psutil
 
 from cluster import ray_settings
-from cluster.config import ClusterConfig, ScalingConfig
 from data_shards.mistake import UserError
 from monitoring.address import joined, parted
 from monitoring.targets import TargetServer
+
+if TYPE_CHECKING:  # a preflight has use for what is here, and none for the models that a config knows
+    from cluster.config import ClusterConfig, ScalingConfig
 
 _REACH_S = 10.0
 _GONE_S = 5.0  # for Ray's processes to end by themselves
 
 
-def given_address(config: ClusterConfig) -> str | None:
+def given_address(config: "ClusterConfig") -> str | None:
     """The Ray to join: the config's, or RAY_ADDRESS (which `ray job submit` sets), None = an embedded one."""
     return config.ray.address or os.environ.get("RAY_ADDRESS") or None
 
 
-def worker_cpus(scaling: ScalingConfig, *, embedded: bool) -> int:
+def worker_cpus(scaling: "ScalingConfig", *, embedded: bool) -> int:
     """Cores, and with them threads, of one worker."""
     if scaling.cpus is not None:
         return scaling.cpus
     return max(cores() // scaling.most, 1) if embedded else 1
 
 
-def worker_resources(scaling: ScalingConfig, *, embedded: bool) -> dict[str, float]:
+def worker_resources(scaling: "ScalingConfig", *, embedded: bool) -> dict[str, float]:
     """What Ray sets aside for one worker, by name."""
     resources = {"CPU": float(worker_cpus(scaling, embedded=embedded)), **scaling.resources}
     return {**resources, "GPU": 1.0} if scaling.use_gpu else resources
@@ -42,7 +45,7 @@ def cores() -> int:
 
 
 @contextmanager
-def connected(config: ClusterConfig) -> Iterator[bool]:
+def connected(config: "ClusterConfig") -> Iterator[bool]:
     """Within the context, this process is a driver of Ray; yields whether that Ray is embedded.
 
     Raises:
@@ -61,7 +64,7 @@ def connected(config: ClusterConfig) -> Iterator[bool]:
 
 
 @contextmanager
-def _ray(config: ClusterConfig, address: str | None, folder: str | None) -> Iterator[None]:
+def _ray(config: "ClusterConfig", address: str | None, folder: str | None) -> Iterator[None]:
     """Ray is initialised within, with its files in `folder`."""
     import ray
 
@@ -89,7 +92,7 @@ def _ray(config: ClusterConfig, address: str | None, folder: str | None) -> Iter
 
 
 @contextmanager
-def discovery(config: ClusterConfig) -> Iterator[str | None]:
+def discovery(config: "ClusterConfig") -> Iterator[str | None]:
     """The URL of Prometheus' targets, where the user wants it served.
 
     Raises:
@@ -111,7 +114,7 @@ def discovery(config: ClusterConfig) -> Iterator[str | None]:
         yield server.url
 
 
-def require_paths_everywhere(config: ClusterConfig) -> None:
+def require_paths_everywhere(config: "ClusterConfig") -> None:
     """UserError where a path is relative: on a cluster that is another folder on each machine."""
     for field, path in (("data.url", config.data.url), ("output", config.output)):
         if "://" not in path and not os.path.isabs(path):
@@ -129,7 +132,7 @@ def cluster_resources() -> dict[str, float]:
     return {name: everything[name] for name in sorted(everything) if ":" not in name and "memory" not in name}
 
 
-def _fits_here(scaling: ScalingConfig) -> None:
+def _fits_here(scaling: "ScalingConfig") -> None:
     wanted = scaling.least * (scaling.cpus or 0)
     if wanted > cores():
         raise UserError(

@@ -13,12 +13,16 @@ from data_shards.storage.store import StorageError
 # What a user can cause, and mend. No other ValueError: those are mistakes of the program.
 MISTAKES = (UserError, StorageError, FileExistsError)
 
-
 LINES = "\n\t"  # that a sentence about several things may have
 
 
 class Refused(RuntimeError):
     """The work cannot go on. The message is for the user: a trace of this process would tell nothing."""
+
+
+def say(text: str) -> None:
+    """A sentence for the user, beside what goes to stdout."""
+    print(text, file=sys.stderr, flush=True)
 
 
 def exit_code(command: Callable[[], int]) -> int:

@@ -3,14 +3,13 @@
 from argparse import ArgumentParser, Namespace
 
 from cluster import jobs
-from cluster.commands.submit import add_address, follow, write
+from cluster.commands.submit import add_job, follow, write
 
 
 def options(parser: ArgumentParser) -> None:
     """Which job, and how much."""
-    parser.add_argument("job", metavar="JOB", help="its name, as `submit` has printed it")
+    add_job(parser)
     parser.add_argument("--follow", action="store_true", help="go on to the job's end; off by default")
-    add_address(parser)
 
 
 def run(given: Namespace) -> int:

@@ -8,12 +8,13 @@ import os
 from argparse import ArgumentParser, Namespace
 
 from cluster import jobs
-from cluster.commands.submit import add_shipping, follow, prepared, say
+from cluster.commands.submit import add_shipping, follow, prepared
 from cluster.config import ClusterConfig
 from cluster.machines import connected
 from cluster.preflight.planning import plan_of
 from cluster.stop import interruptible
 from cluster.submission import PREFLIGHT
+from data_shards.exits import say
 from trainer.overrides import add_arguments, from_arguments
 
 

@@ -4,13 +4,12 @@ import time
 from argparse import ArgumentParser, Namespace
 
 from cluster import jobs
-from cluster.commands.submit import add_address
+from cluster.commands.submit import add_job
 
 
 def options(parser: ArgumentParser) -> None:
     """Which job."""
-    parser.add_argument("job", metavar="JOB", help="its name, as `submit` has printed it")
-    add_address(parser)
+    add_job(parser)
 
 
 def run(given: Namespace) -> int:

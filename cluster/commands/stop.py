@@ -7,9 +7,9 @@ Ray asks the job by SIGTERM and kills what is left after the grace that `submit`
 from argparse import ArgumentParser, Namespace
 
 from cluster import jobs
-from cluster.commands.submit import add_address, say
+from cluster.commands.submit import add_job
 from cluster.stop import SAVED
-from data_shards.exits import Refused
+from data_shards.exits import Refused, say
 from data_shards.mistake import UserError
 
 _KILLED_S = 30.0  # from the end of the grace until Ray tells that the job has ended
@@ -18,8 +18,7 @@ _LINES = 40  # of the log's end, where a run says that it is saved
 
 def options(parser: ArgumentParser) -> None:
     """Which job."""
-    parser.add_argument("job", metavar="JOB", help="its name, as `submit` has printed it")
-    add_address(parser)
+    add_job(parser)
     parser.add_argument(
         "--unsaved",
         action="store_true",

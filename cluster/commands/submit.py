@@ -14,6 +14,7 @@ from cluster import jobs, shipment
 from cluster.config import ClusterConfig
 from cluster.machines import require_paths_everywhere
 from cluster.submission import PREFLIGHT, TRAIN, Submission, prepare, variables_from
+from data_shards.exits import say
 from trainer.overrides import add_arguments, from_arguments
 
 
@@ -59,6 +60,12 @@ def add_shipping(parser: ArgumentParser) -> None:
         default=600,
         help="for which a job that is stopped may save (default: %(default)s)",
     )
+
+
+def add_job(parser: ArgumentParser) -> None:
+    """Which job, for the commands that ask after one."""
+    parser.add_argument("job", metavar="JOB", help="its name, as `submit` has printed it")
+    add_address(parser)
 
 
 def add_address(parser: ArgumentParser) -> None:
@@ -128,8 +135,3 @@ def write(text: str) -> None:
     """A part of a log."""
     sys.stdout.write(text)
     sys.stdout.flush()
-
-
-def say(text: str) -> None:
-    """A sentence for the user."""
-    print(text, file=sys.stderr, flush=True)

@@ -12,7 +12,7 @@ from pathlib import Path
 from cluster import ray_settings
 from cluster.preflight.plan import Plan
 from cluster.stop import interruptible
-from data_shards.exits import exit_code
+from data_shards.exits import exit_code, say
 from data_shards.mistake import UserError
 from data_shards.storage.document import fitting, parse_document
 
@@ -34,11 +34,6 @@ def main(argv: Sequence[str]) -> int:
         from cluster.preflight.survey import survey, verdict
 
         return verdict(survey(plan, say), say)
-
-
-def say(text: str) -> None:
-    """A sentence for the user."""
-    print(text, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

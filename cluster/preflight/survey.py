@@ -17,6 +17,7 @@ import ray
 from ray.util.placement_group import placement_group, placement_group_table, remove_placement_group
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from cluster.machines import cluster_resources
 from cluster.preflight import store as storing
 from cluster.preflight.checks import CHECKS, findings
 from cluster.preflight.driver import manifest_hashes, probe_name
@@ -105,10 +106,7 @@ def _place(plan: Plan, seconds: float) -> tuple[list[Node], int, list[str]]:
         if group.wait(seconds):
             used = set(placement_group_table(group)["bundles_to_node_id"].values())
         else:
-            there = {
-                name: count for name, count in sorted(ray.cluster_resources().items()) if ":" not in name
-            }
-            have = ", ".join(f"{name} {count:g}" for name, count in there.items() if "memory" not in name)
+            have = ", ".join(f"{name} {count:g}" for name, count in cluster_resources().items())
             trouble.append(
                 f"field scaling.num_workers: no room for {plan.workers} workers within {seconds:g} s; the cluster has "
                 f"{have}; ask for fewer workers or resources, or raise ray.start_timeout_s"
