@@ -13,6 +13,11 @@ from torch import Tensor
 
 CONTRAST = 4.0  # a pixel that differs by a quarter of the range is another colour entirely
 PLAIN = 0.7  # plainness from which a look is full evidence; edges keep it below 1
+HALF_ALIKE = 0.5  # likeness from which two pixels may be of one paint
+ENOUGH = (
+    0.25  # share of a group that is of one paint where its object is plain: of textured ones at most .22 is
+)
+GRID = 16  # pixels per axis that are asked which colour is typical
 FADING = 0.9  # what was seen a frame ago counts so much beside what is seen now
 SURE = 32.0  # a tenth of the range in favour of one slot is some 25 to 1 that it is in front
 KEPT = 0.5  # share of the evidence of depth that is kept from one frame to the next
@@ -106,13 +111,22 @@ def unknown_looks(slots: int, frame: Float[Tensor, "b c h w"]) -> Looks:
 def first_looks(held: Float[Tensor, "b k h w"], frame: Float[Tensor, "b c h w"]) -> Looks:
     """Looks of what is held at first: 1 where a pixel is a slot's.
 
-    Colours are means, and again of what is like them: pixels that an edge mixes with the background are not.
+    What is held may be more than an object: its edges, and what it has just left. So colours are means of those pixels
+    that are like the most typical one, where these are enough for a plain object; else of all.
     """
     unknown = unknown_looks(held.shape[1], frame)
-    looks = _joined(unknown, held, frame)
-    alike = held * (likeness(looks.colours, frame) > 0)
-    enough = alike.sum((-1, -2), keepdim=True) > held.sum((-1, -2), keepdim=True) / 2
-    return _joined(unknown, torch.where(enough, alike, held), frame)
+    alike = held * (likeness(typical(held, frame), frame) > HALF_ALIKE)
+    plain = alike.sum((-1, -2), keepdim=True) > ENOUGH * held.sum((-1, -2), keepdim=True)
+    return _joined(unknown, torch.where(plain, alike, held), frame)
+
+
+def typical(held: Float[Tensor, "b k h w"], frame: Float[Tensor, "b c h w"]) -> Float[Tensor, "b k c"]:
+    """The colour of that pixel of each slot that most of its pixels are like; of a coarse grid of them."""
+    apart = max(1, frame.shape[-1] // GRID)
+    some = frame[..., ::apart, ::apart].flatten(2).mT
+    votes = likeness(some, frame).flatten(2) @ held.flatten(2).mT * held[..., ::apart, ::apart].flatten(2).mT
+    most = votes.argmax(1)[..., None].expand(-1, -1, some.shape[-1])
+    return some.gather(1, most)
 
 
 @torch.no_grad()

@@ -23,6 +23,7 @@ from model.object_discovery.looks import (
     nearness,
     recognised,
     seen_again,
+    typical,
 )
 from model.object_discovery.model import Config
 from model.object_discovery.ordering import Trust
@@ -180,6 +181,28 @@ class TestLooks:
         after = seen_again(looks, frame, held, held)
         before, now = FADING * 12.0, 16.0
         torch.testing.assert_close(after.plainness, torch.full((1, 2, 1), (before + 12) / (before + now)))
+
+    def test_first_looks_leave_out_what_an_object_has_just_left(self) -> None:
+        """Of a group over an object of one colour and more pixels of a textured background, the object's."""
+        torch.manual_seed(0)
+        frame = torch.rand(1, 3, 16, 16)
+        frame[..., 4:10, 4:10] = torch.tensor([0.9, 0.2, 0.4])[:, None, None]
+        held = torch.zeros(1, 1, 16, 16)
+        held[..., 4:10, 2:14] = 1  # half of it
+        looks = first_looks(held, frame)
+        assert (looks.colours[0, 0] - torch.tensor([0.9, 0.2, 0.4])).abs().max() < 0.02
+        assert looks.plainness > 0.95
+        textured = first_looks(held, torch.rand(1, 3, 16, 16))
+        assert textured.pixels == held.sum()
+        assert textured.plainness < 0.2
+
+    def test_the_typical_colour_is_that_of_the_most_alike(self) -> None:
+        frame = torch.zeros(1, 3, 16, 16)
+        frame[..., 0:4, :] = 0.5
+        frame[..., 4:7, :] = 1.0
+        held = (frame > 0).float()[:, :1]
+        assert (typical(held, frame) == 0.5).all()
+        assert typical(torch.zeros(1, 2, 16, 16), frame).isfinite().all()
 
     def test_looks_are_the_mean_of_what_was_surely_seen(self) -> None:
         frame = torch.rand(1, 3, 4, 4)

@@ -49,10 +49,10 @@ def demo() -> RunConfig:
         batch=BatchConfig(size=8),
         optim=OptimConfig(lr=1e-3, clip_norm=1.0, decay="cosine", final_fraction=0.1),
         engine=ONE_THREAD,
-        checkpoint=CheckpointConfig(steps=250),
-        evaluation=EvaluationConfig(steps=500, clips=64),
+        checkpoint=CheckpointConfig(steps=200),
+        evaluation=EvaluationConfig(steps=300, clips=64),
         output="demo/run",
-        steps=1000,
+        steps=600,
         log_steps=20,
     )
 
