@@ -43,10 +43,11 @@ def commands() -> "dict[str, Command]":
     from data_shards.commands import Command
     from trainer.__main__ import COMMANDS as OF_TRAINER
 
+    render = Command("Write a Prometheus and a Grafana for runs, as files.", "monitoring.render")
     completion = Command("Print what makes a shell complete these words.", "cluster.commands.completion")
     return (
         {f"data {name}": command for name, command in OF_DATA.items()}
         | OF_TRAINER
         | {f"cluster {name}": command for name, command in OF_CLUSTER.items()}
-        | {"completion": completion}
+        | {"monitoring render": render, "completion": completion}
     )
