@@ -1,6 +1,5 @@
 """Start training processes as torchrun would, watch them, kill them: for the tests of resuming and of several ranks."""
 
-import json
 import os
 import socket
 import subprocess
@@ -10,6 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from cluster.rehearsal import processes
+from cluster.rehearsal.processes import Program, wait_until
 
 TINY = (
     "model.size=16",
@@ -33,8 +35,13 @@ TINY = (
 class Ranks:
     """The processes of one run on this machine."""
 
-    processes: list[subprocess.Popen[bytes]]
+    programs: list[Program]
     run: Path
+
+    @property
+    def processes(self) -> list[subprocess.Popen[bytes]]:
+        """By rank."""
+        return [program.process for program in self.programs]
 
     def wait(self, timeout: float = 240) -> None:
         """Until all have ended well; prints what they said where not."""
@@ -44,31 +51,21 @@ class Ranks:
                 process.wait(max(1.0, deadline - time.monotonic()))
         finally:
             self.kill()
-        codes = [p.returncode for p in self.processes]
+        codes = [program.code for program in self.programs]
         assert codes == [0] * len(codes), f"exit codes {codes}\n{self.said()}"
 
     def kill(self) -> None:
         """SIGKILL, by process id."""
-        for process in self.processes:
-            if process.poll() is None:
-                process.kill()
-            process.wait()
+        for program in self.programs:
+            program.kill()
 
     def wait_for_step(self, step: int, timeout: float = 120) -> None:
         """Until metrics.jsonl has a line of `step` or later."""
-        deadline = time.monotonic() + timeout
-        while time.monotonic() < deadline:
-            if any(line["step"] >= step for line in lines(self.run)):
-                return
-            assert all(p.poll() is None for p in self.processes), f"a rank ended early\n{self.said()}"
-            time.sleep(0.005)
-        raise TimeoutError(f"step {step} not reached\n{self.said()}")
+        wait_until(lambda: reached(self.run, step), self.programs, timeout, 0.005)
 
     def said(self) -> str:
-        """The end of every rank's output."""
-        return "\n".join(
-            p.read_text()[-3000:] for p in sorted(self.run.parent.glob(f"{self.run.name}.rank*.log"))
-        )
+        """The end of every rank's output, also of starts before."""
+        return "\n".join(program.log.read_text()[-3000:] for program in self.programs)
 
 
 def start(run: Path, world: int, words: Sequence[str], output: str | None = None) -> Ranks:
@@ -81,7 +78,7 @@ def start(run: Path, world: int, words: Sequence[str], output: str | None = None
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     command = [sys.executable, "-m", "trainer", "train", "demo", *TINY, *words, f"output={output or run}"]
-    processes = []
+    programs = []
     run.parent.mkdir(parents=True, exist_ok=True)
     for rank in range(world):
         place = {
@@ -93,11 +90,9 @@ def start(run: Path, world: int, words: Sequence[str], output: str | None = None
         }
         extra = {"OMP_NUM_THREADS": 1, "TORCH_EXTENSIONS_DIR": run.parent / "extensions"}
         env = os.environ | {name: str(value) for name, value in (place | extra).items()}
-        with (run.parent / f"{run.name}.rank{rank}.log").open("ab") as log:
-            processes.append(
-                subprocess.Popen(command, stdout=log, stderr=log, env=env, cwd=place_of(run, output))
-            )
-    return Ranks(processes, run)
+        log = run.parent / f"{run.name}.rank{rank}.log"
+        programs.append(Program(command, log, env, place_of(run, output)))
+    return Ranks(programs, run)
 
 
 def place_of(run: Path, output: str | None) -> Path | None:
@@ -107,14 +102,12 @@ def place_of(run: Path, output: str | None) -> Path | None:
 
 def lines(run: Path) -> list[dict[str, Any]]:
     """metrics.jsonl of a run, without a last line that is still being written."""
-    path = run / "metrics.jsonl"
-    found = []
-    for text in path.read_text().splitlines() if path.exists() else []:
-        try:
-            found.append(json.loads(text))
-        except json.JSONDecodeError:
-            break
-    return found
+    return processes.lines(run / "metrics.jsonl")
+
+
+def reached(run: Path, step: int) -> bool:
+    """Whether metrics.jsonl has a line of `step` or later."""
+    return any(line["step"] >= step for line in lines(run))
 
 
 def losses(run: Path) -> dict[int, float]:

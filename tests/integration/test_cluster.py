@@ -3,7 +3,6 @@
 import os
 import re
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Sequence
@@ -11,45 +10,31 @@ from pathlib import Path
 
 import pytest
 
+from cluster.rehearsal.processes import Program, alive, command_line, descendants, wait_until
 from data_shards.storage.place import open_store
-from tests.launch import TINY, lines, losses, start
+from tests.launch import TINY, lines, losses, reached, start
 from trainer.checkpoints.checkpoint import newest
 
 pytestmark = [pytest.mark.service, pytest.mark.slow, pytest.mark.timeout(600)]
 STEPS = 80  # enough that a worker can be killed long before the end
 
 
-class Job:
+class Job(Program):
     """One `python -m cluster train`. A context manager: nothing of it is left behind."""
 
     def __init__(self, run: Path, words: Sequence[str]) -> None:
         self.run = run
         run.parent.mkdir(parents=True, exist_ok=True)
-        self._log = run.parent / f"{run.name}.log"
         command = [sys.executable, "-m", "cluster", "train", "demo", *TINY, f"output={run}", *words]
         given = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
-        with self._log.open("wb") as log:
-            self.process = subprocess.Popen(
-                command,
-                stdout=log,
-                stderr=log,
-                env=given
-                | {"TORCH_EXTENSIONS_DIR": str(run.parent / "extensions"), "CUDA_VISIBLE_DEVICES": ""},
-            )
+        given |= {"TORCH_EXTENSIONS_DIR": str(run.parent / "extensions"), "CUDA_VISIBLE_DEVICES": ""}
+        super().__init__(command, run.parent / f"{run.name}.log", given)
 
     def __enter__(self) -> "Job":
         return self
 
     def __exit__(self, *_: object) -> None:
-        family = descendants(self.process.pid)
-        if self.process.poll() is None:
-            self.process.kill()
-        self.process.wait()
-        deadline = time.monotonic() + 15  # Ray's processes end by themselves when their driver is gone
-        while any(alive(pid) for pid in family) and time.monotonic() < deadline:
-            time.sleep(0.2)
-        for pid in filter(alive, family):
-            os.kill(pid, signal.SIGKILL)
+        self.kill_family(15)  # Ray's processes end by themselves when their driver is gone
 
     def wait(self, timeout: float = 240) -> int:
         """The exit code."""
@@ -57,50 +42,7 @@ class Job:
 
     def wait_for_step(self, step: int, timeout: float = 180) -> None:
         """Until metrics.jsonl has a line of `step` or later."""
-        deadline = time.monotonic() + timeout
-        while not any(line["step"] >= step for line in lines(self.run)):
-            assert self.process.poll() is None, f"ended early\n{self.said()}"
-            assert time.monotonic() < deadline, f"step {step} not reached\n{self.said()}"
-            time.sleep(0.05)
-
-    def workers(self) -> list[int]:
-        """Process ids of the ranks."""
-        return [pid for pid in descendants(self.process.pid) if "RayTrainWorker" in command_line(pid)]
-
-    def said(self) -> str:
-        """What went to stdout and stderr."""
-        return self._log.read_text()
-
-
-def command_line(pid: int) -> str:
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")
-    except OSError:
-        return ""
-
-
-def alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
-    except OSError:
-        return False
-
-
-def descendants(pid: int) -> list[int]:
-    """All processes below `pid`."""
-    children: dict[int, list[int]] = {}
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = stat.read_text().rsplit(")", 1)[1].split()
-        except OSError:
-            continue
-        children.setdefault(int(fields[1]), []).append(int(stat.parent.name))
-    found, ahead = [], [pid]
-    while ahead:
-        below = children.get(ahead.pop(), [])
-        found += below
-        ahead += below
-    return found
+        wait_until(lambda: reached(self.run, step), [self], timeout, 0.05)
 
 
 @pytest.fixture(scope="module")
@@ -136,7 +78,7 @@ def test_a_killed_worker_costs_time_and_nothing_else(
 ) -> None:
     with Job(tmp_path / "run", [*words, "scaling.num_workers=2"]) as job:
         job.wait_for_step(13)
-        os.kill(job.workers()[0], signal.SIGKILL)
+        os.kill(job.ranks()[0], signal.SIGKILL)
         assert job.wait() == 0, job.said()
     (told,) = [line for line in job.said().splitlines() if "worker lost" in line]
     # The other rank may have noticed, and be named too.

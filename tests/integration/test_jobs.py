@@ -15,9 +15,9 @@ from secrets import token_hex
 
 import pytest
 
+from cluster.rehearsal.nodes import LocalRay
 from data_shards.storage.place import open_store
 from tests.launch import TINY, lines
-from tests.ray_head import RayHead
 from trainer.checkpoints.checkpoint import newest
 
 pytestmark = [pytest.mark.service, pytest.mark.slow, pytest.mark.timeout(600)]
@@ -44,9 +44,9 @@ FolderStore.put = _slow_put
 
 
 @pytest.fixture(scope="module")
-def head() -> Iterator[RayHead]:
+def head() -> Iterator[LocalRay]:
     folder = Path(tempfile.mkdtemp(prefix="ray-", dir="/tmp"))  # sockets need a short name
-    started = RayHead(folder)
+    started = LocalRay(folder)
     try:
         started.wait()
         yield started
@@ -57,7 +57,7 @@ def head() -> Iterator[RayHead]:
         assert left == []
 
 
-def command(head: RayHead, *words: str) -> subprocess.CompletedProcess[str]:
+def command(head: LocalRay, *words: str) -> subprocess.CompletedProcess[str]:
     """`python -m cluster WORDS` beside the head, by a user with a secret in the environment."""
     env = head.environment | {"RAY_API_SERVER_ADDRESS": head.address, "MY_TOKEN": SECRET}
     return subprocess.run(
@@ -70,7 +70,7 @@ def command(head: RayHead, *words: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def answer(head: RayHead, path: str) -> str:
+def answer(head: LocalRay, path: str) -> str:
     asked = urllib.request.Request(f"{head.address}{path}", headers={"Authorization": f"Bearer {head.token}"})
     with urllib.request.urlopen(asked, timeout=30) as found:
         return str(found.read(), "utf-8", "replace")
@@ -85,7 +85,7 @@ def name_in(said: str) -> str:
     return job
 
 
-def test_a_run_is_followed_to_its_end(head: RayHead, tiny_set: str, tmp_path: Path) -> None:
+def test_a_run_is_followed_to_its_end(head: LocalRay, tiny_set: str, tmp_path: Path) -> None:
     run = tmp_path / "run"
     done = command(head, "submit", *words(tiny_set, run, "steps=6"))
     assert done.returncode == 0, done.stdout + done.stderr
@@ -114,7 +114,7 @@ def test_a_run_is_followed_to_its_end(head: RayHead, tiny_set: str, tmp_path: Pa
     assert [path for path in logs if SECRET in path.read_text(errors="replace")] == []
 
 
-def test_stop_waits_for_the_last_checkpoint(head: RayHead, tiny_set: str, tmp_path: Path) -> None:
+def test_stop_waits_for_the_last_checkpoint(head: LocalRay, tiny_set: str, tmp_path: Path) -> None:
     for name in ("cluster", "data_shards", "model", "monitoring", "trainer"):
         shutil.copytree(ROOT / name, tmp_path / "tree" / name, ignore=shutil.ignore_patterns("__pycache__"))
     with (tmp_path / "tree" / "data_shards" / "storage" / "folder.py").open("a") as module:
@@ -138,7 +138,7 @@ def test_stop_waits_for_the_last_checkpoint(head: RayHead, tiny_set: str, tmp_pa
     assert command(head, "stop", job).returncode == 0
 
 
-def test_a_mistake_ends_a_job_before_any_worker_starts(head: RayHead, tmp_path: Path) -> None:
+def test_a_mistake_ends_a_job_before_any_worker_starts(head: LocalRay, tmp_path: Path) -> None:
     begun = time.monotonic()
     done = command(head, "submit", *words("/nowhere/set", tmp_path / "run"))
     assert time.monotonic() - begun < 120  # of which most is Python's imports
@@ -150,7 +150,7 @@ def test_a_mistake_ends_a_job_before_any_worker_starts(head: RayHead, tmp_path: 
     assert command(head, "status", name_in(done.stderr)).returncode == 2
 
 
-def test_what_ray_job_submit_runs_works_as_it_stands(head: RayHead, tiny_set: str, tmp_path: Path) -> None:
+def test_what_ray_job_submit_runs_works_as_it_stands(head: LocalRay, tiny_set: str, tmp_path: Path) -> None:
     ray = [
         str(Path(sys.executable).parent / "ray"),
         "job",

@@ -1,29 +1,45 @@
-"""A Ray of its own for tests, as `ray start --head` makes one: on loopback, with its job API, closed to strangers."""
+"""A Ray of several nodes on this machine, as `ray start` makes one: on loopback, closed to strangers."""
 
 import os
 import signal
 import socket
-import subprocess
 import sys
-import time
 import urllib.request
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from secrets import token_hex
 
 import psutil
 
+from cluster.rehearsal.processes import Program, wait_until
+
 _START_S = 90.0
 _GONE_S = 15.0
 
 
-class RayHead:
-    """A running head. Files lie in a short folder of its own, since sockets do; `close` leaves no process."""
+class LocalRay:
+    """A running head, which other nodes may join. `close` leaves no process.
 
-    def __init__(self, folder: Path, cpus: int = 2) -> None:
+    Args:
+        folder: for its files: a short path, since sockets lie there.
+        cpus: what the head has of them.
+        dashboard: whether it has a dashboard, and with it the job API.
+        variables: more of them, for the environment of all nodes.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        cpus: int = 2,
+        *,
+        dashboard: bool = True,
+        variables: Mapping[str, str] | None = None,
+    ) -> None:
         self.folder, self.token = folder, token_hex(32)
-        gcs, dashboard, client = free_ports(3)
-        self.address, self.gcs = f"http://127.0.0.1:{dashboard}", f"127.0.0.1:{gcs}"
+        gcs, port, client = free_ports(3)
+        self.address, self.gcs = f"http://127.0.0.1:{port}", f"127.0.0.1:{gcs}"
+        self.ports, self._dashboard = [gcs, port, client], dashboard
         here = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "AWS_"))}
         self.environment = here | {
             "RAY_AUTH_MODE": "token",
@@ -38,12 +54,14 @@ class RayHead:
             "OMP_NUM_THREADS": "1",
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
             "TORCH_EXTENSIONS_DIR": str(folder / "extensions"),
+            **(variables or {}),
         }
         self._log = folder / "head.log"
-        self._nodes: list[subprocess.Popen[bytes]] = []
+        self._nodes: list[Program] = []
         self._start(
-            *("--head", "--dashboard-host=127.0.0.1", f"--port={gcs}", f"--dashboard-port={dashboard}"),
+            *("--head", "--dashboard-host=127.0.0.1", f"--port={gcs}", f"--dashboard-port={port}"),
             *(f"--ray-client-server-port={client}", f"--num-cpus={cpus}", f"--temp-dir={folder / 'ray'}"),
+            f"--include-dashboard={str(dashboard).lower()}",
         )
 
     def join(self, cpus: int, **variables: str) -> None:
@@ -58,31 +76,31 @@ class RayHead:
             "object-manager",
             "runtime-env-agent",
         )
-        ports = zip((*names, "dashboard-agent-grpc"), free_ports(6), strict=True)
+        found = free_ports(6)
+        self.ports += found
+        ports = zip((*names, "dashboard-agent-grpc"), found, strict=True)
         command = [
             *(str(Path(sys.executable).parent / "ray"), "start", "--block", "--node-ip-address=127.0.0.1"),
             *(f"--{name}-port={port}" for name, port in ports),
             *("--object-store-memory=80000000", *words),
         ]
-        with self._log.open("ab") as log:
-            self._nodes.append(
-                subprocess.Popen(
-                    command, env=self.environment | variables, stdout=log, stderr=log, cwd=self.folder
-                )
-            )
+        self._nodes.append(Program(command, self._log, self.environment | variables, self.folder))
 
     def wait(self) -> None:
-        """Until the job API answers."""
+        """Until the job API answers, or where there is none the head's port."""
+        wait_until(self._answers, self._nodes[:1], _START_S, 0.2)
+
+    def _answers(self) -> bool:
         asked = urllib.request.Request(
             f"{self.address}/api/jobs/", headers={"Authorization": f"Bearer {self.token}"}
         )
-        deadline = time.monotonic() + _START_S
-        while True:
-            assert self._nodes[0].poll() is None, self._log.read_text()
-            with suppress(OSError), urllib.request.urlopen(asked, timeout=5):
-                return
-            assert time.monotonic() < deadline, self._log.read_text()
-            time.sleep(0.2)
+        with suppress(OSError):
+            if self._dashboard:
+                urllib.request.urlopen(asked, timeout=5).close()
+            else:
+                socket.create_connection(("127.0.0.1", self.ports[0]), timeout=5).close()
+            return True
+        return False
 
     def processes(self) -> list[psutil.Process]:
         """All that belong to it, also those whose parent is gone."""
@@ -97,12 +115,12 @@ class RayHead:
         """End it, and what it has started."""
         family = self.processes()
         for node in reversed(self._nodes):
-            node.send_signal(signal.SIGTERM)
+            node.process.send_signal(signal.SIGTERM)
         for process in psutil.wait_procs(family, _GONE_S)[1]:
             with suppress(psutil.Error):
                 process.kill()
         for node in self._nodes:
-            node.wait(timeout=30)
+            node.process.wait(timeout=30)
 
 
 def free_ports(count: int) -> list[int]:
