@@ -70,6 +70,10 @@ FIELDS: dict[str, Field] = {
     "velocities": Field(np.float32, "t n 2"),
     "colours": Field(np.float32, "n c"),
     "labels": Field(np.uint8, "t h w", unknown=UNLABELLED),
+    "boxes": Field(np.float32, "t n 4"),
+    "exists": Field(np.int32, "t n"),
+    "visibility": Field(np.float32, "t n"),
+    "categories": Field(np.int32, "n"),
 }
 # Of a Batch, which says of every object whether a clip has it.
 BATCH_FIELDS = FIELDS | {"present": Field(np.int32, "n")}
@@ -92,6 +96,12 @@ class Clip:
     velocities: Float32[np.ndarray, "t n 2"] | None = None  # pixels per frame, t -> t + 1
     colours: Float32[np.ndarray, "n c"] | None = None  # in [0, 1]
     labels: UInt8[np.ndarray, "t h w"] | None = None  # class of each pixel, 255 = void or not labelled
+    boxes: Float32[np.ndarray, "t n 4"] | None = (
+        None  # x0 y0 x1 y1 in pixels, parts outside the frame included
+    )
+    exists: Int32[np.ndarray, "t n"] | None = None  # 1 where the object is there, seen or not
+    visibility: Float32[np.ndarray, "t n"] | None = None  # share of the object that is inside the frame
+    categories: Int32[np.ndarray, "n"] | None = None  # what the object is, such as a digit
     facts: dict[str, object] = field(default_factory=dict)  # JSON: shapes, source file, first frame, fps, ...
 
 
@@ -117,3 +127,7 @@ class Batch:
     colours: Float32[np.ndarray, "b n c"] | None = None
     present: Int32[np.ndarray, "b n"] | None = None
     labels: UInt8[np.ndarray, "b t h w"] | None = None
+    boxes: Float32[np.ndarray, "b t n 4"] | None = None
+    exists: Int32[np.ndarray, "b t n"] | None = None
+    visibility: Float32[np.ndarray, "b t n"] | None = None
+    categories: Int32[np.ndarray, "b n"] | None = None

@@ -50,6 +50,10 @@ class Truth:
     colours: Float[Tensor, "b n c"] | None = None  # in [0, 1]
     present: Int[Tensor, "b n"] | None = None  # 1 where the object exists
     labels: Int[Tensor, "b t h w"] | None = None  # class of each pixel, -1 = void or not labelled
+    boxes: Float[Tensor, "b t n 4"] | None = None  # x0 y0 x1 y1 in pixels, parts outside the frame included
+    exists: Int[Tensor, "b t n"] | None = None  # 1 where the object is there, seen or not
+    visibility: Float[Tensor, "b t n"] | None = None  # share of the object that is inside the frame
+    categories: Int[Tensor, "b n"] | None = None  # what the object is, such as a digit
 
 
 @dataclass(frozen=True)
@@ -119,6 +123,8 @@ class Views:
     """x0 y0 x1 y1 in pixels; of a slot that is absent, anything."""
     presence: Float[Tensor, "b s k"] | None = field(default=None, metadata=SLOTS)
     """Probability that the slot holds an object."""
+    identities: Int[Tensor, "b s k"] | None = field(default=None, metadata=SLOTS)
+    """Number of the object that the slot holds, from 1 in the order of discovery; 0 = none. No number is used twice."""
     flow: Float[Tensor, "b f 2 h w"] | None = field(default=None, metadata=LAST)
     """In pixels, into the last f frames."""
     labels: Float[Tensor, "b t classes h w"] | None = field(default=None, metadata=FIRST)

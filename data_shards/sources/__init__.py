@@ -8,6 +8,7 @@ from data_shards.sources.camvid import CamVid
 from data_shards.sources.hmdb51 import Hmdb51
 from data_shards.sources.moving_mnist import EMBEDDED_DIGITS as EMBEDDED_DIGITS
 from data_shards.sources.moving_mnist import MovingMnist
+from data_shards.sources.multi_mnist import MultiMnist
 from data_shards.sources.sprites import Sprites
 from data_shards.sources.video import VideoFiles
 
@@ -28,6 +29,7 @@ class Source(Protocol):
 SOURCES: dict[str, type[Source]] = {
     "sprites": Sprites,
     "moving-mnist": MovingMnist,
+    "multi-mnist": MultiMnist,
     "video": VideoFiles,
     "hmdb51": Hmdb51,
     "camvid": CamVid,

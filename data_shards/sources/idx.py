@@ -21,6 +21,15 @@ def read_images(folder: str, name: str) -> UInt8[np.ndarray, "n h w"]:
         UserError: not an IDX file of images, or a damaged one.
         StorageError: neither file is there, or the store refuses.
     """
+    return _read(folder, name, "images", 3)
+
+
+def read_labels(folder: str, name: str) -> UInt8[np.ndarray, "n"]:
+    """The labels of the IDX file `name`, as `read_images`."""
+    return _read(folder, name, "labels", 1)
+
+
+def _read(folder: str, name: str, what: str, axes: int) -> UInt8[np.ndarray, "..."]:
     try:
         file, data = name, read_bytes(folder, name)
     except NotFound:
@@ -32,14 +41,15 @@ def read_images(folder: str, name: str) -> UInt8[np.ndarray, "n h w"]:
                 f"{folder.rstrip('/')}/{name}", "no such file, nor one of that name + .gz"
             ) from error
     try:
-        images = parse_idx(gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data)
+        array = parse_idx(gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data)
     except (ValueError, OSError, EOFError, zlib.error) as error:
         raise UserError(f"{folder.rstrip('/')}/{file}: {error}") from error
-    if images.ndim != 3:
+    if array.ndim != axes:
         raise UserError(
-            f"{folder.rstrip('/')}/{file}: is an array of shape {images.shape}, images have 3 axes"
+            f"{folder.rstrip('/')}/{file}: is an array of shape {array.shape}, {what} have {axes}"
+            f" {'axes' if axes > 1 else 'axis'}"
         )
-    return images
+    return array
 
 
 def parse_idx(data: bytes) -> UInt8[np.ndarray, "..."]:
