@@ -1,0 +1,1 @@
+"""Densities, divergences and gradient estimators of latent-variable models; natural logarithms."""
