@@ -5,6 +5,7 @@ from model.interface import ModelConfig
 from model.object_discovery.model import Config as ObjectDiscovery
 from model.segnet.flow import SegNetFlow
 from model.segnet.frames import SegNet
+from model.sqair.model import AIR, MLPSQAIR
 from model.video_autoencoder.convolutional import AEConv
 from model.video_autoencoder.flow import AEConvLSTMFlow
 from model.video_autoencoder.recurrent import AEConvLSTM, AEFcLSTM
@@ -17,5 +18,7 @@ MODELS: dict[str, type[ModelConfig]] = {
     "ae-convlstm-flow": AEConvLSTMFlow,
     "segnet": SegNet,
     "segnet-flow": SegNetFlow,
+    "air": AIR,
+    "sqair-mlp": MLPSQAIR,
     "copy-last": CopyLast,
 }

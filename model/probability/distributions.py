@@ -23,7 +23,8 @@ def normal_kl(mean: Tensor, deviation: Tensor, prior_mean: Tensor, prior_deviati
     """KL(N(mean, deviation^2) || N(prior_mean, prior_deviation^2)); arguments broadcast."""
     ratio = (deviation / prior_deviation).square()
     distance = ((mean - prior_mean) / prior_deviation).square()
-    return 0.5 * (ratio + distance - 1 - ratio.log())
+    divergence: Tensor = 0.5 * (ratio + distance - 1 - ratio.log())
+    return divergence
 
 
 def correlated_log_density(

@@ -1,0 +1,86 @@
+"""Glimpses: objects read from a frame through a window, and drawn into one."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from model.ops.glimpse import crop, paste
+from model.sqair.config import Scene
+from model.sqair.layers import Normal, deviation, linear, mlp
+
+OUTPUT_SCALE = 0.25
+DARK = -2.0  # bias of a sigmoid decoder: objects start dim, or blurred ones would be paid for twice
+COVERED = (-10.0, 20.0)  # from how much of a pixel objects cover to how much of the mean image shows
+
+
+class Glimpses(nn.Module):
+    """What a window shows, as a normal of `what`; shared by discovery and propagation, which masks its windows."""
+
+    def __init__(self, config: Scene, *, masked: bool) -> None:
+        super().__init__()
+        self.side, self.hidden, self.channels = config.glimpse, config.hidden, config.channels
+        pixels = config.channels * config.glimpse**2
+        self.encoder = mlp((pixels, config.hidden, config.hidden), last=True)
+        self.head = linear(config.hidden, 2 * config.what)
+        if masked:
+            self.mask = mlp((config.hidden, config.narrow, config.glimpse**2), bias=1.0)
+
+    def forward(
+        self,
+        frame: Float[Tensor, "b c h w"],
+        where: Float[Tensor, "b 4"],
+        temporal: Float[Tensor, "b d"] | None = None,
+    ) -> Normal:
+        """Of the window at `where`; with the state of a known object, only what belongs to it."""
+        glimpse = crop(frame, where, self.side)
+        if temporal is not None:
+            shape = (len(frame), 1, self.side, self.side)
+            glimpse = glimpse * torch.sigmoid(self.mask(temporal)).view(shape)
+        mean, raw = self.head(self.encoder(glimpse.flatten(1))).chunk(2, -1)
+        return Normal(mean.float(), deviation(raw))
+
+
+class Drawing(nn.Module):
+    """What objects look like, and the frame that they add up to."""
+
+    def __init__(self, config: Scene) -> None:
+        super().__init__()
+        self.side, self.size, self.channels = config.glimpse, config.size, config.channels
+        self.sigmoid = config.decoder == "sigmoid"
+        pixels = config.channels * config.glimpse**2
+        self.layers = mlp((config.what, config.hidden, config.hidden, pixels), DARK if self.sigmoid else 0.0)
+        if not self.sigmoid:
+            self.scale = nn.Parameter(torch.full((1,), OUTPUT_SCALE))
+        self.mean_image = config.mean_image
+        if config.mean_image:
+            self.background = nn.Parameter(torch.zeros(config.channels, config.size, config.size))
+
+    def forward(
+        self,
+        what: Float[Tensor, "*b k d"],
+        where: Float[Tensor, "*b k 4"],
+        patterns: Float[Tensor, "*b m k"],
+    ) -> tuple[Float[Tensor, "*b m c h w"], Float[Tensor, "*b k c h w"]]:
+        """A frame for each of the m sets of objects that `patterns` say are there; and each object alone."""
+        leading, flat = what.shape[:-1], where.flatten(0, -2)
+        pixels = self.layers(what.flatten(0, -2)).float()
+        pixels = torch.sigmoid(pixels) if self.sigmoid else self.scale * pixels
+        drawn = paste(pixels.view(-1, self.channels, self.side, self.side), flat, self.size)
+        objects = drawn.view(*leading, self.channels, self.size, self.size)
+        frames = _sum(patterns, objects)
+        if self.mean_image:
+            ones = paste(flat.new_ones(len(flat), 1, self.side, self.side), flat, self.size)
+            covered = _sum(patterns, ones.view(*leading, 1, self.size, self.size))
+            frames = frames + torch.sigmoid(COVERED[0] + COVERED[1] * covered) * self.background
+        return frames, objects
+
+
+def _sum(
+    patterns: Float[Tensor, "*b m k"], objects: Float[Tensor, "*b k c h w"]
+) -> Float[Tensor, "*b m c h w"]:
+    # Elementwise and in the order of slots, so that how many rows there are does not change a bit.
+    terms = patterns[..., None, None, None] * objects[..., None, :, :, :, :]
+    total: Tensor = terms[..., 0, :, :, :]
+    for k in range(1, terms.shape[-4]):
+        total = total + terms[..., k, :, :, :]
+    return total

@@ -1,0 +1,171 @@
+"""What AIR and SQAIR share: inference over a clip, its bound, and what is shown of it."""
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.utils._pytree import tree_map
+
+from model.interface import Unfit, VideoModel
+from model.layers.over_time import over_time
+from model.remat import Remat
+from model.sqair.cell import Cell, Inputs, State, Step
+from model.sqair.config import Scene
+from model.sqair.discovery import Discovery, FixedWhere, LearnedCount, LearnedWhere, Odds
+from model.sqair.drawing import Drawing, Glimpses
+from model.sqair.layers import mlp
+from model.sqair.objective import (
+    Weights,
+    bound_of_samples,
+    count_patterns,
+    exact_bound,
+    log_likelihood,
+    weights,
+    with_and_without,
+)
+from model.sqair.views import Shown
+from model.unroll import unroll
+
+
+class Result(NamedTuple):
+    """What is kept of all frames; the `bp` rows are clips, and in each its particles."""
+
+    step: Step
+    likelihood: Float[Tensor, "bp t m"]  # of each pattern; of samples, m = 1
+    toggled: Float[Tensor, "bp t k2"]
+    objects: Float[Tensor, "b t n c h w"]  # of each clip's first particle, in slots
+    prediction: Float[Tensor, "b t c h w"]  # of each frame, before it was seen
+
+
+class Inference(VideoModel):
+    """What AIR and SQAIR share: discovery, drawing, priors of new objects, and their unroll."""
+
+    def __init__(self, config: Scene, *, sequence: bool) -> None:
+        super().__init__()
+        self.scene = config
+        self.known = config.slots if sequence else 0
+        self.samples = config.shown_particles > 0
+        pixels = config.channels * config.size**2
+        self.encoder = mlp((pixels, config.hidden, config.hidden), last=True)
+        self.drawing = Drawing(config)
+        self.glimpses = Glimpses(config, masked=sequence)
+        self.discovery = Discovery(config)
+        self.where_prior = LearnedWhere(config) if config.where_prior == "learned" else FixedWhere(config)
+        learned = config.count_prior == "learned"
+        self.count_prior = LearnedCount(config.slots, sequence=sequence) if learned else Odds(config.slots)
+
+    @property
+    def exact(self) -> bool:
+        """Whether counts are summed: in training alone, where that is the objective."""
+        return self.training and self.scene.objective == "exact"
+
+    @property
+    def draws(self) -> bool:
+        """Whether latents are drawn; else each is the likeliest, or the mean."""
+        return self.training or self.samples
+
+    @property
+    def particles(self) -> int:
+        """Samples of each clip."""
+        return self.scene.particles if self.training else max(1, self.scene.shown_particles)
+
+    def cell(self, step: int) -> Cell:
+        """The step of a clip."""
+        raise NotImplementedError
+
+    def infer(self, frames: Float[Tensor, "b t c h w"], step: int) -> tuple[State, Result]:
+        """All frames, from nothing known."""
+        (batch, steps), slots, config = frames.shape[:2], self.scene.slots, self.scene
+        rows, objects = batch * self.particles, self.known + slots
+        shape = (rows, steps, objects)
+        # Drawn here, not in the cell, so that every way to cut time into blocks sees the same numbers.
+        noise = frames.new_zeros(*shape, 4 + config.what)
+        chance = frames.new_full(shape, 0.5)
+        if self.draws:
+            noise, chance = torch.randn_like(noise), torch.rand_like(chance)
+
+        def prepare(x: tuple[Tensor, Tensor, Tensor]) -> Inputs:
+            seen, noise, chance = x
+            return Inputs(seen, over_time(self.encoder, seen.flatten(2)), noise, chance)
+
+        return unroll(
+            self.cell(step),
+            self._before(frames, rows),
+            (frames, noise, chance),
+            remat=Remat.parse(config.remat),
+            prepare=prepare,
+            finish=self._finish,
+        )
+
+    def _before(self, frames: Float[Tensor, "b t c h w"], rows: int) -> State:
+        """The state before the first frame: nothing is there."""
+        slots, hidden = self.scene.slots, self.scene.hidden
+
+        def zeros(*shape: int) -> Tensor:
+            return frames.new_zeros(rows, *shape)
+
+        numbers = zeros(slots).long()
+        states = zeros(slots, hidden), zeros(slots, hidden)
+        what = zeros(slots, self.scene.what)
+        return State(zeros(slots, 4), what, zeros(slots), *states, numbers, numbers[:, 0], zeros())
+
+    def _finish(self, outputs: tuple[Step, Tensor]) -> Result:
+        step, seen = outputs
+        particles = self.particles
+        frames = seen.repeat_interleave(particles, 0)
+        patterns = count_patterns(step) if self.exact else step.presence[..., None, :]
+        means, objects = self.drawing(step.what, step.where, patterns)
+        likelihood = log_likelihood(frames, means, self.scene.deviation)
+        toggled = likelihood[..., :0]
+        with torch.no_grad():
+            if self.exact and self.known:
+                others, _ = self.drawing(step.what, step.where, with_and_without(step))
+                toggled = log_likelihood(frames, others, self.scene.deviation)
+            mine = tree_map(lambda x: x[::particles], step)
+            order = mine.order[..., None, None, None]
+            shown = torch.take_along_dim(objects[::particles], order, 2)
+            expected = mine.before * (mine.expected_logits > 0)
+            prediction = torch.zeros_like(seen)
+            if self.known:
+                prediction = self.drawing(mine.expected_what, mine.expected_where, expected[..., None, :])[0][
+                    :, :, 0
+                ]
+        return Result(step, likelihood, toggled, shown, prediction.clamp(0, 1))
+
+    def weights(self, result: Result) -> Weights:
+        """Of what was drawn, also where counts are summed."""
+        number = result.step.found.sum(-1, keepdim=True).long()
+        drawn = result.likelihood.gather(-1, number)[..., 0] if self.exact else result.likelihood[..., 0]
+        return weights(result.step, drawn, sampled=self.draws and not self.exact)
+
+    def bound(self, result: Result, w: Weights) -> Float[Tensor, "clips"]:
+        """The bound of each clip, summed over its frames."""
+        if self.exact:
+            each = exact_bound(result.step, result.likelihood, result.toggled)
+            return each.sum(1).view(-1, self.particles).mean(1)
+        form = self.scene.objective if self.scene.objective != "exact" else "vimco"
+        return bound_of_samples(w, self.particles, form)
+
+    def shown(self, result: Result) -> Shown:
+        """The objects of each clip's first particle."""
+        step = tree_map(lambda x: x[:: self.particles].detach(), result.step)
+        where = torch.take_along_dim(step.where, step.order[..., None], 2)
+        presence = torch.take_along_dim(step.presence, step.order, 2)
+        return Shown(where, presence, step.identities, result.objects.detach())
+
+    def checked(self, frames: Float[Tensor, "b t c h w"], least: int) -> Float[Tensor, "b t c h w"]:
+        """The frames in float32.
+
+        Raises:
+            Unfit: they are not of the configured size and channels, or fewer than `least`.
+        """
+        config = self.scene
+        expected = (config.channels, config.size, config.size)
+        if frames.shape[1] < least or frames.shape[2:] != expected:
+            got, need = "x".join(map(str, frames.shape[1:])), "x".join(map(str, expected))
+            raise Unfit(
+                f"frames are {got}, the model takes {least} or more of {need} (t x c x h x w): set its size and"
+                " channels to those of the data"
+            )
+        return frames.float()
