@@ -13,6 +13,7 @@ from torch import Tensor
 
 from model.interface import Video, Views
 from trainer.scores.consistency import backward_psnr, forward_psnr
+from trainer.scores.counting import count_accuracy, discovered_later
 from trainer.scores.flow import flow_error, warp_error
 from trainer.scores.kinds import Steps
 from trainer.scores.labels import accuracy, class_iou, class_recall
@@ -132,6 +133,14 @@ SCORES: dict[str, Score] = {
     "warp_error": Score(
         warp_error, "predicted", ("flow",), higher_is_better=False,
         about="squared error a pixel of frames made from the one before by flow alone; without flow it is copying's",
+    ),
+    "count_accuracy": Score(
+        count_accuracy, "decomposed", ("presence",), ("present",),
+        about="frames in which as many slots hold an object as there are, those out of sight too",
+    ),
+    "discovered_later": Score(
+        discovered_later, "decomposed", ("identities",), unit="a frame", higher_is_better=False,
+        about="objects that are found in frames after the first; where none comes later, those found again",
     ),
     "accuracy": Score(
         accuracy, "clip", ("labels",), ("labels",), about="labelled pixels of the right class, all alike (global)",

@@ -53,7 +53,8 @@ def test_every_score_gives_float64_values_per_clip_and_step(name: str) -> None:
     labels = torch.zeros(1, *video.frames.shape[1:2], *video.frames.shape[3:], dtype=torch.long)
     video = replace(video, truth=replace(video.truth, labels=labels))
     classes = torch.rand(1, labels.shape[1], 3, *labels.shape[2:])
-    views = replace(oracle(video), labels=classes)
+    slots = torch.ones(1, 4, 2)
+    views = replace(oracle(video), labels=classes, presence=slots, identities=slots.long())
     values = SCORES[name].measure(views, video)
     steps = {"predicted": 4, "decomposed": 4, "clip": 1, "gap": 8, "class": 3}[SCORES[name].steps]
     assert values.shape[:2] == (1, steps)
