@@ -115,4 +115,4 @@ class Start(nn.Module):
 
     def forward(self, rows: int, slots: int) -> Float[Tensor, "b k d"]:
         """The same for every slot of every row."""
-        return self.value.expand(rows, slots, -1)
+        return self.value.expand(rows, slots, -1).clone()  # as in TanhCell
