@@ -33,7 +33,8 @@ def correlated_log_density(
     """Log N(x; mean, factor factor^T); `factor` is lower triangular with a positive diagonal."""
     z = torch.linalg.solve_triangular(factor, (x - mean)[..., None], upper=False)[..., 0]
     logs = factor.diagonal(dim1=-2, dim2=-1).log()
-    return (-0.5 * z.square() - logs - LOG_ROOT_TWO_PI).sum(-1)
+    density: Tensor = (-0.5 * z.square() - logs - LOG_ROOT_TWO_PI).sum(-1)
+    return density
 
 
 def correlated_kl(

@@ -80,26 +80,15 @@ class Sequence(Scene, ABC):
     later_log_odds: float = -10.0
     """With odds: their logarithm after the first frame, at most."""
     propagation_prior: str = "absolute"
-    """Means of what is expected of an object: absolute, as released; or residual, departure: as it was, and a bit."""
+    """Means of what is expected of an object: absolute, as released; or residual, departure: as it was, and a bit. It
+    is then also found where it was, at first."""
     covariance: str = "full"
     """Of where an object has gone: full, as released; or diagonal, as the paper says."""
     truncate: bool = False
     """No more new objects than there are free slots, as the paper has it; else they are dropped, yet paid for, as
     released. The exact objective does so in any case."""
-    first_length: int = 3
-    """Frames of a clip that are trained on at first; 0 = all."""
-    lengthen_steps: int = 100_000
-    """Optimiser steps after which it is one more."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         require_one_of(self, "propagation_prior", ("absolute", "residual"))
         require_one_of(self, "covariance", ("full", "diagonal"))
-        require_at_least(self, 0, "first_length")
-        require_at_least(self, 1, "lengthen_steps")
-
-    def length(self, frames: int, step: int) -> int:
-        """Of so many frames, those that are trained on."""
-        if not self.first_length:
-            return frames
-        return min(frames, self.first_length + step // self.lengthen_steps)

@@ -10,7 +10,7 @@ from torch import Tensor
 from model.interface import ModelOutput, Particles, Video
 from model.sqair.cell import CarryOn, Cell, Nothing
 from model.sqair.config import Scene, Sequence
-from model.sqair.inference import Inference, Result
+from model.sqair.inference import Inference
 from model.sqair.layers import Start, mlp
 from model.sqair.propagation import Expectation, Known, Propagation
 from model.sqair.views import Shown, views
@@ -39,7 +39,7 @@ class MLPSQAIR(Sequence):
     @classmethod
     def small(cls) -> "MLPSQAIR":
         """See ModelConfig."""
-        return cls(size=16, channels=3, what=4, glimpse=6, hidden=8, particles=2, first_length=0)
+        return cls(size=16, channels=3, what=4, glimpse=6, hidden=8, particles=2)
 
     def build(self) -> "SQAIR":
         """The model, randomly initialised from torch's default generator."""
@@ -123,19 +123,13 @@ class SQAIR(Inference):
         )  # fmt: skip
 
     def forward(self, video: Video, step: int) -> ModelOutput:
-        """The bound of a frame, and views of all frames; in training, of as many as `length` says.
+        """The bound of a frame, on average, and views of all frames.
 
         Raises:
             Unfit: frames are not of the configured size and channels, or fewer than two.
         """
         frames = self.checked(video.frames, least=2)
-        if self.training:
-            frames = frames[:, : self.config.length(frames.shape[1], step)]
         _, result = self.infer(frames, step)
-        return self._output(result, frames)
-
-    def _output(self, result: Result, frames: Float[Tensor, "b t c h w"]) -> ModelOutput:
-        """Of a clip as a sequence; its loss is a frame's, on average."""
         w = self.weights(result)
         bound = self.bound(result, w)
         step, particles = result.step, self.particles
@@ -148,12 +142,11 @@ class SQAIR(Inference):
             "kl": kl.mean(),
             "objects": counts.float().mean(),
             "discovered_first": found[:, 0].mean(),
+            "discovered_later": found[:, 1:].mean(),
         }
-        if frames.shape[1] > 1:
-            terms["discovered_later"] = found[:, 1:].mean()
         shown = self.shown(result)
         said = Particles((likelihood - kl).sum(2), likelihood, kl, counts.view(*likelihood.shape))
-        prediction = result.prediction[:, 1:].detach() if self.known else None
+        prediction = result.prediction[:, 1:]
         return ModelOutput(-bound.mean() / frames.shape[1], terms, lambda: views(shown, said, prediction))
 
     @torch.no_grad()

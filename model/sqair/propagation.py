@@ -96,6 +96,9 @@ class Propagation(nn.Module):
         self.proposal = mlp((hidden, narrow, 4))
         self.relation = TanhCell(what + 2 * (what + 5) + hidden, hidden)
         self.where = mlp((2 * hidden + 4, hidden, hidden, 8))
+        if config.propagation_prior == "residual":
+            for parameter in self.where[-1].parameters():
+                nn.init.zeros_(parameter)
         self.where_offset = nn.Parameter(torch.full((1,), WHERE_OFFSET))
         self.full = config.covariance == "full"
         if self.full:

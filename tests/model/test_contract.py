@@ -22,6 +22,14 @@ LOOKS: dict[str, Any] = {
     "inertia": True,
     "mask_bias": -6.0,
 }
+COUNTS: dict[str, Any] = {
+    "objective": "exact",
+    "count_prior": "odds",
+    "where_prior": "fixed",
+    "decoder": "sigmoid",
+    "mean_image": False,
+    "propagation_prior": "residual",
+}
 SMALL: dict[str, ModelConfig] = {name: model.small() for name, model in MODELS.items()} | {
     "object-discovery by looks": replace(MODELS["object-discovery"].small(), **LOOKS),
     "object-discovery by change": replace(

@@ -18,7 +18,7 @@ from model.sqair.discovery import Found, LearnedCount, Odds
 from model.sqair.layers import GatedCell, Normal, TanhCell
 from model.sqair.model import AIR, MLPSQAIR
 from model.sqair.objective import exact_bound, log_likelihood
-from model.sqair.propagation import Expected, Kept
+from model.sqair.propagation import Expected, Kept, Known
 from model.sqair.views import steady_rows
 
 OPTIONS: dict[str, Any] = {
@@ -213,14 +213,6 @@ def test_truncation_leaves_no_object_without_a_slot() -> None:
         torch.testing.assert_close(step.count_prior.exp().sum(-1), torch.ones_like(kept))
 
 
-def test_clips_grow_with_the_steps_in_training_alone() -> None:
-    config = replace(MLPSQAIR.small(), first_length=3, lengthen_steps=10)
-    assert [config.length(7, step) for step in (0, 9, 10, 40, 10**6)] == [3, 3, 4, 7, 7]
-    model, video = config.build(), Video(torch.rand(1, 7, 3, 16, 16))
-    assert model(video, 10).views.presence.shape[1] == 4
-    assert model.eval()(video, 10).views.presence.shape[1] == 7
-
-
 def test_particles_are_shown_where_asked_and_the_bound_grows_with_them() -> None:
     config = replace(MLPSQAIR.small(), shown_particles=16)
     model = awake(config.build()).eval()
@@ -258,3 +250,16 @@ def test_weights_of_discrete_choices_are_those_of_the_draws() -> None:
             if not step.found[row, t, k]:
                 break
         assert float(w.log_choices[row, t]) == pytest.approx(total, abs=1e-4)
+
+
+def test_a_residual_prior_expects_what_was_and_finds_it_there() -> None:
+    model = replace(MLPSQAIR.small(), **OPTIONS).build()
+    where, what, state = torch.randn(2, 3, 4), torch.randn(2, 3, 4), torch.zeros(2, 3, 8)
+    known = Known(where, what, torch.ones(2, 3), state, state)
+    expected = model.expectation(known)
+    torch.testing.assert_close(expected.where.mean, where, atol=0.1, rtol=0)
+    torch.testing.assert_close(expected.where.deviation, torch.full_like(where, 0.16), atol=0.02, rtol=0)
+    frame, noise, chance = torch.rand(2, 3, 16, 16), torch.zeros(2, 3, 8), torch.full((2, 3), 0.5)
+    kept = model.propagation(frame, known, model.glimpses, noise, chance)
+    torch.testing.assert_close(kept.where, where)
+    assert kept.presence.all()
