@@ -77,3 +77,31 @@ def test_real_video_trains_as_in_section_4(name: str) -> None:
     assert set(output.terms) == expected[name]
     assert output.views.prediction.shape == (1, 12, 3, 8, 8)
     assert float(output.views.prediction.mean()) == pytest.approx(0.5, abs=0.15)
+
+
+def test_sqair_trains_as_released() -> None:
+    """TensorFlow's RMSProp: the mean square starts at 1, epsilon is inside the root; lengths from 3 to 10."""
+    config = resolve("sqair-mnist")
+    assert config.model == MODELS["sqair-mlp"]()
+    lengths = [config.batch.length(step, 10) for step in (0, 99_999, 100_000, 699_999, 700_000, 999_999)]
+    assert lengths == [3, 3, 4, 9, 10, 10]
+    assert learning_rate(config.optim, 400_000, config.steps) == pytest.approx(1e-5 / 3)
+    weight = torch.nn.Parameter(torch.zeros(1))
+    optimizer = build_optimizer(config.optim, [weight])
+    for _ in range(2):
+        weight.grad = torch.tensor([2.0])
+        optimizer.step()
+    one = 1e-5 * 2 / (0.9 + 0.1 * 4) ** 0.5
+    two = 0.9 * one + 1e-5 * 2 / (0.9 * 1.3 + 0.1 * 4) ** 0.5
+    assert float(weight.detach()) == pytest.approx(-(one + two), rel=1e-5)
+
+
+def test_the_demo_of_sqair_grows_from_pairs() -> None:
+    config = resolve("sqair-demo")
+    assert [config.batch.length(step, 10) for step in (0, 799, 800)] == [2, 2, 3]
+    model = config.model.build()
+    output = model(Video(torch.rand(2, 2, 1, 32, 32)), 0)
+    assert set(output.terms) == {
+        "bound", "log_likelihood", "kl", "objects", "discovered_first", "discovered_later",
+    }  # fmt: skip
+    assert output.loss.isfinite()

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from trainer.config import RunConfig
 from trainer.recipes.object_discovery import demo, sprites, video
 from trainer.recipes.segnet import camvid_segnet, camvid_segnet_flow
+from trainer.recipes.sqair import sqair_demo, sqair_mnist
 from trainer.recipes.video_autoencoder import (
     hmdb51_ae_convlstm,
     hmdb51_ae_convlstm_flow,
@@ -26,4 +27,6 @@ RECIPES: dict[str, Callable[[], RunConfig]] = {
     "hmdb51-ae-convlstm-flow": hmdb51_ae_convlstm_flow,
     "camvid-segnet": camvid_segnet,
     "camvid-segnet-flow": camvid_segnet_flow,
+    "sqair-mnist": sqair_mnist,
+    "sqair-demo": sqair_demo,
 }
