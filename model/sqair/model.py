@@ -132,10 +132,9 @@ class SQAIR(Inference):
         _, result = self.infer(frames, step)
         w = self.weights(result)
         bound = self.bound(result, w)
-        step, particles = result.step, self.particles
-        likelihood, kl = (x.detach().view(-1, particles, x.shape[1]) for x in w[:2])
-        found = step.found.detach().sum(-1)
-        counts = (step.identities > 0).sum(-1)
+        likelihood, kl = (x.detach().view(-1, self.particles, x.shape[1]) for x in w[:2])
+        found = result.step.found.detach().sum(-1)
+        counts = (result.step.identities > 0).sum(-1)
         terms = {
             "bound": bound.mean().detach() / frames.shape[1],
             "log_likelihood": likelihood.mean(),
