@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from data_shards.check import check
 from data_shards.clip import Clip
 from data_shards.loader import DataConfig, scan
 from data_shards.sources.multi_mnist import MultiMnist, apart, ink, step
@@ -165,6 +166,12 @@ def test_clips_without_digits_are_stored_and_padded(tmp_path: Path) -> None:
     assert sorted(set(batch.present.sum(1).tolist())) == [0, 1, 2]
     np.testing.assert_array_equal(batch.exists, batch.present[:, None].repeat(3, 1))
     assert not batch.frames[batch.present.sum(1) == 0].any()
+
+
+def test_clips_without_digits_are_no_leakage(tmp_path: Path) -> None:
+    url = str(tmp_path / "set")
+    build("multi-mnist", MultiMnist(frames=2), url, {"train": 12, "val": 12, "test": 12}, 0)
+    assert check(url).problems == []
 
 
 @pytest.mark.parametrize(
