@@ -136,10 +136,9 @@ def _samples(
             continue
         missing = [name for name in manifest.fields if getattr(clip, name) is None]
         objects, shown = num_objects(clip), clip.frames.tobytes()
+        # Black because there is no object: like any other such clip, and no leakage.
         if manifest.objects and not objects and not clip.frames.any():
-            shown += (
-                key.encode()
-            )  # black because there is no object: like any other such clip, and no leakage
+            shown += key.encode()
         digest = hashlib.sha256(shown).digest()
         yield key, digest, f"no {', '.join(missing)}" if missing else "", objects
 

@@ -96,9 +96,7 @@ class Clip:
     velocities: Float32[np.ndarray, "t n 2"] | None = None  # pixels per frame, t -> t + 1
     colours: Float32[np.ndarray, "n c"] | None = None  # in [0, 1]
     labels: UInt8[np.ndarray, "t h w"] | None = None  # class of each pixel, 255 = void or not labelled
-    boxes: Float32[np.ndarray, "t n 4"] | None = (
-        None  # x0 y0 x1 y1 in pixels, parts outside the frame included
-    )
+    boxes: Float32[np.ndarray, "t n 4"] | None = None  # x0 y0 x1 y1 in pixels, whole objects
     exists: Int32[np.ndarray, "t n"] | None = None  # 1 where the object is there, seen or not
     visibility: Float32[np.ndarray, "t n"] | None = None  # share of the object that is inside the frame
     categories: Int32[np.ndarray, "n"] | None = None  # what the object is, such as a digit

@@ -62,13 +62,16 @@ def _say_accelerator() -> None:
     os.environ.setdefault("DS_ACCELERATOR", "cuda" if torch.cuda.is_available() else "cpu")
 
 
-def deepspeed_config(config: RunConfig, world: int, universal: bool = False) -> dict[str, Any]:
+def deepspeed_config(
+    config: RunConfig, world: int, universal: bool = False, *, weights: int = 10**9
+) -> dict[str, Any]:
     """DeepSpeed's JSON of a run.
 
     Args:
         config: the run.
         world: number of ranks.
         universal: load a Universal Checkpoint (written by another number of ranks).
+        weights: how many numbers the model has.
     """
     micro = config.batch.micro_of(world)
     return {
@@ -78,7 +81,9 @@ def deepspeed_config(config: RunConfig, world: int, universal: bool = False) -> 
         "gradient_clipping": config.optim.clip_norm,  # left out, it would be 1.0
         "steps_per_print": 10**9,
         "zero_allow_untested_optimizer": True,  # ours is tested by tests/trainer/test_optim.py
-        "zero_optimization": {"stage": config.engine.zero_stage},
+        # At each release stage 3 looks for the weight's next use among all calls that follow, unless told how far: of a
+        # recurrence's thousands of calls that is quadratic. Within as many numbers as the model has, each comes again.
+        "zero_optimization": {"stage": config.engine.zero_stage, "stage3_max_reuse_distance": weights},
         "checkpoint": {"load_universal": universal},
         # DeepSpeed opens the autocast: one that is open around it, it turns off on a GPU. No module is named whose
         # gradients would be summed over ranks in bf16.
@@ -101,11 +106,12 @@ class Engine:
         self.config, self.group = config, group
         optimizer = build_optimizer(config.optim, model.parameters())
         self._settings = dict(optimizer.defaults)
+        weights = sum(p.numel() for p in model.parameters())
         with _quiet():
             self._engine, self._optimizer, *_ = deepspeed.initialize(
                 model=model.to(group.device),
                 optimizer=optimizer,
-                config=deepspeed_config(config, group.world, universal),
+                config=deepspeed_config(config, group.world, universal, weights=weights),
             )
 
     @property

@@ -28,12 +28,15 @@ COUNTS: dict[str, Any] = {
     "where_prior": "fixed",
     "decoder": "sigmoid",
     "mean_image": False,
-    "propagation_prior": "residual",
 }
 SMALL: dict[str, ModelConfig] = {name: model.small() for name, model in MODELS.items()} | {
     "object-discovery by looks": replace(MODELS["object-discovery"].small(), **LOOKS),
     "object-discovery by change": replace(
         MODELS["object-discovery"].small(), **LOOKS | {"starts": "change", "matching": 3}
+    ),
+    "air by counts": replace(MODELS["air"].small(), **COUNTS),
+    "sqair-mlp by counts": replace(
+        MODELS["sqair-mlp"].small(), **COUNTS | {"propagation_prior": "residual", "covariance": "diagonal"}
     ),
 }
 

@@ -146,6 +146,7 @@ def test_the_batch_is_shared_out_or_refused() -> None:
     tree = deepspeed_config(config, 3)
     assert (tree["gradient_accumulation_steps"], tree["train_micro_batch_size_per_gpu"]) == (2, 2)
     assert tree["gradient_clipping"] == 0.0  # DeepSpeed's default would be 1.0
+    assert deepspeed_config(config, 3, weights=7)["zero_optimization"]["stage3_max_reuse_distance"] == 7
     with pytest.raises(ValueError, match=r"field batch\.size: got 12, needs a multiple of"):
         config.batch.micro_of(4)
     assert resolve("demo", ["batch.size=12"]).batch.micro_of(4) == 3
