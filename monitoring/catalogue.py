@@ -59,6 +59,8 @@ _SCORE = {"score": OPEN, "split": OPEN}
 _STATE = {"state": tuple(RunState)}
 _ACTIVITY = {"activity": ACTIVITIES}
 _PART = {"part": ("stall", "total")}
+_INFO = {"recipe": OPEN, "revision": OPEN, "digest": OPEN, "world": OPEN}
+_PLACE = {"place": ("output", "scratch")}
 
 _ROWS = (
     Metric("commonfate_loss", "gauge", "learning", "Loss of the last step, mean over ranks"),
@@ -70,12 +72,17 @@ _ROWS = (
     ),
     Metric("commonfate_evaluation_score", "gauge", "learning", "Last score, in its own unit", _SCORE),
     Metric("commonfate_step", "gauge", "progress", "Optimiser steps done"),
+    Metric("commonfate_steps_planned", "gauge", "progress", "Optimiser steps of the whole run"),
+    # Moves on also where training goes on after a save or an evaluation: what has passed since is a step's.
+    Metric("commonfate_step_last_time_seconds", "gauge", "progress", "Unix time of the last step's end"),
     Metric("commonfate_epoch", "gauge", "progress", "Passes over the training split done, fractional"),
     Metric("commonfate_samples_total", "counter", "progress", "Clips that this rank has trained on"),
     # A process leaves as soon as it has entered a final state, mostly before that is scraped: a run that has ended is
     # one whose series end.
     Metric("commonfate_run_state", "gauge", "progress", "1 for the present state, else 0", _STATE),
     Metric("commonfate_restarts", "gauge", "progress", "Times that it began to train again", ranks="first"),
+    Metric("commonfate_world_size", "gauge", "progress", "Ranks of the run"),
+    Metric("commonfate_run_info", "gauge", "progress", "1; what runs, in its labels", _INFO),
     Metric("commonfate_samples_per_second", "gauge", "speed", "Clips per second of all ranks, last interval"),
     Metric("commonfate_step_seconds", "histogram", "speed", "Time of a step", buckets=_STEP),
     Metric("commonfate_step_phase_seconds", "histogram", "speed", "Time of its phases", _PHASE, _STEP),
@@ -85,6 +92,9 @@ _ROWS = (
     # On CPU, where there is no device memory, the peak is that of the process.
     Metric("commonfate_peak_memory_bytes", "gauge", "memory", "Most device memory allocated since the start"),
     Metric("commonfate_resident_memory_bytes", "gauge", "memory", "Resident memory of the process now"),
+    # Of the disks that journal and states are written to.
+    Metric("commonfate_disk_free_bytes", "gauge", "memory", "Free on the disk of a place", _PLACE),
+    Metric("commonfate_disk_size_bytes", "gauge", "memory", "Size of the disk of a place", _PLACE),
     # Since the run first started: its activities add up to the wall time.
     Metric("commonfate_goodput_ratio", "gauge", "time", "Productive over wall time, restarts included"),
     Metric("commonfate_run_activity_seconds", "gauge", "time", "Wall time by what became of it", _ACTIVITY),
@@ -96,7 +106,10 @@ _ROWS = (
     # What the step waited (stall), until complete on the store (total).
     Metric("commonfate_checkpoint_save_seconds", "histogram", "checkpoints", "Time of a save", _PART, _SAVE),
     Metric("commonfate_checkpoint_bytes", "gauge", "checkpoints", "Size of the newest", ranks="first"),
+    # Before the first: where and when this start began to train; nothing older is at risk.
     Metric("commonfate_checkpoint_last_step", "gauge", "checkpoints", "Step of the newest"),
+    Metric("commonfate_checkpoint_last_time_seconds", "gauge", "checkpoints", "Unix time of the newest"),
+    Metric("commonfate_checkpoint_interval", "gauge", "checkpoints", "Steps from one to the next"),
     # The signs of a model that has collapsed.
     Metric("commonfate_slot_mask_area_ratio", "gauge", "slots", "Share of the frame; not 0, not 1"),
     Metric("commonfate_slot_active", "gauge", "slots", "Slots whose mask is not empty"),

@@ -10,6 +10,9 @@ from typing import Any
 import yaml
 
 from monitoring.dashboards.boards import BOARDS, Board
+from monitoring.rules.alerts import ALERTS
+from monitoring.rules.recordings import RECORDINGS
+from monitoring.rules.rule import rules_tree
 
 PROMETHEUS_PORT, GRAFANA_PORT = 9090, 3000
 TARGETS = "targets"  # a folder beside the files, for the ranks of any run
@@ -61,6 +64,7 @@ def prometheus_config(installation: Installation) -> dict[str, Any]:
     }
     return {
         "global": {"scrape_interval": every, "scrape_timeout": every, "evaluation_interval": every},
+        "rule_files": ["rules.yml"],
         "scrape_configs": [ranks, ray] if installation.ray else [ranks],
     }
 
@@ -189,6 +193,7 @@ FILES: Mapping[str, Callable[[Installation], str]] = {
     "compose.yaml": lambda made: as_yaml(compose(made)),
     "ray.env": ray_settings,
     "prometheus/prometheus.yml": lambda made: as_yaml(prometheus_config(made)),
+    "prometheus/rules.yml": lambda _: as_yaml(rules_tree(RECORDINGS, ALERTS)),
     "grafana/provisioning/datasources/prometheus.yml": lambda made: as_yaml(data_sources(made)),
     "grafana/provisioning/dashboards/folders.yml": lambda made: as_yaml(dashboard_folders(made)),
 } | {f"grafana/dashboards/{board.uid}.json": lambda _, board=board: dashboard(board) for board in BOARDS}

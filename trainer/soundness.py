@@ -44,6 +44,7 @@ class Soundness:
         """FloatingPointError unless the mean loss of `step` is finite."""
         if math.isfinite(loss):
             return
+        self._observe("commonfate_loss", loss)
         if self._found and self.resumed(step):
             raise FloatingPointError(
                 f"loss is {loss} at step {step}, the first from {self._config.output.rstrip('/')}/"

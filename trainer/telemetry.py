@@ -2,6 +2,8 @@
 
 import logging
 import resource
+import shutil
+import tempfile
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -20,6 +22,7 @@ from trainer.health import HEALTH
 from trainer.journal import Journal, local_folder, run_name
 from trainer.process_group import ProcessGroup
 from trainer.progress import Progress
+from trainer.revision import code_revision
 
 log = logging.getLogger(__name__)
 
@@ -68,12 +71,15 @@ class Telemetry:
             self.observe("commonfate_restarts", len(store.list(f"{STARTS}/")) - 1)
             self._journal = Journal(self._config.output, start)
             self._progress = Progress(self._config.steps, start)
+        self._introduce(start)
         self.enter(RunState.TRAINING)
 
     def enter(self, state: RunState) -> None:
         """The run is now in `state`."""
         self.timeline.enter(state)
         self._exporter.enter(state)
+        if state is RunState.TRAINING:
+            self.observe("commonfate_step_last_time_seconds", time.time())
 
     def step(self, waited: float, phases: Mapping[str, float], clips: int) -> None:
         """One optimiser step of this rank: seconds it waited for data, seconds of its phases, clips it used."""
@@ -83,6 +89,7 @@ class Telemetry:
             self.observe("commonfate_step_phase_seconds", seconds, phase=phase)
         self.observe("commonfate_step_seconds", waited + sum(phases.values()))
         self.observe("commonfate_samples_total", clips)
+        self.observe("commonfate_step_last_time_seconds", time.time())
 
     def interval(self, line: dict[str, Any], flops: float, peak: float, counters: Counters) -> None:
         """The end of a logging interval.
@@ -112,6 +119,13 @@ class Telemetry:
         resident, most = memory_bytes(self._group.device)
         self.observe("commonfate_resident_memory_bytes", resident)
         self.observe("commonfate_peak_memory_bytes", most)
+        for place, folder in (
+            ("output", local_folder(self._config.output)),
+            ("scratch", tempfile.gettempdir()),
+        ):
+            free, size = disk_bytes(Path(folder))
+            self.observe("commonfate_disk_free_bytes", free, place=place)
+            self.observe("commonfate_disk_size_bytes", size, place=place)
         for name, count in vars(counters).items():
             self.observe(f"commonfate_loader_{name}_total", count - getattr(self._told, name))
         self._told = Counters(**vars(counters))
@@ -138,6 +152,7 @@ class Telemetry:
         """A checkpoint is complete on storage, `seconds` after its save began, with `size` bytes of all ranks."""
         self.observe("commonfate_checkpoint_save_seconds", seconds, part="total")
         self.observe("commonfate_checkpoint_last_step", step)
+        self.observe("commonfate_checkpoint_last_time_seconds", time.time())
         if self._group.rank == 0:
             self.observe("commonfate_checkpoint_bytes", size)
 
@@ -158,6 +173,17 @@ class Telemetry:
         finally:
             self._exporter.close()
 
+    def _introduce(self, start: int) -> None:
+        """What this start is, which stays."""
+        config, world = self._config, self._group.world
+        about = {"recipe": config.recipe, "revision": code_revision(), "digest": config.digest()}
+        self.observe("commonfate_run_info", 1, world=str(world), **about)
+        self.observe("commonfate_world_size", world)
+        self.observe("commonfate_steps_planned", config.steps)
+        self.observe("commonfate_checkpoint_interval", config.checkpoint.steps)
+        self.observe("commonfate_checkpoint_last_step", start)
+        self.observe("commonfate_checkpoint_last_time_seconds", time.time())
+
     def _write(self, line: dict[str, Any]) -> None:
         if self._journal and self._progress:
             self._journal.write(line)
@@ -173,3 +199,11 @@ def memory_bytes(device: torch.device) -> tuple[float, float]:
     if device.type == "cuda":
         return resident, float(torch.cuda.max_memory_allocated(device))
     return resident, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024.0
+
+
+def disk_bytes(folder: Path) -> tuple[float, float]:
+    """(free, size) of the disk that `folder` is on, or would be."""
+    while not folder.exists():
+        folder = folder.parent
+    usage = shutil.disk_usage(folder)
+    return float(usage.free), float(usage.total)

@@ -69,11 +69,26 @@ _RUN = (
     ),
     Panel(
         "Steps done",
-        "Optimiser steps since the run's first start",
-        (Query(f"max({of_run('step')})", "steps"),),
-        look="number",
-        width=4,
-        height=4,
+        "Optimiser steps, of those planned",
+        (Query(f"max({of_run('step')}) / max({of_run('steps_planned')})", "done"),),
+        "percentunit",
+        "number",
+        4,
+        4,
+    ),
+    Panel(
+        "Time left",
+        "Until the last step, at the pace of the last minutes; evaluations and saves come on top",
+        (
+            Query(
+                f"(max({of_run('steps_planned')}) - max({of_run('step')})) / avg({growth('step_seconds', '_count')})",
+                "left",
+            ),
+        ),
+        "s",
+        "number",
+        4,
+        4,
     ),
     _GOODPUT,
     Panel(
@@ -81,6 +96,19 @@ _RUN = (
         "Starts of the run but the first",
         (Query(f"max({of_run('restarts')})", "restarts"),),
         look="number",
+        width=4,
+        height=4,
+    ),
+    Panel(
+        "What runs",
+        "Recipe, digest of its config, revision of the code, number of ranks",
+        (
+            Query(
+                over("max", ("recipe", "digest", "revision", "world"), of_run("run_info")),
+                "{{recipe}} {{digest}} at {{revision}} on {{world}}",
+            ),
+        ),
+        look="names",
         width=4,
         height=4,
     ),
@@ -148,6 +176,34 @@ _WHY = (
     ),
 )
 
+_INFRASTRUCTURE = (
+    Panel(
+        "Ranks",
+        "Those that answer, of those that the run has",
+        (
+            Query(f"count({of_run('world_size')})", "there"),
+            Query(f"max({of_run('world_size')})", "of"),
+        ),
+    ),
+    Panel(
+        "Age of the newest checkpoint",
+        "What a loss now would cost; before the first, since training began",
+        (Query(f"time() - max({of_run('checkpoint_last_time_seconds')})", "age"),),
+        "s",
+    ),
+    Panel(
+        "Free on disks",
+        "Of the disk's size, on the fullest machine",
+        (
+            Query(
+                f"min by (place) ({of_run('disk_free_bytes')} / {of_run('disk_size_bytes')})",
+                "{{place}}",
+            ),
+        ),
+        "percentunit",
+    ),
+)
+
 BOARDS: tuple[Board, ...] = (
     Board(
         "commonfate-run",
@@ -162,7 +218,8 @@ BOARDS: tuple[Board, ...] = (
     Board(
         "commonfate-infrastructure",
         "Infrastructure",
-        "Memory and checkpoints",
+        "Ranks, memory, disks, checkpoints",
         ("memory", "checkpoints"),
+        _INFRASTRUCTURE,
     ),
 )

@@ -1,6 +1,8 @@
 """What a run tells: exact values of its series, starts that are counted, runs side by side told from each other."""
 
 import json
+import shutil
+import tempfile
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ from trainer.journal import run_name
 from trainer.loop import train
 from trainer.overrides import resolve
 from trainer.process_group import ProcessGroup
+from trainer.revision import code_revision
 from trainer.telemetry import STARTS, Telemetry
 
 LINE = {
@@ -95,6 +98,54 @@ def test_an_interval_is_exported_and_written_as_it_is(tmp_path: Path) -> None:
     written = lines(tmp_path)
     assert [line["step"] for line in written] == [10, 20]
     assert [line["mfu"] for line in written] == [0.25, 0.25]
+
+
+def test_a_start_says_what_runs_and_what_is_planned(tmp_path: Path) -> None:
+    telemetry = telemetry_of(tmp_path, rank=1)
+    assert value(telemetry, "steps_planned", rank=1) is None
+    telemetry.begin(40)
+    planned = {"steps_planned": 100.0, "world_size": 2.0, "checkpoint_last_step": 40.0}
+    assert {name: value(telemetry, name, rank=1) for name in planned} == planned
+    config = telemetry._config
+    assert value(telemetry, "checkpoint_interval", rank=1) == config.checkpoint.steps
+    about = {"recipe": "demo", "revision": code_revision(), "digest": config.digest(), "world": "2"}
+    assert value(telemetry, "run_info", rank=1, **about) == 1.0
+
+
+def test_when_a_step_and_a_checkpoint_were_last_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    monkeypatch.setattr("trainer.telemetry.time.time", lambda: now)
+    telemetry = telemetry_of(tmp_path, rank=1)
+
+    def times() -> tuple[float | None, float | None]:
+        names = ("step_last_time_seconds", "checkpoint_last_time_seconds")
+        step, checkpoint = (value(telemetry, name, rank=1) for name in names)
+        return step, checkpoint
+
+    assert times() == (None, None)
+    telemetry.begin(0)
+    assert times() == (100.0, 100.0)
+    now = 110.0
+    telemetry.step(0.0, {}, clips=4)
+    assert times() == (110.0, 100.0)
+    now = 120.0
+    telemetry.saved(1, 2.0, 3)
+    telemetry.enter(RunState.EVALUATING)
+    assert times() == (110.0, 120.0)
+    now = 500.0
+    telemetry.enter(RunState.TRAINING)  # an evaluation of minutes is no step of minutes
+    assert times() == (500.0, 120.0)
+
+
+def test_disks_are_told_by_place(tmp_path: Path) -> None:
+    telemetry = telemetry_of(tmp_path / "not" / "there", rank=1)
+    telemetry.begin(0)
+    telemetry.interval(dict(LINE), 0.0, 0.0, Counters())
+    for place, folder in (("output", tmp_path), ("scratch", Path(tempfile.gettempdir()))):
+        size = value(telemetry, "disk_size_bytes", rank=1, place=place)
+        assert size == shutil.disk_usage(folder).total
+        assert 0 < value(telemetry, "disk_free_bytes", rank=1, place=place) <= size
+    assert not (tmp_path / "not").exists()
 
 
 def test_every_start_that_trains_is_counted(tmp_path: Path) -> None:
