@@ -14,7 +14,7 @@ from model.object_discovery.masks import Encoded, MaskNet, Masks, binarise
 from model.object_discovery.matching import matched_shift
 from model.object_discovery.memory import BackgroundNet, Memories, seen_by_slots, update_colours
 from model.object_discovery.motion import Motion, MotionNet
-from model.object_discovery.ordering import Ordering, OrderNet, Trust
+from model.object_discovery.ordering import Ordering, OrderNet, Trust, Undecided
 from model.object_discovery.slots import Moved, Slots, State
 from model.object_discovery.starts import Start
 from model.ops.composition import to_identities, to_ranks, visible
@@ -54,7 +54,7 @@ class Cell:
 
     config: Decomposition
     masks: MaskNet
-    order: OrderNet | Trust
+    order: OrderNet | Trust | Undecided
     motion: MotionNet
     background: BackgroundNet
     anneal: Annealed
@@ -129,15 +129,6 @@ def found_again(state: State, frame: Float[Tensor, "b c h w"], reach: int) -> St
     return state._replace(
         motion=motion, colours=moved[:, :, :-2], supports=moved[:, :, -2], expected=moved[:, :, -1]
     )
-
-
-def since(
-    before: Float[Tensor, "b c h w"], frame: Float[Tensor, "b c h w"], start: Start, reach: int
-) -> Float[Tensor, "b k 3 3"]:
-    """How slots that start in `frame` have moved since the frame before: they are looked for there."""
-    held = start.supports * start.salience[:, None]
-    template = frame[:, None].expand(-1, held.shape[1], -1, -1, -1)
-    return translation(-normalised(matched_shift(template, held, before, reach), frame))
 
 
 def normalised(pixels: Float[Tensor, "b k 2"], frame: Float[Tensor, "b c h w"]) -> Float[Tensor, "b k 2"]:

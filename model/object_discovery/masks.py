@@ -45,7 +45,7 @@ class Masks(Scale, ABC):
     frame_difference."""
     starts: str = "frame"
     """Where slots look first when tracking: frame, in halves of it; departures: clip, at groups of what stands out from
-    the first frame's median; change, at groups of what changed in the second, before which they hold nothing."""
+    the first frame's median; change, at groups of what is about to change in it, which the second frame tells."""
     recognition: bool = False
     """Departure: one head for all slots, which sees how like each slot's look a pixel is (shared_head.py); needs
     tracking, and a mask_bias of about -6."""

@@ -21,13 +21,14 @@ class Memories(Scale, ABC):
     """Settings of F4 and F5."""
 
     memory: str = "own"
-    """Which pixels refresh a slot's colours: own, those it holds, or unoccluded, those that no other slot holds."""
+    """Which pixels refresh a slot's colours: own, those it holds; unoccluded, those that no other slot holds; or all,
+    ablation: nothing is remembered of what is hidden."""
     background_width: int = 16
     """Channels of the background's network; 0 = departure: no network, holes keep what was last seen there."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require_one_of(self, "memory", ("own", "unoccluded"))
+        require_one_of(self, "memory", ("own", "unoccluded", "all"))
         require_at_least(self, 0, "background_width")
 
 
@@ -48,8 +49,10 @@ def seen_by_slots(visible: Float[Tensor, "b k h w"], scope: str) -> Bool[Tensor,
     "own": those that the slot itself holds, visible > 0.5 (x = f * Gamma read literally). "unoccluded": all that no
     other slot holds, which is where "copying from previous frames in occluded regions" (section 3.1) leaves the
     present frame. The two differ outside the slot's mask, where the colour does not show, and where the mask is
-    about to grow: there "unoccluded" lets a slot that holds nothing yet see what it would gain.
+    about to grow: there "unoccluded" lets a slot that holds nothing yet see what it would gain. "all": no inpainting.
     """
+    if scope == "all":
+        return torch.ones_like(visible, dtype=torch.bool)
     if scope == "own":
         return visible > 0.5
     return visible.sum(1, keepdim=True) - visible <= 0.5

@@ -5,10 +5,9 @@ from dataclasses import dataclass
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.utils._pytree import tree_map
 
 from model.interface import ModelOutput, Unfit, Video, VideoModel, Views
-from model.object_discovery.cell import Annealed, Cell, Decomposition, Inputs, since, state_before
+from model.object_discovery.cell import Annealed, Cell, Decomposition, Inputs, state_before
 from model.object_discovery.losses import (
     Objective,
     absolute_error,
@@ -21,7 +20,7 @@ from model.object_discovery.losses import (
 from model.object_discovery.masks import MaskNet
 from model.object_discovery.memory import BackgroundNet
 from model.object_discovery.motion import MotionNet
-from model.object_discovery.ordering import OrderNet, Trust
+from model.object_discovery.ordering import OrderNet, Trust, Undecided
 from model.object_discovery.slots import Moved, Slots, State
 from model.object_discovery.starts import from_change, from_groups, from_places
 from model.ops.composition import compose_layers
@@ -49,6 +48,12 @@ class Config(Objective, Decomposition):
         return ObjectDiscovery(self)
 
 
+def _order(config: Config) -> OrderNet | Trust | Undecided:
+    if config.evidence == "network":
+        return OrderNet(config)
+    return Trust() if config.evidence == "looks" else Undecided()
+
+
 class ObjectDiscovery(VideoModel):
     """F1 to F5 and the objective of arXiv 2103.05669."""
 
@@ -56,7 +61,7 @@ class ObjectDiscovery(VideoModel):
         super().__init__()
         self.config = config
         self.masks = MaskNet(config)
-        self.order = OrderNet(config) if config.evidence == "network" else Trust()
+        self.order = _order(config)
         self.motion = MotionNet(config)
         self.background = BackgroundNet(config)
 
@@ -131,24 +136,25 @@ class ObjectDiscovery(VideoModel):
     def _from_start(
         self, frames: Float[Tensor, "b t c h w"], anneal: Annealed
     ) -> tuple[State, Slots, Float[Tensor, "b t c h w"]]:
-        """Algorithm 1 from the first frame of a clip."""
-        config, first, second = self.config, frames[:, 0], frames[:, 1:]
-        start = (from_groups if config.starts == "clip" else from_places)(config.slots, first)
-        if config.starts != "change":
-            state = state_before(config, self.masks, start, frames)
-            return self._decompose(state, frames, frames[:, :1], anneal, start.salience)
-        # What is first seen to move is found in the second frame; until then no slot looks anywhere.
-        nowhere = start._replace(supports=torch.zeros_like(start.supports))
-        state = state_before(config, self.masks, nowhere, frames)
-        state, slots, prediction = self._decompose(state, frames[:, :1], frames[:, :1], anneal)
-        if not second.shape[1]:
-            return state, slots, prediction
-        start = from_change(config.slots, first, second[:, 0])
-        state = state_before(config, self.masks, start, frames)._replace(lstm=state.lstm)
-        if config.matching:
-            state = state._replace(motion=since(first, second[:, 0], start, config.matching))
-        state, *rest = self._decompose(state, second, frames[:, :1], anneal, start.salience)
-        slots, prediction = tree_map(lambda *parts: torch.cat(parts, 1), [slots, prediction], rest)
+        """Algorithm 1 from the first frame of a clip.
+
+        With starts = change slots start at what in the first frame is about to change: masks of that frame look at
+        the second one. Its prediction does not: until something has moved, that is the frame itself.
+        """
+        config, first = self.config, frames[:, 0]
+        ahead = config.starts == "change"
+        if ahead and frames.shape[1] > 1:
+            start = from_change(config.slots, first, frames[:, 1])
+        elif config.starts == "clip":
+            start = from_groups(config.slots, first)
+        else:
+            start = from_places(config.slots, first)
+        if ahead and frames.shape[1] == 1:
+            start = start._replace(supports=torch.zeros_like(start.supports))  # no slot looks anywhere
+        state = state_before(config, self.masks, start, frames)
+        state, slots, prediction = self._decompose(state, frames, frames[:, :1], anneal, start.salience)
+        if ahead:
+            prediction = torch.cat([first[:, None], prediction[:, 1:]], 1)
         return state, slots, prediction
 
     def _decompose(

@@ -21,7 +21,8 @@ class Ordering(Scale, ABC):
     """Settings of F2."""
 
     evidence: str = "network"
-    """What orders slots: network, F2 as printed; or looks, departure: whose look the frame shows where two overlap."""
+    """What orders slots: network, F2 as printed; looks, departure: whose look the frame shows where two overlap; or
+    none, ablation: orders are drawn blindly in training, and by number in evaluation."""
     temperature: Ramp = Ramp(1.0, 0.3, 10_000)
     """Temperature of Gumbel-Sinkhorn (the paper's tau), annealed."""
     sinkhorn_iterations: int = 20
@@ -31,10 +32,24 @@ class Ordering(Scale, ABC):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require_one_of(self, "evidence", ("network", "looks"))
+        require_one_of(self, "evidence", ("network", "looks", "none"))
         require_at_least(self, 1, "sinkhorn_iterations")
         require_at_least(self, 0, "noise")
         self.temperature.require("temperature", 1e-2)
+
+
+class Undecided(nn.Module):
+    """No evidence of any order, for ablations."""
+
+    def forward(
+        self,
+        masks: Float[Tensor, "b k h w"],
+        expected: Float[Tensor, "b k h w"],
+        frame: Float[Tensor, "b c h w"],
+    ) -> Float[Tensor, "b k k"]:
+        """Logits, all 0."""
+        batch, slots = masks.shape[:2]
+        return masks.new_zeros(batch, slots, slots)
 
 
 class OrderNet(nn.Module):

@@ -59,12 +59,13 @@ def from_groups(slots: int, frame: Float[Tensor, "b c h w"]) -> Start:
 
 
 @torch.no_grad()
-def from_change(slots: int, before: Float[Tensor, "b c h w"], frame: Float[Tensor, "b c h w"]) -> Start:
-    """The same on any background, from the second frame on: what stands out is near a change since the frame before.
+def from_change(slots: int, frame: Float[Tensor, "b c h w"], other: Float[Tensor, "b c h w"]) -> Start:
+    """The same on any background: what stands out in `frame` is near a change to the `other` one, of a moment later.
 
-    The background there is made up from what lies around it, so that what an object has just left does not stand out.
+    The background there is made up from what lies around it, so that what an object is about to cover does not stand
+    out.
     """
-    near = near_change(frame - before)
+    near = near_change(frame - other)
     background = filled(frame, 1 - near)
     return _grouped(slots, frame, background, near[:, 0] * strength(frame - background))
 

@@ -1,7 +1,6 @@
 """Starts, looks and the order by looks, with true parts: what each brings before anything is learned."""
 
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pytest
@@ -28,7 +27,6 @@ from model.object_discovery.looks import (
 from model.object_discovery.model import Config
 from model.object_discovery.ordering import Trust
 from model.object_discovery.shared_head import advantage
-from model.object_discovery.slots import State
 from model.object_discovery.starts import filled, from_change, from_groups, from_places
 from model.ops.sinkhorn import hard_permutation
 from model.ops.spatial_transformer import centres_of_mass
@@ -88,7 +86,7 @@ class TestStarts:
     def test_what_changes_is_grouped_on_any_background(self, options: dict[str, str], least: float) -> None:
         """In the second frame; groups of what stands out from the first one's median have 0.82 on a texture."""
         scenes = Scenes(2, 60, **options)
-        start = from_change(2, scenes.frames[:, 0], scenes.frames[:, 1])
+        start = from_change(2, scenes.frames[:, 1], scenes.frames[:, 0])
         assert purity(start.supports, scenes.ids[:, 1], 2) > least
 
     def test_holes_are_filled_from_around(self) -> None:
@@ -358,24 +356,31 @@ def test_what_does_not_go_together_is_named(wrong: dict[str, object], word: str)
         replace(SMALL, **wrong)  # type: ignore[arg-type]
 
 
-def test_a_start_at_what_changes_knows_no_motion_unless_it_is_looked_for(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """What was decomposed before slots looked anywhere says nothing of how they move, however it was trained."""
-    frames = torch.zeros(1, 3, 3, 32, 32)
-    for t in range(3):
-        frames[0, t, 0, 12:20, 4 + 3 * t : 12 + 3 * t] = 0.9
-    for matching, pixels in ((0, 0.0), (5, 3.0)):
-        model = replace(SMALL, slots=1, starts="change", matching=matching).build().eval()
-        torch.nn.init.ones_(model.motion.last.bias)
-        begun: list[Tensor] = []
-        decompose = model._decompose
+def test_a_start_at_what_changes_predicts_nothing_from_what_it_has_not_seen() -> None:
+    """Masks of the first frame look at the second; the prediction of that one is the first, and each sees no later."""
+    torch.manual_seed(0)
+    model = replace(SMALL, slots=2, starts="change", matching=3).build().eval()
+    frames = torch.rand(2, 5, 3, 32, 32)
+    whole = model(Video(frames), 0).views
+    assert whole.prediction is not None
+    assert torch.equal(whole.prediction[:, 0], frames[:, 0])
+    for seen in range(2, 5):
+        changed = torch.cat([frames[:, :seen], torch.rand(2, 5 - seen, 3, 32, 32)], 1)
+        views = model(Video(changed), 0).views
+        assert views.prediction is not None
+        torch.testing.assert_close(views.prediction[:, :seen], whole.prediction[:, :seen])
+    assert torch.equal(model.predict(Video(frames[:, :1]), 1), frames[:, :1])
 
-        def seen(state: State, *rest: Any, begun: list[Tensor] = begun, decompose: Any = decompose) -> Any:
-            begun.append(state.motion)
-            return decompose(state, *rest)
 
-        monkeypatch.setattr(model, "_decompose", seen)
-        model(Video(frames), 0)
-        assert len(begun) == 2
-        torch.testing.assert_close(begun[1][0, 0, :2, 2] * 16, torch.tensor([pixels, 0.0]), atol=0.5, rtol=0)
+def test_slots_that_start_at_what_changes_hold_it_from_the_first_frame_on() -> None:
+    """On a texture, where nothing in a single frame tells what will move."""
+    scenes = Scenes(2, 20, background="texture")
+    torch.manual_seed(0)
+    model = replace(SMALL, starts="change").build().eval()
+    masks = model(Video(scenes.frames), 0).views.amodal_masks
+    assert masks is not None
+    for t in (0, 1):
+        held = (masks[:, t] > 0.5).any(1)
+        objects = scenes.ids[:, t] > 0
+        assert (held & objects).sum() / objects.sum() > 0.7
+        assert (held & objects).sum() / held.sum() > 0.7

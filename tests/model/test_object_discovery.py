@@ -103,6 +103,16 @@ class TestSlots:
         assert torch.equal(hard.sum(-1), torch.ones(2, 5, 3))
         assert torch.equal(hard.sum(-2), torch.ones(2, 5, 3))
 
+    def test_without_evidence_orders_are_drawn_in_training_and_by_number_in_eval(self) -> None:
+        model, video = replace(SMALL, evidence="none").build(), clip()
+        drawn = model(video, 0).views.depth_order
+        assert drawn is not None
+        assert (drawn[0] - drawn[1]).abs().max() > 0.1
+        order = model.eval()(video, 0).views.depth_order
+        assert order is not None
+        assert torch.equal(order, torch.eye(3).expand_as(order))
+        assert not [name for name, _ in model.named_parameters() if name.startswith("order")]
+
     def test_places_tell_slots_apart_and_tracking_starts_there(self) -> None:
         where = places(3, torch.zeros(2, 3, 16, 16))
         centres = centres_of_mass(where[0])
@@ -184,6 +194,11 @@ class TestMemory:
             [True, False, True],
             [False, True, True],
         ]
+
+    def test_without_a_memory_a_slot_is_what_is_in_front_of_it(self) -> None:
+        frame, before = torch.rand(1, 3, 1, 3), torch.zeros(1, 2, 3, 1, 3)
+        seen = seen_by_slots(torch.tensor([[0.9, 0.05, 0.0], [0.05, 0.9, 0.0]])[None, :, None], "all")
+        assert torch.equal(update_colours(frame, seen, before), frame[:, None].expand_as(before))
 
     def test_the_background_network_works_in_holes_only(self) -> None:
         net = BackgroundNet(SMALL)
@@ -363,7 +378,7 @@ class TestCycle:
     ("field", "value"),
     [
         ("size", 5), ("size", 17), ("size", 22), ("channels", 0), ("slots", 0), ("width", 6), ("kernel", 4),
-        ("stem_stride", 3), ("beta", 1.0), ("motion", "rigid"), ("memory", "all"), ("shift_bound", 0.0),
+        ("stem_stride", 3), ("beta", 1.0), ("motion", "rigid"), ("memory", "both"), ("shift_bound", 0.0),
         ("shape_bound", 3.0),
         ("alpha", Ramp(0.0, 1.0)), ("temperature", Ramp(1.0, 0.0)), ("tracking", True), ("sparsity", Ramp(0.0, -1.0)),
         ("compactness", Ramp(-1.0, 0.0)), ("change_weight", 0.5), ("noise", -1.0), ("remat", "all"),

@@ -50,9 +50,9 @@ def demo() -> RunConfig:
         optim=OptimConfig(lr=1e-3, clip_norm=1.0, decay="cosine", final_fraction=0.1),
         engine=ONE_THREAD,
         checkpoint=CheckpointConfig(steps=200),
-        evaluation=EvaluationConfig(steps=300, clips=64),
+        evaluation=EvaluationConfig(steps=400, clips=64),
         output="demo/run",
-        steps=600,
+        steps=800,
         log_steps=20,
     )
 
