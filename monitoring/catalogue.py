@@ -114,6 +114,12 @@ _ROWS = (
     Metric("commonfate_slot_mask_area_ratio", "gauge", "slots", "Share of the frame; not 0, not 1"),
     Metric("commonfate_slot_active", "gauge", "slots", "Slots whose mask is not empty"),
     Metric("commonfate_slot_duplicate_iou_ratio", "gauge", "slots", "Overlap; near 1 = an object held twice"),
+    Metric(
+        "commonfate_slot_sound_ratio",
+        "gauge",
+        "slots",
+        "Slots that may hold an object: one, whole, not twice",
+    ),
     Metric("commonfate_slot_order_entropy_ratio", "gauge", "slots", "Doubt in the depth order; 0 = sure"),
     Metric("commonfate_slot_motion_pixels", "gauge", "slots", "Displacement per frame; 0 = motion ignored"),
 )

@@ -17,6 +17,8 @@ from model.interface import Views
 from model.ops.spatial_transformer import centres_of_mass, move_points
 
 ACTIVE_SHARE = 0.005  # of the frame that a slot must hold to count
+WHOLE_SHARE = 0.5  # of the frame from which it is no object
+SAME_IOU = 0.5  # overlap over union from which two slots hold the same
 
 
 @dataclass(frozen=True)
@@ -43,11 +45,21 @@ def active_slots(views: Views) -> Float[Tensor, ""]:
 
 def duplicate_iou(views: Views) -> Float[Tensor, ""]:
     """Overlap of two slots' masks over their union, mean over pairs; near 1 = the same object twice."""
+    ious = _pairwise_iou(_held(views))
+    slots = ious.shape[-1]
+    return ious.triu(1).sum() / max(ious[..., 0, 0].numel() * slots * (slots - 1) // 2, 1)
+
+
+def sound_slots(views: Views) -> Float[Tensor, ""]:
+    """Share of the slots that hold what may be an object: not nothing, nor half of the frame, nor what another holds.
+
+    The verdict on a run, early and without labels: see docs/stages.md.
+    """
     held = _held(views)
-    first, second = torch.triu_indices(held.shape[2], held.shape[2], 1, device=held.device)
-    overlap = (held[:, :, first] * held[:, :, second]).sum(-1)
-    union = (held[:, :, first] + held[:, :, second]).sum(-1) - overlap
-    return (overlap / union.clamp(min=1)).sum() / max(overlap.numel(), 1)
+    share = held.mean(-1)
+    double = _pairwise_iou(held).triu(1).amax(-2) > SAME_IOU  # of two that hold the same, the first counts
+    sound = (share > ACTIVE_SHARE) & (share < WHOLE_SHARE) & ~double
+    return sound.to(held.dtype).mean()
 
 
 def order_entropy(views: Views) -> Float[Tensor, ""]:
@@ -72,6 +84,7 @@ HEALTH: dict[str, Sign] = {
     "slot_mask_area": Sign("commonfate_slot_mask_area_ratio", ("amodal_masks",), mask_area),
     "slot_active": Sign("commonfate_slot_active", ("amodal_masks",), active_slots),
     "slot_duplicate_iou": Sign("commonfate_slot_duplicate_iou_ratio", ("amodal_masks",), duplicate_iou),
+    "slot_sound": Sign("commonfate_slot_sound_ratio", ("amodal_masks",), sound_slots),
     "slot_order_entropy": Sign("commonfate_slot_order_entropy_ratio", ("depth_order",), order_entropy),
     "slot_motion_pixels": Sign("commonfate_slot_motion_pixels", ("amodal_masks", "motion"), motion_pixels),
 }
@@ -88,6 +101,13 @@ def _held(views: Views) -> Float[Tensor, "b s k x"]:
     """1 where a slot holds a pixel."""
     assert views.amodal_masks is not None
     return (views.amodal_masks > 0.5).flatten(-2).to(views.amodal_masks.dtype)
+
+
+def _pairwise_iou(held: Float[Tensor, "b s k x"]) -> Float[Tensor, "b s k k"]:
+    """Of every two slots; 0 where both are empty."""
+    overlap = held @ held.mT
+    area = held.sum(-1)
+    return overlap / (area[..., :, None] + area[..., None, :] - overlap).clamp(min=1)
 
 
 def _active(held: Float[Tensor, "b s k x"]) -> Float[Tensor, "b s k"]:

@@ -32,10 +32,31 @@ def test_signs_of_collapse() -> None:
     assert unsure["slot_order_entropy"] == pytest.approx(1.0)
 
 
+@pytest.mark.parametrize(
+    ("second", "sound"),
+    [
+        (disc(10, 45, 45), 1.0),  # each its own
+        (disc(10, 20, 20), 0.5),  # one of the two has the other's
+        (disc(10, 26, 20), 1.0),  # they meet
+        (disc(1, 45, 45), 0.5),  # next to nothing
+        (torch.ones(64, 64), 0.5),  # everything
+    ],
+)
+def test_sound_slots_may_hold_an_object(second: torch.Tensor, sound: float) -> None:
+    masks = torch.stack([disc(10, 20, 20), second])[None, None]
+    assert health(Views(amodal_masks=masks))["slot_sound"] == sound
+    assert health(Views(amodal_masks=masks.flip(2)))["slot_sound"] == sound
+
+
 def test_signs_are_of_what_a_model_has() -> None:
     assert health(Views()) == {}
     masks = torch.ones(1, 2, 1, 4, 4)
-    assert set(health(Views(amodal_masks=masks))) == {"slot_mask_area", "slot_active", "slot_duplicate_iou"}
+    assert set(health(Views(amodal_masks=masks))) == {
+        "slot_mask_area",
+        "slot_active",
+        "slot_duplicate_iou",
+        "slot_sound",
+    }
 
 
 @pytest.mark.parametrize("name", HEALTH)
