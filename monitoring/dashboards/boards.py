@@ -113,7 +113,14 @@ _RUN = (
         height=4,
     ),
     *named("loss", "loss_term", width=12),
-    *named("evaluation_score", "samples_per_second", "model_flops_utilisation_ratio"),
+    *named("evaluation_score"),
+    Panel(
+        "Since the last step",
+        "Rises while no step is done: in evaluations, in saves, and when something hangs",
+        (Query(f"time() - max({of_run('step_last_time_seconds')})", "silence"),),
+        "s",
+    ),
+    *named("samples_per_second", "model_flops_utilisation_ratio"),
 )
 
 _WHY = (
@@ -174,6 +181,7 @@ _WHY = (
         (Query(f"avg({of_run('goodput_ratio')})", "whole run"),),
         "percentunit",
     ),
+    *named("step_seconds"),
 )
 
 _INFRASTRUCTURE = (
