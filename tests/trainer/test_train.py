@@ -306,7 +306,7 @@ def test_a_checkpoint_is_told_once_and_when_it_is_complete(
     monkeypatch.setattr(Telemetry, "saved", complete)
     run(tmp_path, data, "steps=3", "checkpoint.keep=3")
     assert told == [(1, True), (2, True), (3, True)]
-    assert values(observed, "checkpoint_last_step") == [1, 2, 3]
+    assert values(observed, "checkpoint_last_step") == [0, 1, 2, 3]  # none yet, and each
     sizes = [
         sum(size for size, _ in read_checkpoint(open_store(str(tmp_path)), step).files.values())
         for step in (1, 2, 3)
