@@ -108,7 +108,12 @@ _ROWS = (
     Metric("commonfate_checkpoint_bytes", "gauge", "checkpoints", "Size of the newest", ranks="first"),
     # Before the first: where and when this start began to train; nothing older is at risk.
     Metric("commonfate_checkpoint_last_step", "gauge", "checkpoints", "Step of the newest; 0 = none yet"),
-    Metric("commonfate_checkpoint_last_time_seconds", "gauge", "checkpoints", "Unix time of the newest, or of the start"),
+    Metric(
+        "commonfate_checkpoint_last_time_seconds",
+        "gauge",
+        "checkpoints",
+        "Unix time of the newest, or the start",
+    ),
     Metric("commonfate_checkpoint_interval", "gauge", "checkpoints", "Steps from one to the next"),
     # The signs of a model that has collapsed.
     Metric("commonfate_slot_mask_area_ratio", "gauge", "slots", "Share of the frame; not 0, not 1"),

@@ -21,7 +21,8 @@ from data_shards.storage.place import open_store
 from model.interface import Video, VideoModel, Views
 from monitoring.run_state import RunState, Timeline
 from trainer.batch import first_frames, split_video, to_video, users_clips
-from trainer.checkpoints.checkpoint import Checkpoint, newest
+from trainer.checkpoints.checkpoint import newest
+from trainer.checkpoints.fetch import Fetched, fetched
 from trainer.checkpoints.restore import changes, restore, timeline_of
 from trainer.checkpoints.saver import Saver
 from trainer.checkpoints.weights import start_from
@@ -100,10 +101,9 @@ def train(
     newest(store := open_store(config.output))  # a forged one is told before DeepSpeed is loaded
     with at_once():  # nothing can be saved yet
         group = start_processes()
-    with Interruption(stopping) as interruption:
-        # First, for it refuses a batch that cannot be shared out before anything is built.
-        micro = config.batch.micro_of(group.world)
-        found = newest(store)
+    micro = config.batch.micro_of(group.world)  # refuses what cannot be shared out before more is built
+    with Interruption(stopping) as interruption, fetched(store, config, group) as saved:
+        found = saved.checkpoint if saved else None
         seed_draws(config.seed)
         model = config.model.build().to(group.device)
         if config.start and not found:
@@ -112,7 +112,7 @@ def train(
         timeline = timeline_of(store, found) if found else Timeline.begin()
         telemetry = Telemetry(config, group, timeline, report)
         try:
-            with users_clips(), Run(config, group, manifest, model, found, telemetry) as run:
+            with users_clips(), Run(config, group, manifest, model, saved, telemetry) as run:
                 return run.to_the_end(interruption, enough or (lambda: False))
         except BaseException:
             telemetry.enter(RunState.FAILED)
@@ -130,16 +130,17 @@ class Run:
         group: ProcessGroup,
         manifest: Manifest,
         model: VideoModel,
-        found: Checkpoint | None,
+        saved: Fetched | None,
         telemetry: Telemetry,
     ) -> None:
         self.config, self.group, self.telemetry = config, group, telemetry
+        found = saved.checkpoint if saved else None
         self.soundness = Soundness(config, group, found, telemetry.observe)
         store = open_store(config.output)
         self.start = found.step if found else 0
         data = manifest.digest("train")
-        if found:
-            self.engine = restore(store, found, config, group, model)
+        if saved and found:
+            self.engine = restore(saved, store, config, group, model)
             if group.rank == 0 and (changed := changes(found, config, data)):
                 log.warning("going on from step %d with other settings: %s", found.step, "; ".join(changed))
         else:
@@ -149,9 +150,8 @@ class Run:
         self.manifest = manifest
         self.share = config.batch.size // group.world
         slots = range(group.rank * self.share, (group.rank + 1) * self.share)
-        fields = tuple(name for name in LEARNT if name in manifest.fields)
-        size, seed = config.batch.size, config.seed
-        self.loader = Loader(config.data, "train", size, slots, self.start, seed=seed, fields=fields)
+        fields, size = tuple(name for name in LEARNT if name in manifest.fields), config.batch.size
+        self.loader = Loader(config.data, "train", size, slots, self.start, seed=config.seed, fields=fields)
         self.micro = config.batch.micro_of(group.world)
         self.work = Work(self.engine.model, config, group.device, self.micro)
         # Last: a start that is refused, or has nothing to do, leaves the config of the run that was there.

@@ -156,7 +156,7 @@ def test_sigterm_saves_before_exit(data: str, tmp_path: Path) -> None:
 
 def test_damage_is_told_by_all_ranks(data: str, tmp_path: Path) -> None:
     run, words = tmp_path / "run", [data, "checkpoint.steps=1"]
-    start(run, 2, [*words, "steps=2"]).wait()
+    start(run, 2, [*words, "steps=2", "checkpoint.keep=1"]).wait()
     path = next((run / FOLDER / "step-00000002").rglob("weights.pt"))
     path.write_bytes(path.read_bytes()[:-1])
     ranks = start(run, 2, [*words, "steps=3"])

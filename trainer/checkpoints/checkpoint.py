@@ -16,7 +16,7 @@ import hashlib
 import json
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -25,7 +25,7 @@ from pydantic import Field, TypeAdapter
 from data_shards.mistake import UserError
 from data_shards.storage.place import open_store
 from data_shards.storage.store import NotFound, StorageError, Store
-from trainer.checkpoints.seal import read_sealed
+from trainer.checkpoints.seal import Damaged, read_sealed
 
 T = TypeVar("T")
 
@@ -74,6 +74,24 @@ class Checkpoint:
 
 
 _MANIFEST = TypeAdapter(Checkpoint)
+_FIELDS = {each.name for each in fields(Checkpoint)}
+_SUM = re.compile(rb', "sum": "([0-9a-f]{64})"}$')
+
+
+def manifest_text(checkpoint: Checkpoint) -> bytes:
+    """What checkpoint.json holds: its fields, and last the hash of all before: a flipped byte may leave sound JSON."""
+    data = json.dumps(asdict(checkpoint)).encode()
+    return data[:-1] + b', "sum": "%s"}' % hashlib.sha256(data).hexdigest().encode()
+
+
+def _unsummed(data: bytes) -> bytes:
+    """The fields alone, as they were saved; ValueError where they are not. Once they were saved without a sum."""
+    if not (found := _SUM.search(data)):
+        return data
+    whole = data[: found.start()] + b"}"
+    if hashlib.sha256(whole).hexdigest().encode() != found[1]:
+        raise ValueError("another sum")
+    return whole
 
 
 def step_of(name: str) -> int | None:
@@ -92,13 +110,16 @@ def read_checkpoint(store: Store, step: int) -> Checkpoint:
     """The manifest of the complete checkpoint at `step`.
 
     Raises:
-        StorageError: it is absent or damaged, or not sealed where there is a key.
+        NotFound: it is absent.
+        Damaged: it is not what was saved, or not sealed where there is a key.
         UserError: a later version of this code wrote it, in a schema that this one does not know.
     """
     folder = f"{FOLDER}/step-{step:08d}"
     data = read_sealed(store, f"{folder}/{MANIFEST}")
     try:
-        tree = {"schema": 0} | json.loads(data)
+        tree = {"schema": 0} | json.loads(_unsummed(data))
+        if tree.keys() - _FIELDS and tree["schema"] <= SCHEMA:
+            raise ValueError("what no manifest has")
         if tree["schema"] <= SCHEMA:
             found: Checkpoint = _MANIFEST.validate_json(json.dumps(tree), strict=True)
             _require_whole(found, step)
@@ -127,9 +148,20 @@ def _require_whole(found: Checkpoint, step: int) -> None:
 
 
 def newest(store: Store) -> Checkpoint | None:
-    """The newest complete checkpoint of a run, or None."""
-    steps = steps_on(store)
-    return read_checkpoint(store, steps[-1]) if steps else None
+    """The newest complete checkpoint of a run whose manifest is sound, or None where there is none at all.
+
+    Raises:
+        Damaged: there are some, and no manifest is sound; the newest is named.
+    """
+    first: StorageError | None = None
+    for step in reversed(steps_on(store)):
+        try:
+            return read_checkpoint(store, step)
+        except (Damaged, NotFound) as error:
+            first = first or error
+    if isinstance(first, Damaged):
+        raise first
+    return None
 
 
 def run_of(url: str) -> str:
@@ -168,7 +200,7 @@ def download(store: Store, checkpoint: Checkpoint, name: str, folder: Path) -> P
     """One of its files, as `folder`/`name`.
 
     Raises:
-        StorageError: it is not as the manifest says.
+        Damaged: it is not as the manifest says.
     """
     target = folder / name
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -188,11 +220,9 @@ def download(store: Store, checkpoint: Checkpoint, name: str, folder: Path) -> P
     return target
 
 
-def damaged(store: Store, folder: str, name: str, reason: str) -> StorageError:
+def damaged(store: Store, folder: str, name: str, reason: str) -> Damaged:
     """What is told of the file `name` of the checkpoint in `folder`, with the remedy."""
-    return StorageError(
-        store.address(f"{folder}/{name}"), f"{reason}; {REMEDY.format(store.address(folder))}"
-    )
+    return Damaged(store.address(f"{folder}/{name}"), reason, REMEDY.format(store.address(folder)))
 
 
 def weights_name(checkpoint: Checkpoint) -> str:

@@ -19,6 +19,19 @@ _LONGEST = 16 << 20  # bytes of what is sealed: a manifest of ten thousand ranks
 _DIGITS = 64
 
 
+class Damaged(StorageError):
+    """An object of a checkpoint is not what was saved. An older checkpoint may do.
+
+    Attributes:
+        found: what is wrong, without the remedy that the whole sentence ends with.
+    """
+
+    def __init__(self, url: str, reason: str, remedy: str) -> None:
+        super().__init__(url, f"{reason}; {remedy}")
+        self.args = url, reason, remedy
+        self.found = f"{url}: {reason}"
+
+
 def checkpoint_key() -> bytes:
     """The key in the environment; empty = there is none.
 
@@ -49,12 +62,11 @@ def read_sealed(store: Store, name: str) -> bytes:
 
     Raises:
         NotFound: there is no such object.
-        StorageError: its seal is missing or wrong, or it is longer.
+        Damaged: its seal is missing or wrong, or it is longer.
     """
     if store.size(name) > _LONGEST:
-        raise StorageError(
-            store.address(name), f"is longer than {_LONGEST} bytes, and no manifest of a checkpoint"
-        )
+        reason = f"is longer than {_LONGEST} bytes, and no manifest of a checkpoint"
+        raise Damaged(store.address(name), reason, "start in another output")
     data = store.read(name)
     if key := checkpoint_key():
         _require_seal(store, name, _seal(key, name, data))
@@ -72,9 +84,8 @@ def _require_seal(store: Store, name: str, wanted: bytes) -> None:
         if hmac.compare_digest(found, wanted):
             return
         why = f"has a wrong seal: it was saved with another {VARIABLE}, or is forged"
-    raise StorageError(
-        store.address(name), f"{why}; unset {VARIABLE} to trust it, or start in another output"
-    )
+    remedy = f"unset {VARIABLE} to trust it, or start in another output"
+    raise Damaged(store.address(name), why, remedy)
 
 
 def _seal(key: bytes, name: str, data: bytes) -> bytes:

@@ -6,11 +6,10 @@ import shutil
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 
 from data_shards.storage.store import StorageError, Store
-from trainer.checkpoints.checkpoint import FOLDER, MANIFEST, Checkpoint, step_of, steps_on
+from trainer.checkpoints.checkpoint import FOLDER, MANIFEST, Checkpoint, manifest_text, step_of, steps_on
 from trainer.checkpoints.owner import TakenOver, successor
 from trainer.checkpoints.seal import put_sealed, read_sealed
 from trainer.config import CheckpointConfig
@@ -116,7 +115,7 @@ class Upload:
                 )
         self._before()
         complete = Checkpoint(**vars(self.manifest) | {"files": files})
-        put_sealed(self._store, f"{self.manifest.folder}/{MANIFEST}", json.dumps(asdict(complete)).encode())
+        put_sealed(self._store, f"{self.manifest.folder}/{MANIFEST}", manifest_text(complete))
         self.seconds = time.perf_counter() - self._started
         self.size = sum(size for size, _ in files.values())
         self._prune(self.manifest.step)
