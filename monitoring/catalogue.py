@@ -126,6 +126,7 @@ _ROWS = (
         "Slots that may hold an object: one, whole, not twice",
     ),
     Metric("commonfate_slot_order_entropy_ratio", "gauge", "slots", "Doubt in the depth order; 0 = sure"),
+    Metric("commonfate_slot_found_later", "gauge", "slots", "Objects a frame; many = found anew each time"),
     Metric("commonfate_slot_motion_pixels", "gauge", "slots", "Displacement per frame; 0 = motion ignored"),
 )
 

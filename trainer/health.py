@@ -1,4 +1,4 @@
-"""HEALTH: signs that a model has collapsed, from its views alone: empty, full or doubled masks, motion ignored.
+"""HEALTH: signs that a model has collapsed, from its views alone: masks empty, full or doubled, all found anew.
 
 A sign is a function of Views, looked at on the steps that are logged. It stands among the terms of a line of
 metrics.jsonl under its name, and is exported as the series of its row. To add one, write it here or beside its like,
@@ -80,12 +80,24 @@ def motion_pixels(views: Views) -> Float[Tensor, ""]:
     return torch.sum(length * active) / active.sum().clamp(min=1)
 
 
+def found_later(views: Views) -> Float[Tensor, ""]:
+    """Objects a frame that are found after the first; as many as there are = known ones are found anew each time.
+
+    Counts do not show it: what is dropped and found again in every frame is counted right.
+    """
+    assert views.identities is not None
+    numbers = views.identities.amax(2)
+    later = numbers.amax(1) - numbers[:, 0]
+    return later.float().mean() / max(numbers.shape[1] - 1, 1)
+
+
 HEALTH: dict[str, Sign] = {
     "slot_mask_area": Sign("commonfate_slot_mask_area_ratio", ("amodal_masks",), mask_area),
     "slot_active": Sign("commonfate_slot_active", ("amodal_masks",), active_slots),
     "slot_duplicate_iou": Sign("commonfate_slot_duplicate_iou_ratio", ("amodal_masks",), duplicate_iou),
     "slot_sound": Sign("commonfate_slot_sound_ratio", ("amodal_masks",), sound_slots),
     "slot_order_entropy": Sign("commonfate_slot_order_entropy_ratio", ("depth_order",), order_entropy),
+    "slot_found_later": Sign("commonfate_slot_found_later", ("identities",), found_later),
     "slot_motion_pixels": Sign("commonfate_slot_motion_pixels", ("amodal_masks", "motion"), motion_pixels),
 }
 

@@ -20,6 +20,7 @@ from model.sqair.model import AIR, MLPSQAIR
 from model.sqair.objective import exact_bound, log_likelihood
 from model.sqair.propagation import Expected, Kept, Known
 from model.sqair.views import steady_rows
+from trainer.health import health
 
 OPTIONS: dict[str, Any] = {
     "objective": "exact",
@@ -225,6 +226,16 @@ def test_particles_are_shown_where_asked_and_the_bound_grows_with_them() -> None
     torch.testing.assert_close(said.log_weights, (said.log_likelihood - said.kl).sum(2))
     assert (said.log_weights.logsumexp(1) - torch.log(torch.tensor(16.0)) >= said.log_weights.mean(1)).all()
     assert output.views.particles.counts[:, 0].tolist() == (output.views.presence > 0).sum(2).tolist()
+
+
+@pytest.mark.parametrize(("bias", "later"), [(20.0, 0.0), (-20.0, 2.0)])
+def test_what_drops_its_objects_finds_them_anew(bias: float, later: float) -> None:
+    """Both count alike; the sign of health tells them apart."""
+    config = replace(MLPSQAIR.small(), slots=2, propagation_bias=bias, discovery_bias=20.0, truncate=True)
+    with torch.no_grad():
+        views = config.build().eval()(Video(torch.rand(2, 4, 3, 16, 16)), 0).views
+    assert (views.presence.sum(2) == 2).all()
+    assert health(views)["slot_found_later"] == later
 
 
 def test_its_work_can_be_counted() -> None:

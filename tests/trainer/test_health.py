@@ -48,6 +48,15 @@ def test_sound_slots_may_hold_an_object(second: torch.Tensor, sound: float) -> N
     assert health(Views(amodal_masks=masks.flip(2)))["slot_sound"] == sound
 
 
+def test_what_is_found_anew_in_every_frame_is_told_from_what_is_carried_on() -> None:
+    """Two objects in four frames, in both clips in all of them."""
+    kept = torch.tensor([[1, 2, 0]] * 4)
+    anew = torch.tensor([[1, 2, 0], [3, 4, 0], [6, 5, 0], [7, 0, 8]])
+    assert health(Views(identities=kept[None]))["slot_found_later"] == 0
+    assert health(Views(identities=anew[None]))["slot_found_later"] == 2
+    assert health(Views(identities=torch.stack([kept, anew])))["slot_found_later"] == 1
+
+
 def test_signs_are_of_what_a_model_has() -> None:
     assert health(Views()) == {}
     masks = torch.ones(1, 2, 1, 4, 4)

@@ -22,8 +22,19 @@ from trainer.scores.motion import motion_deformation, motion_error
 from trainer.scores.objects import amodal_iou, depth_order_accuracy, occluded_iou, unmatched_area
 from trainer.scores.prediction import bce, l1, mse, psnr, ssim
 from trainer.scores.segmentation import rand_score
+from trainer.scores.tracking import (
+    box_fit,
+    hota,
+    id_switches,
+    idf1,
+    mota,
+    rediscovered,
+    switches_across,
+    switches_apart,
+)
 
 LAYERS = ("amodal_masks", "slot_frames", "background", "depth_order", "motion")
+PLACES = ("boxes|amodal_masks",)
 
 
 @dataclass(frozen=True)
@@ -36,7 +47,7 @@ class Score:
 
     measure: Callable[[Views, Video], Tensor]
     steps: Steps
-    views: tuple[str, ...]  # fields of Views that it reads, such as motion or particles.kl
+    views: tuple[str, ...]  # fields of Views that it reads, such as motion or particles.kl; a|b = either
     truth: tuple[str, ...] = ()  # fields of Truth that it reads
     unit: str = ""
     higher_is_better: bool = True
@@ -47,8 +58,8 @@ class Score:
 
         Views without a frame are as good as none: of clips with one frame, copy-last predicts nothing.
         """
-        found = views.tensors()
-        lacking = [f"views.{name}" for name in self.views if name not in found or not found[name].shape[1]]
+        found = {name for name, value in views.tensors().items() if value.shape[1]}
+        lacking = [f"views.{name}" for name in self.views if found.isdisjoint(name.split("|"))]
         return lacking + [f"truth.{name}" for name in self.truth if getattr(video.truth, name, None) is None]
 
     def of_clips(self, views: Views, video: Video, *, last: bool = False) -> Float[Tensor, "b"] | None:
@@ -141,6 +152,38 @@ SCORES: dict[str, Score] = {
     "discovered_later": Score(
         discovered_later, "decomposed", ("identities",), unit="a frame", higher_is_better=False,
         about="objects that are found in frames after the first; where none comes later, those found again",
+    ),
+    "box_iou": Score(
+        box_fit, "decomposed", ("boxes",), ("boxes",),
+        about="boxes of slots and objects, matched in each frame; a missed object counts 0",
+    ),
+    "mota": Score(
+        mota, "clip", PLACES, ("boxes",),
+        about="1 - (missed + false + id switches) / true boxes (CLEAR), mean over clips",
+    ),
+    "idf1": Score(
+        idf1, "clip", PLACES, ("boxes",),
+        about="boxes found under the number that stands for their object, mean over clips",
+    ),
+    "hota": Score(
+        hota, "clip", PLACES, ("boxes",),
+        about="detection and association of boxes, IoU .05 to .95, mean over clips",
+    ),
+    "id_switches": Score(
+        id_switches, "clip", PLACES, ("boxes",), unit="a clip", higher_is_better=False,
+        about="objects found under another number than the last time",
+    ),
+    "switches_apart": Score(
+        switches_apart, "decomposed", PLACES, ("boxes",), higher_is_better=False,
+        about="the same of objects by themselves that touched none in between; share of (object, frame)",
+    ),
+    "switches_across": Score(
+        switches_across, "decomposed", PLACES, ("boxes",), higher_is_better=False,
+        about="of objects that touched another: share that come away under another number; chance is 0.5",
+    ),
+    "rediscovered": Score(
+        rediscovered, "decomposed", PLACES, ("boxes",), unit="a frame", higher_is_better=False,
+        about="known objects that are found again under a number that was never there",
     ),
     "accuracy": Score(
         accuracy, "clip", ("labels",), ("labels",), about="labelled pixels of the right class, all alike (global)",

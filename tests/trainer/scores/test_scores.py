@@ -54,7 +54,11 @@ def test_every_score_gives_float64_values_per_clip_and_step(name: str) -> None:
     video = replace(video, truth=replace(video.truth, labels=labels))
     classes = torch.rand(1, labels.shape[1], 3, *labels.shape[2:])
     slots = torch.ones(1, 4, 2)
-    views = replace(oracle(video), labels=classes, presence=slots, identities=slots.long())
+    boxes = torch.tensor([0.0, 0.0, 4.0, 4.0]).expand(1, 5, 2, 4)
+    video = replace(video, truth=replace(video.truth, boxes=boxes))
+    views = replace(
+        oracle(video), labels=classes, presence=slots, identities=slots.long(), boxes=boxes[:, :4]
+    )
     values = SCORES[name].measure(views, video)
     steps = {"predicted": 4, "decomposed": 4, "clip": 1, "gap": 8, "class": 3}[SCORES[name].steps]
     assert values.shape[:2] == (1, steps)
