@@ -8,7 +8,7 @@ import pytest
 from monitoring.dashboards.boards import BOARDS
 from monitoring.dashboards.panel import RUN, WINDOW
 from tests.conftest import require
-from tests.integration.test_prometheus import Prometheus
+from tests.integration.test_prometheus import OF_OTHER_MODELS, Prometheus
 from tests.launch import start
 from trainer.journal import run_name
 
@@ -22,6 +22,7 @@ def expressions(run: str) -> dict[tuple[str, str], str]:
         for board in BOARDS
         for panel in board.panels
         for number, query in enumerate(panel.queries)
+        if not any(name in query.expression for name in OF_OTHER_MODELS)
     }
 
 

@@ -77,7 +77,7 @@ def test_what_is_advised_is_accepted(path: str) -> None:
         ("monitoring.port=none", r"write monitoring.port=null"),
         ("start=None", r"got 'None', .*write start=null"),
         ("ray.address=None", r"write ray.address=null"),
-        ("steps=true", r"steps: got true, needs a number; such as steps=1000"),
+        ("steps=true", r"steps: got true, needs a number; such as steps=800"),
         ("engine.zero_stage=true", r"engine.zero_stage: got true, needs a number"),
         ("data.deadline=true", r"data.deadline: got true, needs a number"),
         ("model.slots=1000000000000000000000000000000", r"slots: got 10+, needs at most 1024"),

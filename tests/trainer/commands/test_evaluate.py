@@ -31,9 +31,13 @@ def test_command_scores_the_newest_checkpoint_and_keeps_the_result(
     printed = capsys.readouterr().out
     assert stored.text() in printed
     assert "oracle ceiling" in printed
-    # The object-discovery model has all else that scores ask for.
+    # The object-discovery model has all else that scores ask for, and sprites.
     classes = dict.fromkeys(("accuracy", "class_recall", "class_iou"), "views.labels and no truth.labels")
-    assert stored.skipped == {"flow_error": "views.flow", "warp_error": "views.flow"} | classes
+    tracks = ("mota", "idf1", "hota", "id_switches", "switches_apart", "switches_across", "rediscovered")
+    counts = {"count_accuracy": "views.presence", "discovered_later": "views.identities"}
+    boxes = dict.fromkeys(tracks, "truth.boxes") | {"box_iou": "views.boxes and no truth.boxes"}
+    flow = dict.fromkeys(("flow_error", "warp_error"), "views.flow")
+    assert stored.skipped == flow | classes | counts | boxes
 
 
 def test_command_evaluates_the_checkpoint_it_is_given(run: str) -> None:
