@@ -32,6 +32,24 @@ class Unfit(ValueError):
     """What a model cannot take of clips, which are the user's choice: their shape, or their labels."""
 
 
+def fitting(
+    frames: Float[Tensor, "b t c h w"], channels: int, size: int, least: int
+) -> Float[Tensor, "b t c h w"]:
+    """The frames in float32.
+
+    Raises:
+        Unfit: they do not have that many channels or are not `size` wide and high, or there are fewer than `least`.
+    """
+    expected = (channels, size, size)
+    if frames.shape[1] < least or frames.shape[2:] != expected:
+        got, need = "x".join(map(str, frames.shape[1:])), "x".join(map(str, expected))
+        raise Unfit(
+            f"frames are {got}, the model takes {least} or more of {need} (t x c x h x w): set its size and"
+            " channels to those of the data"
+        )
+    return frames.float()
+
+
 @dataclass(frozen=True)
 class Truth:
     """Ground truth of a batch of clips; None = the data set has no such label. Only scores and tests read it.

@@ -120,7 +120,8 @@ def alive(pid: int) -> bool:
 
 def parent(pid: int) -> int:
     """The process id of its parent; 0 = it is gone."""
-    return int(_stat(pid)[1]) if _stat(pid) else 0
+    fields = _stat(pid)
+    return int(fields[1]) if fields else 0
 
 
 def descendants(pid: int) -> list[int]:

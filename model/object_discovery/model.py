@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from model.interface import ModelOutput, Unfit, Video, VideoModel, Views
+from model.interface import ModelOutput, Video, VideoModel, Views, fitting
 from model.object_discovery.cell import Annealed, Cell, Decomposition, Inputs, state_before
 from model.object_discovery.losses import (
     Objective,
@@ -124,14 +124,7 @@ class ObjectDiscovery(VideoModel):
         return torch.cat(future, 1)
 
     def _checked(self, frames: Float[Tensor, "b t c h w"], least: int) -> Float[Tensor, "b t c h w"]:
-        expected = (self.config.channels, self.config.size, self.config.size)
-        if frames.shape[1] < least or frames.shape[2:] != expected:
-            got, need = "x".join(map(str, frames.shape[1:])), "x".join(map(str, expected))
-            raise Unfit(
-                f"frames are {got}, the model takes {least} or more of {need} (t x c x h x w): set its size and"
-                " channels to those of the data"
-            )
-        return frames.float()
+        return fitting(frames, self.config.channels, self.config.size, least)
 
     def _from_start(
         self, frames: Float[Tensor, "b t c h w"], anneal: Annealed

@@ -1,5 +1,6 @@
 """What AIR and SQAIR share: inference over a clip, its bound, and what is shown of it."""
 
+from abc import abstractmethod
 from typing import NamedTuple
 
 import torch
@@ -7,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.utils._pytree import tree_map
 
-from model.interface import Unfit, VideoModel
+from model.interface import VideoModel, fitting
 from model.layers.over_time import over_time
 from model.remat import Remat
 from model.sqair.cell import Cell, Inputs, State, Step
@@ -70,9 +71,9 @@ class Inference(VideoModel):
         """Samples of each clip."""
         return self.scene.particles if self.training else max(1, self.scene.shown_particles)
 
+    @abstractmethod
     def cell(self, step: int) -> Cell:
         """The step of a clip."""
-        raise NotImplementedError
 
     def infer(self, frames: Float[Tensor, "b t c h w"], step: int) -> tuple[State, Result]:
         """All frames, from nothing known."""
@@ -160,12 +161,4 @@ class Inference(VideoModel):
         Raises:
             Unfit: they are not of the configured size and channels, or fewer than `least`.
         """
-        config = self.scene
-        expected = (config.channels, config.size, config.size)
-        if frames.shape[1] < least or frames.shape[2:] != expected:
-            got, need = "x".join(map(str, frames.shape[1:])), "x".join(map(str, expected))
-            raise Unfit(
-                f"frames are {got}, the model takes {least} or more of {need} (t x c x h x w): set its size and"
-                " channels to those of the data"
-            )
-        return frames.float()
+        return fitting(frames, self.scene.channels, self.scene.size, least)
