@@ -38,19 +38,29 @@ def exit_code(command: Callable[[], int]) -> int:
         code = command()
         sys.stdout.flush()  # what cannot be written is told here, not when the interpreter ends
         return code
-    except (*MISTAKES, Refused) as error:
-        print(f"error: {printable(str(error), LINES)}", file=sys.stderr)
-        return 2 if isinstance(error, MISTAKES) else 1
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EPIPE) or error.filename is not None:
-            traceback.print_exc()
-        else:  # of a file that has no name here: stdout
-            print(f"error: nothing more can be written ({error.strerror})", file=sys.stderr)
-            sys.stdout = open(os.devnull, "w")  # noqa: SIM115 (what is left of it is not tried again)
-        return 1
-    except KeyboardInterrupt:
+    except (Exception, KeyboardInterrupt) as error:
+        return _told(error)
+
+
+def _told(error: BaseException) -> int:
+    """Say what ended a command; returns its exit code."""
+    if _came_of_an_interruption(error):
         print("interrupted", file=sys.stderr)
         return 130
-    except Exception:
-        traceback.print_exc()
-        return 1
+    if isinstance(error, (*MISTAKES, Refused)):
+        print(f"error: {printable(str(error), LINES)}", file=sys.stderr)
+        return 2 if isinstance(error, MISTAKES) else 1
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EPIPE) and error.filename is None:
+        # of a file that has no name here: stdout
+        print(f"error: nothing more can be written ({error.strerror})", file=sys.stderr)
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 (what is left of it is not tried again)
+    else:
+        traceback.print_exception(error)
+    return 1
+
+
+def _came_of_an_interruption(error: BaseException | None) -> bool:
+    """Whether it is Ctrl-C, or was raised while Ctrl-C was leaving: a zip file refuses to be closed half-written."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__context__
+    return error is not None

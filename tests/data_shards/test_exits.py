@@ -33,6 +33,20 @@ def test_what_a_user_can_mend_is_one_sentence(
     assert capsys.readouterr() == ("", said)
 
 
+@pytest.mark.parametrize("error", [ValueError("an open handle"), OSError(5, "lost"), UserError("no space")])
+def test_an_interruption_is_one_whatever_was_raised_as_it_left(
+    error: Exception, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def leave_badly() -> int:
+        try:
+            raise KeyboardInterrupt
+        finally:
+            raise error
+
+    assert exit_code(leave_badly) == 130
+    assert capsys.readouterr() == ("", "interrupted\n")
+
+
 def test_anything_else_leaves_a_trace(capsys: pytest.CaptureFixture[str]) -> None:
     for bug in (RuntimeError("bug"), ValueError("too many values to unpack")):
         assert exit_code(lambda: fail(bug)) == 1  # noqa: B023

@@ -217,8 +217,8 @@ def test_an_interrupted_build_leaves_no_set_and_can_be_repeated(
         errors = process.communicate(timeout=30)[1]
     finally:
         process.kill()
+    assert "Traceback" not in errors, errors
     assert process.returncode == code
-    assert "Traceback" not in errors
     assert not os.path.exists(f"{url}/manifest.json")
     assert commands.main([*command[3:], *options, "--train", "100"]) == 0
     assert commands.main(["check", url]) == 0
