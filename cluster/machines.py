@@ -132,6 +132,21 @@ def cluster_resources() -> dict[str, float]:
     return {name: everything[name] for name in sorted(everything) if ":" not in name and "memory" not in name}
 
 
+def dead_nodes() -> set[str]:
+    """Ray's numbers of the machines that have left the connected cluster."""
+    import ray
+
+    return {node["NodeID"] for node in ray.nodes() if not node["Alive"]}
+
+
+def has_placed(workers: int) -> bool:
+    """Whether Ray has set aside room for a group of at least so many, processes or not."""
+    import ray
+
+    groups = ray.util.placement_group_table().values()
+    return any(each["state"] == "CREATED" and len(each["bundles"]) >= workers for each in groups)
+
+
 def _fits_here(scaling: "ScalingConfig") -> None:
     wanted = scaling.least * (scaling.cpus or 0)
     if wanted > cores():

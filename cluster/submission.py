@@ -12,6 +12,8 @@ from dataclasses import asdict, dataclass
 from secrets import token_hex
 from typing import TYPE_CHECKING, Any
 
+import psutil
+
 from cluster.config import ClusterConfig
 from cluster.jobs import GRACE
 from cluster.preflight.planning import plan_of
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
 CONFIG = "commonfate-job.json"  # in the job's working directory
 PREFLIGHT = ("python", "-m", "cluster.preflight", CONFIG)
 TRAIN = ("python", "-m", "cluster", "train", "--config", CONFIG)
+SUBMITTED = "COMMONFATE_SUBMITTED"
+"""Variable of a job: when it was submitted, in unix seconds; the run's clock begins there."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +64,7 @@ class Submission:
         """
         name = f"{self.config.recipe or 'run'}-{time.strftime('%Y%m%d-%H%M%S')}-{token_hex(3)}"
         revision = described(self.shipment.folder)
-        told = {HANDED_OVER: revision} if revision else {}
+        told = {SUBMITTED: f"{time.time():.3f}"} | ({HANDED_OVER: revision} if revision else {})
         metadata = {
             "recipe": self.config.recipe,
             "output": self.config.output,
@@ -99,6 +103,16 @@ def prepare(
     refuse_secrets(variables, _texts(document["config"]))
     refuse_secret_files(shipment.folder, shipment.files)
     return Submission(config, shipment, tuple(map(shlex.join, steps)), variables, document)
+
+
+def submitted_at() -> float:
+    """When the user asked for what this process does, in unix seconds: as the submitter says, or when it began."""
+    began: float = psutil.Process().create_time()
+    try:
+        said = float(os.environ.get(SUBMITTED, "nan"))
+    except ValueError:
+        return began
+    return said if 0 < said < began else began
 
 
 def variables_from(words: Sequence[str]) -> dict[str, str]:

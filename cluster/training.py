@@ -3,9 +3,11 @@
 Ray places the workers, notices when one is lost and starts the group again; the loop then resumes from the newest
 complete checkpoint on storage. Ray's own checkpoints are not used: what Ray has registered can lag behind.
 
-worker.py is what each worker does, driver.py what this process does meanwhile, board.py what lies between them.
+worker.py is what each worker does, driver.py what this process does meanwhile, controller.py what Ray's own process
+between them is told to do, board.py where they leave each other word.
 """
 
+import math
 import os
 import time
 from collections.abc import Callable
@@ -13,16 +15,20 @@ from pathlib import Path
 from typing import Any
 
 import ray.train
-from ray.train.torch import TorchTrainer
+from ray.train.torch import TorchConfig, TorchTrainer
 
-from cluster.board import Introduction, Losses, open_board
+from cluster.board import open_board
 from cluster.config import ClusterConfig
+from cluster.controller import Group, Introduction
 from cluster.driver import Driver
 from cluster.machines import worker_cpus, worker_resources
 from cluster.stop import Stop
+from cluster.submission import submitted_at
 from cluster.worker import Assignment, work
 from data_shards.scratch import scratch_folder
 from monitoring.run_state import RunState
+
+_COLLECTIVE_S = 300  # for a rank to come to a collective, beyond what its store may take
 
 
 def train(
@@ -48,7 +54,7 @@ def train(
         UserError: a mistake of the user, also one that a worker found: one sentence.
         Refused: the run failed; the message is what the worker said.
     """
-    board = open_board()
+    board = open_board(submitted_at())
     run = config.run()
     threads = run.engine.threads or worker_cpus(config.scaling, embedded=embedded)
     run = run.model_copy(update={"engine": run.engine.model_copy(update={"threads": threads})})
@@ -75,12 +81,15 @@ def _trainer(config: ClusterConfig, assignment: Assignment, scratch: Path, *, em
         "name": f"run-{time.time_ns()}",  # where a name exists, Ray would resume what it has registered under it
         "storage_path": str(scratch),
         "failure_config": ray.train.FailureConfig(max_failures=scaling.max_failures),
-        "callbacks": [Losses(assignment.board), Introduction(assignment.board)],
+        "callbacks": [Group(assignment.board), Introduction(assignment.board)],
     }
     loop_function: Any = work
+    # A rank may wait in a collective for one whose store is out, and that for its whole patience.
+    patience = math.ceil(config.data.deadline) + _COLLECTIVE_S
     return TorchTrainer(
         loop_function,
         train_loop_config={"assignment": assignment},
+        torch_config=TorchConfig(timeout_s=patience),
         scaling_config=ray.train.ScalingConfig(**workers),
         run_config=ray.train.RunConfig(**run),
     )

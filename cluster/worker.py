@@ -9,11 +9,13 @@ from typing import Any
 import ray
 import ray.train
 
-from cluster.board import Message, Notices, Stopping, Throttle
+from cluster.board import Message, Notices, Pulse, Stopping, Throttle
 from data_shards.exits import MISTAKES
+from monitoring.heartbeat import Heart
 from monitoring.run_state import RunState
 from trainer.config import RunConfig
 
+_ANSWER_S = 60.0
 _OURS = ("cluster", "trainer", "data_shards", "monitoring")
 
 
@@ -28,10 +30,9 @@ class Assignment:
 
 def work(assignment: dict[str, Assignment]) -> RunState:
     """One worker: trainer's loop. An error that another start would repeat is left on the board first."""
-    from trainer import chain  # here, because it imports DeepSpeed, which the driver has no use for
-
     mine = assignment["assignment"]
     rank = ray.train.get_context().get_world_rank()
+    heart = Heart(past=ray.get(mine.board.past.remote(), timeout=_ANSWER_S))
     if mine.folder is not None:
         os.chdir(mine.folder)
     notices = Notices(mine.board, rank)
@@ -39,10 +40,14 @@ def work(assignment: dict[str, Assignment]) -> RunState:
         logging.getLogger(name).addHandler(notices)
     worker = f"{socket.gethostname()} {os.getpid()}"
     mine.board.tell.remote(Message("started", {rank: worker}))
+    pulse = Pulse(mine.board, rank, worker, heart)
     stopping = Stopping(mine.board) if rank == 0 else None
     report = Throttle(mine.board)
     try:
-        return chain.train(mine.config, report=report, stopping=stopping).state
+        # Here, because it takes seconds, in which the driver hears of this process already.
+        from trainer import chain
+
+        return chain.train(mine.config, report=report, stopping=stopping, heart=heart).state
     except (*MISTAKES, FloatingPointError) as error:
         code = 2 if isinstance(error, MISTAKES) else 1
         # Wait: this process may be ended as soon as the error is raised.
@@ -52,3 +57,5 @@ def work(assignment: dict[str, Assignment]) -> RunState:
         report.flush()
         if stopping:
             stopping.close()
+        heart.enter(RunState.FINISHED)  # also where it was refused: no more beats follow
+        pulse.close()

@@ -25,8 +25,9 @@ class RunState(StrEnum):
         return self in (RunState.FINISHED, RunState.FAILED, RunState.INTERRUPTED)
 
 
-# `lost` is the rest: the time between processes, and work done after the checkpoint that was resumed from.
-ACTIVITIES = ("productive", "data_wait", "starting", "evaluating", "saving", "lost")
+# `stalled` is time in which no rank came forward. `lost` is the rest: the time between processes, and work done after
+# the checkpoint that was resumed from.
+ACTIVITIES = ("productive", "data_wait", "starting", "evaluating", "saving", "stalled", "lost")
 
 _ACTIVITY = {
     RunState.STARTING: "starting",
@@ -34,6 +35,23 @@ _ACTIVITY = {
     RunState.EVALUATING: "evaluating",
     RunState.SAVING: "saving",
 }
+
+
+@dataclass(frozen=True)
+class Past:
+    """What whoever started a process knows of the time before it, in unix seconds.
+
+    Attributes:
+        submitted: when the user asked for this start; None = as the process begins, for it follows another.
+        stalls: from when to when an earlier process did not come forward, until it was ended.
+    """
+
+    submitted: float | None = None
+    stalls: tuple[tuple[float, float], ...] = ()
+
+    def stalled(self, since: float) -> float:
+        """Seconds of stalls after a time: of those before it a checkpoint knows."""
+        return sum(max(until - max(begun, since), 0.0) for begun, until in self.stalls)
 
 
 @dataclass
@@ -50,23 +68,28 @@ class Timeline:
     _since: float = 0.0
 
     @classmethod
-    def begin(cls, now: float | None = None) -> Self:
-        """A run that starts for the first time."""
-        start = time.time() if now is None else now
-        return cls(first_start=start, _since=start)
+    def begin(cls, now: float | None = None, first: float | None = None, past: Past | None = None) -> Self:
+        """A run without a checkpoint, whose first start, if it is not this one, was at `first`."""
+        start, past = _started(now, past)
+        first = start if first is None else min(first, start)
+        return cls(first, {"stalled": past.stalled(first)} if past.stalls else {}, _since=start)
 
     @classmethod
-    def resumed(cls, saved: Mapping[str, object], now: float | None = None) -> Self:
+    def resumed(cls, saved: Mapping[str, object], now: float | None = None, past: Past | None = None) -> Self:
         """A run that goes on from what `saved()` returned. Raises ValueError where that is damaged."""
         try:
-            past = saved["seconds"]
-            assert isinstance(past, Mapping)
-            seconds = {name: float(past[name]) for name in past if name in ACTIVITIES}
+            spent = saved["seconds"]
+            assert isinstance(spent, Mapping)
+            seconds = {name: float(spent[name]) for name in spent if name in ACTIVITIES}
             first_start = float(str(saved["first_start"]))
-            assert all(map(math.isfinite, (first_start, *seconds.values())))
+            until = float(str(saved.get("until", first_start)))
+            assert all(map(math.isfinite, (first_start, until, *seconds.values())))
         except (KeyError, TypeError, ValueError, OverflowError, AssertionError) as error:
             raise ValueError(f"timeline of the checkpoint is damaged: {dict(saved)!r:.200}") from error
-        return cls(first_start, seconds, _since=time.time() if now is None else now)
+        start, past = _started(now, past)
+        if past.stalls:
+            seconds["stalled"] = seconds.get("stalled", 0.0) + past.stalled(until)
+        return cls(first_start, seconds, _since=max(start, until))
 
     def enter(self, state: RunState, now: float | None = None) -> None:
         """Close the present activity and start another. A final state counts no more time."""
@@ -78,10 +101,16 @@ class Timeline:
         self.seconds["data_wait"] = self.seconds.get("data_wait", 0.0) + seconds
         self.seconds["productive"] = self.seconds.get("productive", 0.0) - seconds
 
+    def stall(self, seconds: float) -> None:
+        """Of the time in TRAINING, `seconds` were spent without coming forward."""
+        if seconds:
+            self.seconds["stalled"] = self.seconds.get("stalled", 0.0) + seconds
+            self.seconds["productive"] = self.seconds.get("productive", 0.0) - seconds
+
     def saved(self, now: float | None = None) -> dict[str, object]:
         """What a checkpoint keeps, as JSON."""
-        self._settle(now)
-        return {"first_start": self.first_start, "seconds": dict(self.seconds)}
+        until = self._settle(now)
+        return {"first_start": self.first_start, "seconds": dict(self.seconds), "until": until}
 
     def split(self, now: float | None = None) -> dict[str, float]:
         """Seconds per activity; they add up to the wall time since the first start."""
@@ -102,3 +131,9 @@ class Timeline:
             self.seconds[activity] = self.seconds.get(activity, 0.0) + max(now - self._since, 0.0)
         self._since = now
         return now
+
+
+def _started(now: float | None, past: Past | None) -> tuple[float, Past]:
+    """When this start was, and what was before it."""
+    now, past = time.time() if now is None else now, past or Past()
+    return now if past.submitted is None else min(past.submitted, now), past

@@ -13,9 +13,13 @@ class Remote:
     take: "_Method"
     stop: "_Method"
     stopping: "_Method"
+    beat: "_Method"
+    beats: "_Method"
+    stall: "_Method"
+    past: "_Method"
 
     def __init__(self, board: Board) -> None:
-        for name in ("tell", "take", "stop", "stopping"):
+        for name in ("tell", "take", "stop", "stopping", "beat", "beats", "stall", "past"):
             setattr(self, name, _Method(getattr(board, name)))
 
 

@@ -1,6 +1,6 @@
 """Where the two clip types meet: Batch (uint8, CPU, data_shards) to Video (float in [0, 1], device, model)."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
@@ -92,3 +92,8 @@ def split_video(video: Video, size: int) -> list[Video]:
         return [Video(part) for part in frames]
     labels = torch.split(video.truth.labels, size)
     return [Video(part, labels=known) for part, known in zip(frames, labels, strict=True)]
+
+
+def means(parts: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """Of each name over the micro-batches, which all have the same."""
+    return {name: torch.stack([part[name] for part in parts]).mean() for name in parts[0]}

@@ -25,6 +25,7 @@ from data_shards.manifest import read_manifest
 from data_shards.mistake import UserError
 from data_shards.storage.place import open_store
 from data_shards.storage.store import NotFound, StorageError, Store
+from monitoring.heartbeat import Heart
 from monitoring.run_state import RunState
 from trainer import loop
 from trainer.checkpoints.checkpoint import CONFIG, FOLDER, steps_on
@@ -77,7 +78,11 @@ class Next:
 
 
 def train(
-    config: RunConfig, *, report: Report | None = None, stopping: Callable[[], bool] | None = None
+    config: RunConfig,
+    *,
+    report: Report | None = None,
+    stopping: Callable[[], bool] | None = None,
+    heart: Heart | None = None,
 ) -> Result:
     """`loop.train`, or where the config has stages, one for each of them. Interrupted, it goes on where it was.
 
@@ -86,7 +91,7 @@ def train(
         Exception: what `loop.train` raises. Every stage was looked at before any was trained.
     """
     if not config.stages:
-        return loop.train(config, report=report, stopping=stopping)
+        return loop.train(config, report=report, stopping=stopping, heart=heart)
     private_extensions()
     for number, run in enumerate(stage_runs(config)):
         with _named(number):
@@ -95,7 +100,7 @@ def train(
     with at_once():
         group = start_processes()
     with Interruption(stopping) as interruption:
-        chain = Chain(config, group)
+        chain = Chain(config, group, heart)
         chain.require()
         return chain.to_the_end(interruption, report)
 
@@ -103,8 +108,9 @@ def train(
 class Chain:
     """One process's part of a chain. Rank 0 reads what was written and decides; the others are told."""
 
-    def __init__(self, config: RunConfig, group: ProcessGroup) -> None:
+    def __init__(self, config: RunConfig, group: ProcessGroup, heart: Heart | None = None) -> None:
         self.config, self.group, self.runs = config, group, stage_runs(config)
+        self._heart = heart
         self._store = open_store(config.output)
         self._told = False
         self._stores: dict[Attempt, Store] = {}
@@ -164,7 +170,13 @@ class Chain:
                 report(line)
 
         try:
-            return loop.train(config, report=read, stopping=lambda: interruption.requested, enough=watch.over)
+            return loop.train(
+                config,
+                report=read,
+                stopping=lambda: interruption.requested,
+                enough=watch.over,
+                heart=self._heart,
+            )
         except FloatingPointError as error:  # on all ranks
             self._lost[attempt] = str(error)
             return None

@@ -9,15 +9,19 @@ import torch
 
 
 class Clock:
-    """Adds up seconds by phase; on a GPU it waits for the device, so that a phase is charged with its own work."""
+    """Adds up seconds by phase; on a GPU it waits for the device, so that a phase is charged with its own work.
 
-    def __init__(self, device: torch.device) -> None:
-        self._device = device
+    `mark` is called with each phase as it begins.
+    """
+
+    def __init__(self, device: torch.device, mark: Callable[[str], None] = lambda phase: None) -> None:
+        self._device, self._mark = device, mark
         self.seconds: dict[str, float] = {}
 
     @contextmanager
     def __call__(self, phase: str) -> Iterator[None]:
         """Charge the body to `phase`."""
+        self._mark(phase)
         started = time.perf_counter()
         yield
         if self._device.type == "cuda":

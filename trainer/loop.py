@@ -19,11 +19,12 @@ from data_shards.loader import Loader, scan, stretch
 from data_shards.manifest import Manifest, read_manifest
 from data_shards.storage.place import open_store
 from model.interface import Video, VideoModel, Views
-from monitoring.run_state import RunState, Timeline
-from trainer.batch import first_frames, split_video, to_video, users_clips
+from monitoring.heartbeat import Heart
+from monitoring.run_state import RunState
+from trainer.batch import first_frames, means, split_video, to_video, users_clips
 from trainer.checkpoints.checkpoint import newest
 from trainer.checkpoints.fetch import Fetched, fetched
-from trainer.checkpoints.restore import changes, restore, timeline_of
+from trainer.checkpoints.restore import changes, restore
 from trainer.checkpoints.saver import Saver
 from trainer.checkpoints.weights import start_from
 from trainer.clock import Clock, Pace
@@ -39,6 +40,7 @@ from trainer.process_group import ProcessGroup, seed_draws
 from trainer.requirements import require_clip, require_data, require_fit
 from trainer.revision import code_revision
 from trainer.soundness import Soundness
+from trainer.starts import begun
 from trainer.telemetry import Report, Telemetry
 
 log = logging.getLogger(__name__)
@@ -74,6 +76,7 @@ def train(
     report: Report | None = None,
     stopping: Callable[[], bool] | None = None,
     enough: Callable[[], bool] | None = None,
+    heart: Heart | None = None,
 ) -> Result:
     """Train to `config.steps`, resuming from the newest complete checkpoint in `config.output`.
 
@@ -84,6 +87,7 @@ def train(
         report: called on rank 0 with every line of metrics.jsonl.
         stopping: asked at every step; True makes all ranks save and stop, as SIGTERM does.
         enough: as `stopping`, but the run has then finished.
+        heart: told where the loop is.
 
     Raises:
         UserError: a mistake of the user, in one sentence. Nothing was written then, but where a label read later is
@@ -109,8 +113,8 @@ def train(
         if config.start and not found:
             start_from(config.start, model, config, group)
         require_fit(model, config, manifest, group.device, micro)
-        timeline = timeline_of(store, found) if found else Timeline.begin()
-        telemetry = Telemetry(config, group, timeline, report)
+        timeline, start = begun(store, found, config.steps, group, heart)
+        telemetry = Telemetry(config, group, timeline, report, heart, start)
         try:
             with users_clips(), Run(config, group, manifest, model, saved, telemetry) as run:
                 return run.to_the_end(interruption, enough or (lambda: False))
@@ -181,7 +185,7 @@ class Run:
             self._evaluate(step)
         batches, pace, interrupted = iter(self.loader), Pace(step), False
         while step < config.steps:
-            clock = Clock(self.group.device)
+            clock = Clock(self.group.device, telemetry.heart.phase)
             with clock("data"):
                 video = to_video(next(batches), self.group.device)
             video = first_frames(video, config.batch.length(step, video.frames.shape[1]))
@@ -234,7 +238,7 @@ class Run:
             shown.append(output.show)
             with clock("optimiser"):
                 norm = self.engine.update(lr, last=index == len(parts) - 1)
-        return StepOutcome(torch.stack(losses).mean(), _means(terms), shown, norm, clock.seconds)
+        return StepOutcome(torch.stack(losses).mean(), means(terms), shown, norm, clock.seconds)
 
     def _agree(self, *wishes: bool) -> list[bool]:
         """Which of these any rank has; also where all hear of uploads, and fast ranks wait for slow ones."""
@@ -253,11 +257,11 @@ class Run:
     def _log(self, step: int, outcome: StepOutcome, step_s: float) -> float:
         """Write a line of means over ranks; returns the loss. A collective."""
         self.saver.require_ours()
-        found = outcome.terms | _means([health(show()) for show in outcome.shown])
+        found = outcome.terms | means([health(show()) for show in outcome.shown])
         names = sorted(found)
         mine = torch.stack([outcome.loss.double(), *(found[n].double() for n in names)]).cpu()
-        means: list[float] = (self.group.total(mine) / self.group.world).tolist()
-        loss, *terms = means
+        averages: list[float] = (self.group.total(mine) / self.group.world).tolist()
+        loss, *terms = averages
         self.soundness.require(loss, step)
         line: dict[str, Any] = {
             "step": step,
@@ -293,8 +297,3 @@ class Run:
         if settle:
             self.saver.settle()
         self.telemetry.enter(RunState.TRAINING)
-
-
-def _means(parts: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
-    """Of each name over the micro-batches, which all have the same."""
-    return {name: torch.stack([part[name] for part in parts]).mean() for name in parts[0]}

@@ -16,19 +16,19 @@ from data_shards.mistake import UserError
 from data_shards.storage.place import is_http, open_store
 from data_shards.storage.store import StorageError
 from monitoring.exporter import Exporter, HostError
-from monitoring.run_state import RunState, Timeline
+from monitoring.heartbeat import Heart
+from monitoring.run_state import Past, RunState, Timeline
 from trainer.config import RunConfig
 from trainer.health import HEALTH
 from trainer.journal import Journal, local_folder, run_name
 from trainer.process_group import ProcessGroup
 from trainer.progress import Progress
 from trainer.revision import code_revision
+from trainer.starts import Start, start_of
 
 log = logging.getLogger(__name__)
 
 Report = Callable[[dict[str, Any]], None]
-
-STARTS = "starts"  # below a run: an object for each time that it began to train, with the step it began at
 
 
 class Telemetry:
@@ -38,12 +38,23 @@ class Telemetry:
         config: the run.
         group: this rank.
         timeline: the run's time so far, across restarts.
+        report: called with every line, on rank 0.
+        heart: told where the loop is; None = nobody watches it.
+        start: this one, on rank 0, where there is anything to do; None = it leaves a trace when it begins to train.
     """
 
     def __init__(
-        self, config: RunConfig, group: ProcessGroup, timeline: Timeline, report: Report | None
+        self,
+        config: RunConfig,
+        group: ProcessGroup,
+        timeline: Timeline,
+        report: Report | None,
+        heart: Heart | None = None,
+        start: Start | None = None,
     ) -> None:
         self._config, self._group, self.timeline = config, group, timeline
+        self.heart = heart or Heart()
+        self._start = start
         self._report = report
         self._journal: Journal | None = None
         self._progress: Progress | None = None
@@ -61,22 +72,24 @@ class Telemetry:
             raise UserError(str(error)) from error
         self.observe = self._exporter.observe
         self.enter(RunState.STARTING)
+        if start is not None:
+            start.leave_trace()
 
     def begin(self, start: int) -> None:
         """Training starts at step `start`: count the start, open the journal, drop lines of work that was lost."""
         if self._group.rank == 0:
-            store = open_store(self._config.output)
-            # A checkpoint cannot count: it knows nothing of starts that were killed before they saved.
-            store.put(f"{STARTS}/{time.time_ns()}", str(start).encode())
-            self.observe("commonfate_restarts", len(store.list(f"{STARTS}/")) - 1)
+            mine = self._start or start_of(open_store(self._config.output), Past())
+            self.observe("commonfate_restarts", mine.train(start))
             self._journal = Journal(self._config.output, start)
             self._progress = Progress(self._config.steps, start)
         self._introduce(start)
+        self.heart.begin(start)
         self.enter(RunState.TRAINING)
 
     def enter(self, state: RunState) -> None:
         """The run is now in `state`."""
         self.timeline.enter(state)
+        self.heart.enter(state)
         self._exporter.enter(state)
         if state is RunState.TRAINING:
             self.observe("commonfate_step_last_time_seconds", time.time())
@@ -84,6 +97,7 @@ class Telemetry:
     def step(self, waited: float, phases: Mapping[str, float], clips: int) -> None:
         """One optimiser step of this rank: seconds it waited for data, seconds of its phases, clips it used."""
         self.timeline.wait(waited)
+        self.timeline.stall(self.heart.step(sum(phases.values())))
         self.observe("commonfate_data_wait_seconds_total", waited)
         for phase, seconds in ({"data": waited} | dict(phases)).items():
             self.observe("commonfate_step_phase_seconds", seconds, phase=phase)

@@ -3,9 +3,10 @@ import time
 
 import pytest
 import ray
-from ray.train.v2._internal.exceptions import WorkerHealthCheckFailedError
 
-from cluster.board import Board, Losses, Message, Notices, Stopping, Throttle, cause
+from cluster.board import Board, Message, Notices, Pulse, Stopping, Throttle
+from monitoring.heartbeat import Heart
+from monitoring.run_state import RunState
 from tests.remote_board import Remote
 
 
@@ -70,14 +71,25 @@ def test_a_board_that_is_gone_stops_nobody(monkeypatch: pytest.MonkeyPatch) -> N
     stopping.close()
 
 
-def test_losses_are_told_in_a_sentence_each(board: Board) -> None:
-    worker = "Traceback (most recent call last):\n  File x\nRuntimeError: " + "long " * 100
-    gone = ray.exceptions.RayActorError()
-    wrapped = WorkerHealthCheckFailedError("A worker health check failed.", failure=gone)
-    Losses(Remote(board)).after_exception(None, {0: wrapped, 1: RuntimeError(worker), 2: gone})
-    (message,) = board.take()
-    assert message.kind == "lost"
-    assert message.content[0] == message.content[2] == "its process or machine is gone"
-    assert message.content[1].startswith("RuntimeError: long")
-    assert len(message.content[1]) <= 160
-    assert cause(ValueError()) == "ValueError"
+def test_each_rank_is_heard_of_by_a_thread_of_its_own(board: Board, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cluster.board._BEAT_S", 0.01)
+    hearts = {rank: Heart() for rank in (0, 1)}
+    pulses = [Pulse(Remote(board), rank, f"host {rank}", heart) for rank, heart in hearts.items()]
+    hearts[1].begin(7)
+    hearts[1].enter(RunState.TRAINING)
+    deadline = time.monotonic() + 5
+    while time.monotonic() < deadline and not (
+        len(board.beats()) == 2 and board.beats()[1].beat.state is RunState.TRAINING
+    ):
+        time.sleep(0.01)
+    heard = board.beats()
+    assert [heard[rank].worker for rank in (0, 1)] == ["host 0", "host 1"]
+    assert [heard[rank].beat.step for rank in (0, 1)] == [0, 7]
+    assert all(0.0 <= each.age_s < 5.0 for each in heard.values())
+    hearts[1].enter(RunState.FINISHED)
+    for pulse in pulses:
+        pulse.close()
+    assert board.beats()[1].beat.state is RunState.FINISHED
+    last = board._beats[0][2]
+    time.sleep(0.1)
+    assert board._beats[0][2] == last

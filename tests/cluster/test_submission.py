@@ -1,16 +1,18 @@
 import json
 import os
 import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from cluster import __main__
 from cluster.config import ClusterConfig
 from cluster.jobs import GRACE
 from cluster.shipment import pack
-from cluster.submission import CONFIG, prepare, variables_from
+from cluster.submission import CONFIG, SUBMITTED, prepare, submitted_at, variables_from
 from data_shards.exits import Refused, exit_code
 from trainer.overrides import resolve
 
@@ -57,13 +59,24 @@ def test_the_resolved_config_and_the_revision_are_handed_over(checkout: Path, tm
     describe = ["git", "-C", str(checkout), "describe", "--always", "--dirty"]
     revision = subprocess.run(describe, capture_output=True, text=True, check=True).stdout.strip()
     assert revision.endswith("-dirty")
-    assert client.given["runtime_env"]["env_vars"] == {
+    variables = client.given["runtime_env"]["env_vars"]
+    assert float(variables.pop(SUBMITTED)) == pytest.approx(time.time(), abs=60)
+    assert variables == {
         "COMMONFATE_REVISION": revision,
         GRACE: "60",
         "AWS_ENDPOINT_URL": "http://s3",
     }
     assert client.given["metadata"]["revision"] == revision
     assert not client.folder.exists()
+
+
+@pytest.mark.parametrize(("said", "heeded"), [("1000.5", True), ("9e12", False), ("x", False), ("", False)])
+def test_the_clock_of_a_run_starts_with_its_submission(
+    monkeypatch: pytest.MonkeyPatch, said: str, heeded: bool
+) -> None:
+    monkeypatch.setenv(SUBMITTED, said)
+    began = psutil.Process().create_time()
+    assert submitted_at() == (1000.5 if heeded else began)
 
 
 def test_variables_are_given_or_taken_from_here(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 import json
 import shutil
 import tempfile
+import time
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,10 @@ import pytest
 import torch
 
 from data_shards.loader import Counters
+from data_shards.storage.place import open_store
 from data_shards.storage.store import StorageError
-from monitoring.run_state import RunState, Timeline
+from monitoring.heartbeat import Heart
+from monitoring.run_state import Past, RunState, Timeline
 from tests.clips import build_numbered
 from tests.launch import TINY, lines
 from trainer import loop
@@ -21,7 +24,8 @@ from trainer.loop import train
 from trainer.overrides import resolve
 from trainer.process_group import ProcessGroup
 from trainer.revision import code_revision
-from trainer.telemetry import STARTS, Telemetry
+from trainer.starts import STARTS, begun
+from trainer.telemetry import Telemetry
 
 LINE = {
     "step": 10,
@@ -165,6 +169,33 @@ def test_every_start_that_trains_is_counted(tmp_path: Path) -> None:
     assert len(list((tmp_path / STARTS).iterdir())) == 4
     telemetry_of(tmp_path / "refused").close()
     assert not (tmp_path / "refused").exists()
+
+
+def test_a_start_that_is_killed_before_it_trains_leaves_its_trace(tmp_path: Path) -> None:
+    store, group = open_store(str(tmp_path)), ProcessGroup(0, 1, 0, torch.device("cpu"))
+    timeline, start = begun(store, None, 100, group, Heart(past=Past(submitted=time.time() - 50)))
+    assert start is not None
+    start.leave_trace()  # here it was killed
+    assert timeline.split()["starting"] == pytest.approx(50, abs=5)
+    timeline, start = begun(store, None, 100, group, None)
+    assert start is not None
+    assert timeline.first_start == pytest.approx(time.time() - 50, abs=5)
+    assert start.train(0) == 0, "the one before never began to train"
+    assert len(list((tmp_path / STARTS).iterdir())) == 2
+    assert begun(store, None, 100, ProcessGroup(1, 2, 1, torch.device("cpu")), None)[1] is None
+
+
+def test_a_step_that_hung_is_not_productive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    monkeypatch.setattr("monitoring.run_state.time.time", lambda: now)
+    telemetry = telemetry_of(tmp_path)
+    telemetry.begin(0)
+    for seconds in (5.0, 1.0, 1.0, 61.0, 1.0):  # the first is never one to go by
+        now += seconds
+        telemetry.step(0.0, {"forward": seconds}, clips=4)
+    telemetry.close()
+    split = telemetry.timeline.split()
+    assert (split["stalled"], split["productive"]) == (60.0, 9.0)
 
 
 def test_a_journal_that_fails_hides_no_error_and_keeps_no_exporter(

@@ -7,7 +7,7 @@ import torch.distributed as dist
 
 from data_shards.storage.store import StorageError, Store
 from model.interface import VideoModel
-from monitoring.run_state import Timeline
+from monitoring.run_state import Past, Timeline
 from trainer.checkpoints.checkpoint import MANIFEST, REMEDY, Checkpoint, damaged, weights_name
 from trainer.checkpoints.fetch import UNIVERSAL, Fetched
 from trainer.checkpoints.state_files import read_weights
@@ -43,10 +43,10 @@ def restore(
     return engine
 
 
-def timeline_of(store: Store, checkpoint: Checkpoint) -> Timeline:
+def timeline_of(store: Store, checkpoint: Checkpoint, past: Past | None = None) -> Timeline:
     """Where the run's time went up to `checkpoint`; StorageError where that is damaged."""
     try:
-        return Timeline.resumed(checkpoint.progress)
+        return Timeline.resumed(checkpoint.progress, past=past)
     except ValueError as error:
         raise damaged(store, checkpoint.folder, MANIFEST, str(error)) from error
 
