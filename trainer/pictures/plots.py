@@ -1,8 +1,9 @@
-"""Line and box plots through matplotlib's own canvases; numbers in, PNG bytes or SVG text out, no global state."""
+"""Plots through matplotlib's own canvases; numbers in, SVG text out, no global state."""
 
 import io
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 import matplotlib
 from matplotlib.backends.backend_svg import FigureCanvasSVG
@@ -25,12 +26,7 @@ def line_chart(title: str, lines: Mapping[str, Points], x_label: str, *, whole: 
         x_label: below it.
         whole: x counts things (frames): no fractions on the axis.
     """
-    style = {
-        "svg.fonttype": "none", "svg.hashsalt": title, "font.size": 9, "font.family": "sans-serif",
-        "text.color": INK, "axes.edgecolor": INK, "axes.labelcolor": INK, "xtick.color": INK, "ytick.color": INK,
-        "axes.spines.top": False, "axes.spines.right": False, "axes.formatter.useoffset": False,
-    }  # fmt: skip
-    with matplotlib.rc_context(style):
+    with styled(title):
         figure = Figure(figsize=(3.6, 2.5), layout="constrained")
         axes = figure.subplots()
         for i, (name, (x, y)) in enumerate(lines.items()):
@@ -42,10 +38,27 @@ def line_chart(title: str, lines: Mapping[str, Points], x_label: str, *, whole: 
         axes.grid(axis="y", color=INK, alpha=0.15)
         if len(lines) > 1:
             figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=8, labelcolor=INK)
-        FigureCanvasSVG(figure)
-        with io.StringIO() as file:
-            figure.savefig(file, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
-            text = file.getvalue()
+        return drawn(figure)
+
+
+@contextmanager
+def styled(name: str) -> Iterator[None]:
+    """Within the context, figures have the page's look; the same name and content make the same SVG."""
+    style = {
+        "svg.fonttype": "none", "svg.hashsalt": name, "font.size": 9, "font.family": "sans-serif",
+        "text.color": INK, "axes.edgecolor": INK, "axes.labelcolor": INK, "xtick.color": INK, "ytick.color": INK,
+        "axes.spines.top": False, "axes.spines.right": False, "axes.formatter.useoffset": False,
+    }  # fmt: skip
+    with matplotlib.rc_context(style):
+        yield
+
+
+def drawn(figure: Figure) -> str:
+    """The figure as an SVG element, in the page's text colour where it has that of INK."""
+    FigureCanvasSVG(figure)
+    with io.StringIO() as file:
+        figure.savefig(file, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+        text = file.getvalue()
     drawing = text[text.index("<svg") :].replace(INK, "currentColor")
     # The page sets the size, and already has what these blocks say. Names are the same in every drawing, and nothing
     # refers to them.

@@ -64,6 +64,11 @@ def charts(drawings: Sequence[tuple[str, str]]) -> str:
     return f'<div class="charts">{"".join(cells)}</div>'
 
 
+def wide(drawing: str, alt: str) -> str:
+    """One SVG drawing as wide as the page: `alt` describes it for those who cannot see it."""
+    return f'<div class="wide" role="img" aria-label="{html.escape(alt)}">{drawing}</div>'
+
+
 def animation(data: bytes, alt: str, caption: str) -> str:
     """A GIF with its caption."""
     image = f'<img src="{_uri("image/gif", data)}" alt="{html.escape(alt)}">'
