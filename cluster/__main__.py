@@ -8,6 +8,7 @@ from data_shards.exits import exit_code
 
 COMMANDS = {
     "train": Command("Train on the workers of a Ray cluster.", "cluster.commands.train"),
+    "tune": Command("Search for good values of fields, by many runs.", "cluster.commands.tune"),
     "preflight": Command(
         "Look at driver, nodes and store before a run is started.", "cluster.commands.preflight"
     ),

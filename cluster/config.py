@@ -4,7 +4,9 @@ from typing import Literal
 
 from pydantic import Field, field_validator
 
+from data_shards.manifest import read_manifest
 from data_shards.mistake import UserError
+from data_shards.storage.store import StorageError
 from trainer.config import BatchConfig, RunConfig
 from trainer.frozen import Frozen
 from trainer.overrides import stage_runs
@@ -92,6 +94,13 @@ class ClusterConfig(RunConfig):
                     f"field scaling.num_workers: batch.size {size} is no multiple of batch.micro x workers = "
                     f"{micro} x {workers}; change batch.size, batch.micro or scaling.num_workers"
                 )
+
+    def require_set(self) -> None:
+        """UserError where there is no data set: told now, not by a worker in a minute."""
+        try:
+            read_manifest(self.data.url)
+        except StorageError as error:
+            raise UserError(f"field data.url: {error}") from error
 
     def run(self) -> RunConfig:
         """What the trainer knows of it: the run without the machines."""

@@ -11,11 +11,18 @@ import ray
 import ray.train
 from ray.train.torch import TorchTrainer
 
+# Nothing public tells a run that was not placed from one that failed.
+from ray.train.v2._internal.exceptions import (
+    InsufficientClusterResourcesError,
+    WorkerGroupStartupTimeoutError,
+)
+
 from cluster.board import Failure, Heard, Message, Place
 from cluster.config import ClusterConfig
 from cluster.guard import Guard
 from cluster.losses import Loss, called, unheard
 from cluster.machines import cluster_resources, dead_nodes, has_placed
+from cluster.ray_settings import PLACED_S
 from cluster.stop import Stop
 from data_shards.exits import Refused
 from data_shards.mistake import UserError
@@ -93,6 +100,8 @@ class Driver:
         self._tell_loss(math.inf)
         if isinstance(self._outcome, RunState):
             return self._outcome
+        if _found_no_place(self._outcome):
+            raise self._no_room(PLACED_S, "fewer trials at a time (--max-concurrent)")
         raise Refused(_reason(self._outcome, self._places)) from None
 
     def _fit(self, trainer: TorchTrainer) -> None:
@@ -197,11 +206,20 @@ class Driver:
                 f"there is room for {wanted} workers, and not all of their processes were there within {limit:g} s; "
                 "their machines are slow or busy: raise ray.start_timeout_s"
             )
+        raise self._no_room(limit, "raise ray.start_timeout_s")
+
+    def _no_room(self, limit: float, otherwise: str) -> UserError:
         there = ", ".join(f"{name} {count:g}" for name, count in cluster_resources().items())
-        raise UserError(
-            f"field scaling.num_workers: no room for {wanted} workers within {limit:g} s; the "
-            f"cluster has {there}; ask for fewer workers or resources, or raise ray.start_timeout_s"
+        return UserError(
+            f"field scaling.num_workers: no room for {self._config.scaling.least} workers within {limit:g} s; the "
+            f"cluster has {there}; ask for fewer workers or resources, or {otherwise}"
         )
+
+
+def _found_no_place(error: object) -> bool:
+    """Whether a run failed because its workers were not placed, which ends only runs that do not wait."""
+    failure = getattr(error, "controller_failure", None)
+    return isinstance(failure, WorkerGroupStartupTimeoutError | InsufficientClusterResourcesError)
 
 
 def _reason(error: BaseException | None, places: Mapping[int, Place]) -> str:

@@ -45,8 +45,12 @@ def cores() -> int:
 
 
 @contextmanager
-def connected(config: "ClusterConfig") -> Iterator[bool]:
+def connected(config: "ClusterConfig", at_once: int = 1) -> Iterator[bool]:
     """Within the context, this process is a driver of Ray; yields whether that Ray is embedded.
+
+    Args:
+        config: of a run, whose workers an embedded Ray has room for.
+        at_once: so many such runs.
 
     Raises:
         UserError: nothing answers at the address, or this machine has too little for the workers.
@@ -59,18 +63,21 @@ def connected(config: "ClusterConfig") -> Iterator[bool]:
         _reachable(address)
         require_paths_everywhere(config)
     ray_settings.apply(config.ray, embedded=embedded)
-    with ray_settings.short_folder() if embedded else nullcontext() as folder, _ray(config, address, folder):
+    with (
+        ray_settings.short_folder() if embedded else nullcontext() as folder,
+        _ray(config, address, folder, at_once),
+    ):
         yield embedded
 
 
 @contextmanager
-def _ray(config: "ClusterConfig", address: str | None, folder: str | None) -> Iterator[None]:
+def _ray(config: "ClusterConfig", address: str | None, folder: str | None, at_once: int) -> Iterator[None]:
     """Ray is initialised within, with its files in `folder`."""
     import ray
 
     embedded, scaling = address is None, config.scaling
     # More workers than cores are slow, but a laptop may rehearse them.
-    cpus = max(cores(), scaling.most * worker_cpus(scaling, embedded=True))
+    cpus = max(cores(), at_once * scaling.most * worker_cpus(scaling, embedded=True))
     try:
         heeding = signal.getsignal(signal.SIGTERM)
         ray.init(**ray_settings.init_arguments(config.ray, address, cpus, folder))

@@ -26,6 +26,8 @@ class Setting:
     reason: str
 
 
+PLACED_S = 20.0  # in which the workers of a trial get their place on the cluster, or it fails
+
 ALWAYS = (
     Setting("RAY_USAGE_STATS_ENABLED", "0", "nothing is sent to anyone"),
     Setting("RAY_CHDIR_TO_TRIAL_DIR", "0", "relative paths mean the same in a worker as for the user"),
@@ -33,6 +35,12 @@ ALWAYS = (
     Setting("RAY_TRAIN_ENABLE_PRINT_PATCH", "0", "it prints every line of a worker twice"),
     Setting("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "1", "a worker that asked for no GPU must not see one"),
 )
+
+SWEEP = (
+    Setting("TUNE_DISABLE_SIGINT_HANDLER", "1", "Ctrl-C ends a sweep at once: all of it is on record"),
+    Setting("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1", "the trials' runs have their own files"),
+)
+"""Of a driver that starts trials."""
 
 QUIET = (
     Setting(
@@ -62,6 +70,13 @@ def apply(config: "RayConfig", *, embedded: bool) -> None:
     # One attempt to place the workers; the run as a whole is bounded by the driver, because Ray counts a failed
     # placement as a controller failure, of which it allows any number.
     os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", str(min(config.start_timeout_s, 60.0)))
+
+
+def apply_to_trial(config: "RayConfig") -> None:
+    """Set the environment of a trial's driver: on a given cluster it has not the one of the driver of the sweep."""
+    set_defaults(*ALWAYS, *(() if config.verbose else QUIET))
+    # What is set for the driver of the sweep comes down to this process, and may not hold for it.
+    os.environ["RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S"] = f"{PLACED_S:g}"
 
 
 def set_defaults(*settings: Setting) -> None:

@@ -35,6 +35,7 @@ def train(
     config: ClusterConfig,
     *,
     embedded: bool,
+    waits: bool = True,
     targets: str | None = None,
     report: Callable[[dict[str, Any]], None],
     say: Callable[[str], None],
@@ -45,6 +46,7 @@ def train(
     Args:
         config: the run and its machines.
         embedded: whether Ray is on this machine alone.
+        waits: for its place on the cluster, as long as the config says; else it has PLACED_S for it, or fails.
         targets: URL to announce the workers' metrics to; None = what the config says.
         report: called with lines of metrics, as they come from the workers.
         say: called with each sentence for the user.
@@ -62,12 +64,14 @@ def train(
         run = run.model_copy(update={"monitoring": run.monitoring.model_copy(update={"targets": targets})})
     with scratch_folder("ray") as scratch:  # what Ray Train insists on writing; nothing in it is needed again
         folder = os.getcwd() if embedded else None
-        trainer = _trainer(config, Assignment(run, board, folder), scratch, embedded=embedded)
+        trainer = _trainer(config, Assignment(run, board, folder), scratch, embedded=embedded, waits=waits)
         with Driver(board, config, report, say, stop) as driver:
             return driver.watch(trainer)
 
 
-def _trainer(config: ClusterConfig, assignment: Assignment, scratch: Path, *, embedded: bool) -> TorchTrainer:
+def _trainer(
+    config: ClusterConfig, assignment: Assignment, scratch: Path, *, embedded: bool, waits: bool
+) -> TorchTrainer:
     scaling = config.scaling
     # As dictionaries: Ray's annotations are those of its first version.
     workers: dict[str, Any] = {
@@ -77,10 +81,14 @@ def _trainer(config: ClusterConfig, assignment: Assignment, scratch: Path, *, em
         "placement_strategy": scaling.placement,
         "elastic_resize_monitor_interval_s": scaling.resize_s,
     }
+    failures: dict[str, Any] = {
+        "max_failures": scaling.max_failures,
+        "controller_failure_limit": -1 if waits else 0,
+    }
     run: dict[str, Any] = {
         "name": f"run-{time.time_ns()}",  # where a name exists, Ray would resume what it has registered under it
         "storage_path": str(scratch),
-        "failure_config": ray.train.FailureConfig(max_failures=scaling.max_failures),
+        "failure_config": ray.train.FailureConfig(**failures),
         "callbacks": [Group(assignment.board), Introduction(assignment.board)],
     }
     loop_function: Any = work

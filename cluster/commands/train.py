@@ -7,10 +7,7 @@ from contextlib import closing
 from cluster.config import ClusterConfig
 from cluster.machines import connected, discovery, given_address
 from cluster.stop import SAVED, by_signals, interruptible
-from data_shards.manifest import read_manifest
-from data_shards.mistake import UserError
 from data_shards.storage.place import open_store
-from data_shards.storage.store import StorageError
 from monitoring.run_state import RunState
 from trainer.checkpoints.checkpoint import newest
 from trainer.overrides import add_arguments, from_arguments
@@ -34,11 +31,11 @@ def run(given: Namespace) -> int:
     config.check()
     with interruptible(), discovery(config) as targets:
         if given_address(config) is None:  # on a cluster, checkpoints may be in the workers' reach alone
-            _require_set(config)
+            config.require_set()
             newest(open_store(config.output))
         with connected(config) as embedded:
             if not embedded:
-                _require_set(config)
+                config.require_set()
             from cluster import training  # after Ray's settings, which `import ray` reads
 
             with closing(Progress(config.steps)) as progress, by_signals(progress.say) as stop:
@@ -53,11 +50,3 @@ def run(given: Namespace) -> int:
     if state is RunState.INTERRUPTED:
         print(SAVED, file=sys.stderr)
     return 130 if state is RunState.INTERRUPTED else 0
-
-
-def _require_set(config: ClusterConfig) -> None:
-    """UserError where there is no data set: told now, not by a worker in a minute."""
-    try:
-        read_manifest(config.data.url)
-    except StorageError as error:
-        raise UserError(f"field data.url: {error}") from error

@@ -92,7 +92,7 @@ def script(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("", {"train", "evaluate", "bench", "cluster", "completion"}),
         ("ev", {"evaluate"}),
         ("bench ", {"unroll", "loader", "step", "video"}),
-        ("cluster t", {"train"}),
+        ("cluster t", {"train", "tune"}),
         ("evaluate --sp", {"--split"}),
         ("train --", {"--config", "--help"}),
         ("train de", {"demo"}),
