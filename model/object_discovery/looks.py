@@ -124,7 +124,10 @@ def typical(held: Float[Tensor, "b k h w"], frame: Float[Tensor, "b c h w"]) -> 
     """The colour of that pixel of each slot that most of its pixels are like; of a coarse grid of them."""
     apart = max(1, frame.shape[-1] // GRID)
     some = frame[..., ::apart, ::apart].flatten(2).mT
-    votes = likeness(some, frame).flatten(2) @ held.flatten(2).mT * held[..., ::apart, ::apart].flatten(2).mT
+    # Clip by clip: the differences of all clips at once would leave the caches.
+    clips = zip(some.split(1), frame.split(1), held.split(1), strict=True)
+    votes = torch.cat([likeness(a, b).flatten(2) @ c.flatten(2).mT for a, b, c in clips])
+    votes = votes * held[..., ::apart, ::apart].flatten(2).mT
     most = votes.argmax(1)[..., None].expand(-1, -1, some.shape[-1])
     return some.gather(1, most)
 

@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from model.object_discovery.looks import Recognised, most_of_others
+from model.ops.neighbourhood import greatest_around
 
 REACH = 5  # pixels around a place that are told by it where looks do not tell
 FAINT = 0.01  # expected masks below this do not count
@@ -60,7 +61,7 @@ class SharedHead(nn.Module):
         like, hidden, untold = recognised
         others = expected.sum(1, keepdim=True) - expected
         here = advantage(expected)
-        around = advantage(F.max_pool2d(expected, REACH, 1, REACH // 2))
+        around = advantage(greatest_around(expected, REACH))
         own = torch.stack(
             [here, expected, others, like, most_of_others(like), hidden, untold * around, untold * expected],
             2,

@@ -13,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from model.object_discovery.looks import Looks, first_looks, strength, unknown_looks
+from model.ops.neighbourhood import greatest_around
 from model.ops.spatial_transformer import pixel_centres
 
 STARTS = ("frame", "clip", "change")
@@ -72,7 +73,7 @@ def from_change(slots: int, frame: Float[Tensor, "b c h w"], other: Float[Tensor
 
 def near_change(difference: Float[Tensor, "b c h w"]) -> Float[Tensor, "b 1 h w"]:
     """How strong a change is within reach, in [0, 1]."""
-    return F.max_pool2d(strength(difference)[:, None], REACH, 1, REACH // 2)
+    return greatest_around(strength(difference)[:, None], REACH)
 
 
 def filled(frame: Float[Tensor, "b c h w"], known: Float[Tensor, "b 1 h w"]) -> Float[Tensor, "b c h w"]:
