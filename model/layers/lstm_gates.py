@@ -24,9 +24,9 @@ def lstm_gates(
         hidden, after = LSTMGates.apply(gates, cell)  # type: ignore[no-untyped-call]
         return hidden, after
     d = cell.shape[1]
-    gates = gates.to(cell.dtype)
-    i, f, o = torch.sigmoid(gates[:, : 3 * d]).chunk(3, 1)
-    after = f * cell + i * torch.tanh(gates[:, 3 * d :])
+    openings, candidate = gates.to(cell.dtype).split([3 * d, d], 1)
+    i, f, o = torch.sigmoid(openings).chunk(3, 1)
+    after = f * cell + i * torch.tanh(candidate)
     return o * torch.tanh(after), after
 
 

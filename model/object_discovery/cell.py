@@ -100,7 +100,8 @@ class Cell:
         before = torch.where(started, state.masks, masks)  # m_0 := m_1; Algorithm 1 is garbled there
         motion = self.motion(seen, masks, before, state.motion)  # eq. 7
         moved = warp(torch.cat([colours, supports[:, :, None]], 2), inverse(motion))  # eq. 12, 13
-        moved_colours, moved_supports = moved[:, :, :-1], moved[:, :, -1]
+        moved_colours, moved_supports = moved.split([frame.shape[1], 1], 2)
+        moved_supports = moved_supports[:, :, 0]
         weights = to_identities(order, visible(to_ranks(order, moved_supports)))  # eq. 13
 
         started_now = torch.ones_like(state.started)
@@ -123,11 +124,14 @@ class Cell:
 def found_again(state: State, frame: Float[Tensor, "b c h w"], reach: int) -> State:
     """The state with all that is expected of each slot moved on to where the frame shows it (see matching.py)."""
     shift = normalised(matched_shift(state.colours.detach(), state.expected, frame, reach), frame)
-    expected = torch.cat([state.colours, state.supports[:, :, None], state.expected[:, :, None]], 2)
-    moved = warp(expected, translation(-shift))
+    moved = warp(
+        torch.cat([state.colours, state.supports[:, :, None], state.expected[:, :, None]], 2),
+        translation(-shift),
+    )
+    colours, supports, expected = moved.split([frame.shape[1], 1, 1], 2)
     motion = compose_motions(translation(shift), state.motion)
     return state._replace(
-        motion=motion, colours=moved[:, :, :-2], supports=moved[:, :, -2], expected=moved[:, :, -1]
+        motion=motion, colours=colours, supports=supports[:, :, 0], expected=expected[:, :, 0]
     )
 
 

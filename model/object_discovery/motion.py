@@ -4,6 +4,7 @@ from abc import ABC
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -86,5 +87,5 @@ class MotionNet(nn.Module):
         if self.inertia:
             gone = move_points(motion_before, centre) - centre if self.matching else centre - centre_before
             going = (gone.detach().float() / bounds[:2]).clamp(-0.9, 0.9).atanh()
-            numbers = torch.cat([numbers[..., :2] + going, numbers[..., 2:]], -1)
+            numbers = numbers + F.pad(going, (0, len(self.bounds) - 2))
         return near_identity(bounds * torch.tanh(numbers))

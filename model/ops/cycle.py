@@ -51,5 +51,6 @@ def reproject(
         origin, beside, sampling = first + gap, first + 1, path
     here, order = slice(origin, origin + pairs), layers.order[:, beside : beside + pairs]
     moved = warp(torch.cat([layers.colours[:, here], layers.masks[:, here, :, None]], 3), sampling)
-    weights = to_identities(order, visible(to_ranks(order, moved[:, :, :, -1])))
-    return compose_layers(weights, moved[:, :, :, :-1], layers.background[:, here])
+    colours, masks = moved.split([moved.shape[3] - 1, 1], 3)
+    weights = to_identities(order, visible(to_ranks(order, masks[:, :, :, 0])))
+    return compose_layers(weights, colours, layers.background[:, here])

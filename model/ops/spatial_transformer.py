@@ -101,7 +101,9 @@ def moved_centres(
     """`move_points` of the centres of the pixels: columns and rows apart, which are far fewer than pixels."""
     x, y = centres(width, like=z), centres(height, like=z)
     moved = (z[:, :, :1] * x)[:, :, None] + (z[:, :, 1:2] * y + z[:, :, 2:])[..., None]
-    return (moved[:, :2] / moved[:, 2:].clamp(min=NEAREST)).movedim(1, -1)
+    points, distance = moved.split([2, 1], 1)
+    projected: Tensor = points / distance.clamp(min=NEAREST)
+    return projected.movedim(1, -1)
 
 
 def centres(count: int, like: Tensor) -> Float[Tensor, " {count}"]:
