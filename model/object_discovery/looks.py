@@ -124,12 +124,19 @@ def typical(held: Float[Tensor, "b k h w"], frame: Float[Tensor, "b c h w"]) -> 
     """The colour of that pixel of each slot that most of its pixels are like; of a coarse grid of them."""
     apart = max(1, frame.shape[-1] // GRID)
     some = frame[..., ::apart, ::apart].flatten(2).mT
-    # Clip by clip: the differences of all clips at once would leave the caches.
-    clips = zip(some.split(1), frame.split(1), held.split(1), strict=True)
-    votes = torch.cat([likeness(a, b).flatten(2) @ c.flatten(2).mT for a, b, c in clips])
+    # Clip by clip, and only the few pixels that are held: all differences at once would leave the caches.
+    votes = torch.stack([_votes(*clip) for clip in zip(some, frame.flatten(2), held.flatten(2), strict=True)])
     votes = votes * held[..., ::apart, ::apart].flatten(2).mT
     most = votes.argmax(1)[..., None].expand(-1, -1, some.shape[-1])
     return some.gather(1, most)
+
+
+def _votes(
+    some: Float[Tensor, "n c"], pixels: Float[Tensor, "c p"], held: Float[Tensor, "k p"]
+) -> Float[Tensor, "n k"]:
+    """How many pixels of each slot are like some colours, the more the liker."""
+    which = held.any(0).nonzero()[:, 0]
+    return likeness(some[None], pixels[None, :, None, which])[0, :, 0] @ held[:, which].mT
 
 
 @torch.no_grad()
