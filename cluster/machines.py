@@ -17,6 +17,8 @@ from monitoring.targets import TargetServer
 if TYPE_CHECKING:  # a preflight has use for what is here, and none for the models that a config knows
     from cluster.config import ClusterConfig, ScalingConfig
 
+NOT_TOLD = (":", "memory", "_group_")  # in names of resources that nobody asks for
+
 _REACH_S = 10.0
 _GONE_S = 5.0  # for Ray's processes to end by themselves
 
@@ -132,11 +134,13 @@ def require_paths_everywhere(config: "ClusterConfig") -> None:
 
 
 def cluster_resources() -> dict[str, float]:
-    """What the connected Ray has in all, by name; memory and the names of its nodes are left out."""
+    """What the connected Ray has in all, by name; memory, and the names of nodes and of claims, are left out."""
     import ray
 
     everything: dict[str, float] = ray.cluster_resources()
-    return {name: everything[name] for name in sorted(everything) if ":" not in name and "memory" not in name}
+    return {
+        name: everything[name] for name in sorted(everything) if not any(part in name for part in NOT_TOLD)
+    }
 
 
 def dead_nodes() -> set[str]:

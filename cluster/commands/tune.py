@@ -26,6 +26,8 @@ from data_shards.exits import Refused, say
 from trainer.arguments import add_count, require_positive
 from trainer.overrides import add_arguments, from_arguments
 
+STOPPED = "stopped: what was decided is on record, and the same command goes on with the sweep"
+
 
 def options(parser: ArgumentParser) -> None:
     """What is trained, what is searched and how."""
@@ -90,7 +92,11 @@ def run(given: Namespace) -> int:
                 plan.config.require_set()
             from cluster.tune.sweep import run_sweep  # after Ray's settings, which `import ray` reads
 
-            entrants = run_sweep(plan, embedded=embedded, targets=targets, say=say)
+            try:
+                entrants = run_sweep(plan, embedded=embedded, targets=targets, say=say)
+            except KeyboardInterrupt:
+                say(STOPPED)
+                raise
         from cluster.tune.result import write_result  # draws, of which a sweep that is refused has no need
 
         print(write_result(plan, entrants))

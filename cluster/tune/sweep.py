@@ -21,7 +21,6 @@ from cluster.tune.plan import Plan
 from cluster.tune.record import Record
 from cluster.tune.trial import Errand, run_trial
 from cluster.tune.umpire import Umpire
-from data_shards.exits import Refused
 from data_shards.scratch import scratch_folder
 
 _LOOK_S = 0.3
@@ -43,7 +42,9 @@ def run_sweep(
     Raises:
         Refused: what is recorded of the sweep cannot be gone on with.
     """
-    umpire = _open_umpire(plan)
+    record = Record(plan.config.output)
+    Umpire(plan, judge_of(plan), chooser_of(plan), record)  # in an actor it would be refused with a trace
+    umpire = _open_umpire(plan, record)
     folder = os.getcwd() if embedded else None
     errand = Errand(plan, umpire, embedded, folder, targets)
     # Tune prints, and insists on writing.
@@ -83,18 +84,11 @@ class Entrants(Searcher):
         """Nothing."""
 
 
-def _open_umpire(plan: Plan) -> Any:
+def _open_umpire(plan: Plan, record: Record) -> Any:
     """The umpire, on the driver's machine; it lives as long as the driver."""
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     actor: Any = ray.remote(Umpire).options(num_cpus=0, scheduling_strategy=here)
-    umpire = actor.remote(plan, judge_of(plan), chooser_of(plan), Record(plan.config.output))
-    try:
-        ray.get(umpire.entrants.remote(), timeout=_ANSWER_S)
-    except ray.exceptions.RayTaskError as error:
-        raise Refused(str(error.cause)) from None
-    except ray.exceptions.ActorDiedError as error:
-        raise Refused(str(error)) from None
-    return umpire
+    return actor.remote(plan, judge_of(plan), chooser_of(plan), record)
 
 
 def _tuner(plan: Plan, errand: Errand, scratch: Path) -> tune.Tuner:
