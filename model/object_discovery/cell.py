@@ -76,15 +76,16 @@ class Cell:
         lstm, masks = self.masks.step(state.lstm, encoded, there, known, self.lstm_weights)
         supports = binarise(masks, self.anneal.alpha, self.config.beta)  # eq. 2, 3
 
-        # The first frame is expected as its masks lie. Algorithm 1, line 4, applies gamma to them unsorted, which would
-        # favour slots by number. Detached: an expectation is evidence, not something to change for the order's sake.
-        expected = torch.where(started, state.expected, supports).detach()
         in_front = state.nearness
         if isinstance(self.order, Trust):
             assert beside is not None
             in_front = nearness(in_front, beside.error, supports.detach())
             logits = self.order(in_front)
         else:
+            # The first frame is expected as its masks lie. Algorithm 1, line 4, applies gamma to them unsorted, which
+            # would favour slots by number. Detached: an expectation is evidence, not something to change for the
+            # order's sake.
+            expected = torch.where(started, state.expected, supports).detach()
             logits = self.order(supports, expected, frame)
         if self.anneal.draw:
             order = sinkhorn(logits + noise, self.anneal.temperature, self.config.sinkhorn_iterations)

@@ -5,6 +5,7 @@ neighbour's colours as soon as a mask bleeds onto it; a mean over all pixels tha
 a textured object, though, a mean tells nothing, and its memory does. Nothing here has a gradient or a parameter.
 """
 
+from functools import reduce
 from typing import NamedTuple
 
 import torch
@@ -173,14 +174,13 @@ def nearness(
     """
     slots = error.shape[1]
     j, k = torch.triu_indices(slots, slots, 1, device=error.device)  # the other half is its negative
+    of_j, of_k = error[:, j], error[:, k]
     best = torch.where(supports > 0.5, error, torch.inf).amin(1, keepdim=True)
-    of_the_two = best >= torch.minimum(error[:, j], error[:, k])
+    of_the_two = best >= torch.minimum(of_j, of_k)
     overlap = supports[:, j] * supports[:, k] * of_the_two
-    pairs = (overlap * (error[:, k] - error[:, j])).sum((-1, -2)) / overlap.sum((-1, -2)).clamp(min=1)
-    after = KEPT * before
-    after[:, j, k] += pairs
-    after[:, k, j] -= pairs
-    return after
+    pairs = torch.zeros_like(before)
+    pairs[:, j, k] = (overlap * (of_k - of_j)).sum((-1, -2)) / overlap.sum((-1, -2)).clamp(min=1)
+    return KEPT * before + (pairs - pairs.mT)
 
 
 def hidden(
@@ -201,5 +201,4 @@ def most_of_others(x: Float[Tensor, "b k h w"]) -> Float[Tensor, "b k h w"]:
     slots = x.shape[1]
     if slots == 1:
         return torch.zeros_like(x)
-    others = torch.arange(1, slots, device=x.device) + torch.arange(slots, device=x.device)[:, None]
-    return x[:, others % slots].amax(2)
+    return reduce(torch.maximum, [x.roll(turn, 1) for turn in range(1, slots)])

@@ -89,11 +89,10 @@ class BackgroundNet(nn.Module):
     ) -> Float[Tensor, "b c h w"]:
         """The new memory in [0, 1]: the frame where no slot holds the pixel, the network's guess in holes."""
         batch, channels, height, width = frame.shape
-        free = (1 - visible.sum(1, keepdim=True)).expand(-1, channels, -1, -1)
+        free = 1 - visible.sum(1, keepdim=True)
         guess = memory
         if self.width:
-            stacked = torch.stack([frame * free, memory, free], 2).flatten(0, 1)
+            stacked = torch.stack([frame * free, memory, free.expand_as(frame)], 2).flatten(0, 1)
             residual = self.last(self.layers(stacked)).view(batch, channels, height, width)
             guess = (memory + residual.to(memory.dtype)).clamp(0, 1)
-        updated: Tensor = free * frame + (1 - free) * guess
-        return updated
+        return torch.lerp(guess, frame, free)

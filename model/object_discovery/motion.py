@@ -75,10 +75,11 @@ class MotionNet(nn.Module):
         """Forward motion from this frame to the next, float32, normalised units (see model/ops)."""
         slots = masks.shape[1]
         frames = frame[:, None].expand(-1, slots, -1, -1, -1)
-        images = torch.cat([masks[:, :, None], masks_before[:, :, None], frames], 2)
+        both = torch.stack([masks, masks_before], 2)
+        images = torch.cat([both, frames], 2)
         features = self.reader(images.flatten(0, 1)).view(*masks.shape[:2], -1)
         # Squared: a haze of small values over the frame outweighs an object.
-        centre, centre_before = centres_of_mass(masks.square()), centres_of_mass(masks_before.square())
+        centre, centre_before = centres_of_mass(both.square()).unbind(2)
         shift = (centre - centre_before) * STEP
         past = (motion_before - identity(like=motion_before)).flatten(-2) * STEP
         hidden = torch.relu(self.first(torch.cat([features, past, centre, shift], -1)))

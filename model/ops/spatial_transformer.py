@@ -40,22 +40,12 @@ def near_identity(residual: Float[Tensor, "... p"]) -> Float[Tensor, "... 3 3"]:
     Raises:
         ValueError: another p.
     """
-    residual = residual.float()
-    shift, rest = residual[..., :2], residual[..., 2:]
-    match residual.shape[-1]:
-        case 2:
-            return translation(shift)
-        case 6:
-            linear, last = rest, torch.zeros_like(shift)
-        case 8:
-            linear, last = rest[..., :4], rest[..., 4:]
-        case other:
-            raise ValueError(f"homographies have {sorted(PARAMETERS.values())} parameters, got {other}")
-    a, b, c, d = linear.unbind(-1)
-    x, y = shift.unbind(-1)
-    u, v = last.unbind(-1)
-    entries = torch.stack([a, b, x, c, d, y, u, v, torch.zeros_like(x)], -1).view(*x.shape, 3, 3)
-    return identity(*x.shape, like=x) + entries
+    numbers = residual.shape[-1]
+    if numbers not in PARAMETERS.values():
+        raise ValueError(f"homographies have {sorted(PARAMETERS.values())} parameters, got {numbers}")
+    x, y, a, b, c, d, u, v, zero = F.pad(residual.float(), (0, 9 - numbers)).unbind(-1)
+    entries = torch.stack([a, b, x, c, d, y, u, v, zero], -1).view(*x.shape, 3, 3)
+    return identity(like=residual) + entries
 
 
 def compose_motions(
@@ -75,17 +65,11 @@ def compose_over_time(motion: Float[Tensor, "*b t k 3 3"]) -> Float[Tensor, "*b 
 
 def inverse(z: Float[Tensor, "... 3 3"]) -> Float[Tensor, "... 3 3"]:
     """The inverse matrices, by cross products (the adjugate over the determinant)."""
-    first, second, third = z.float().unbind(-2)
-    cofactors = torch.stack(
-        [
-            torch.linalg.cross(second, third),
-            torch.linalg.cross(third, first),
-            torch.linalg.cross(first, second),
-        ],
-        -1,
-    )
-    determinant = (first * cofactors[..., 0]).sum(-1)
-    return cofactors / determinant[..., None, None]
+    z = z.float()
+    # Of each row: the next one times the one after.
+    cofactors: Tensor = torch.linalg.cross(z.roll(-1, -2), z.roll(-2, -2))
+    determinant = (z[..., 0, :] * cofactors[..., 0, :]).sum(-1)
+    return cofactors.mT / determinant[..., None, None]
 
 
 def move_points(z: Float[Tensor, "... 3 3"], points: Float[Tensor, "... 2"]) -> Float[Tensor, "... 2"]:
