@@ -8,7 +8,9 @@ from matplotlib.figure import Figure
 
 from trainer.pictures.plots import INK, drawn, styled
 
-_MARGIN = 0.04  # of an axis, beyond its first and last mark
+_MARGIN = 0.08  # of an axis, beyond its first and last mark
+_DARKEST, _BRIGHTEST = 0.25, 0.85  # of the colours: the rest is lost on a black page or on a white one
+_WIDTH = 7.5  # inches, at least: in a narrower figure the page makes the letters large
 
 
 @dataclass(frozen=True)
@@ -36,14 +38,14 @@ def parallel_coordinates(axes: Sequence[Axis], lines: Sequence[Line]) -> str:
         lines: with as many places each.
     """
     with styled("parallel coordinates"):
-        figure = Figure(figsize=(1.6 + 1.5 * len(axes), 3.4), layout="constrained")
+        figure = Figure(figsize=(max(1.6 + 1.5 * len(axes), _WIDTH), 3.4), layout="constrained")
         plot = figure.subplots()
         shades = matplotlib.colormaps["plasma"]
         for line in sorted(lines, key=lambda each: -1.0 if each.shade is None else each.shade):
             there = [(x, y) for x, y in enumerate(line.places) if y is not None]
             grey = line.shade is None
-            # The brightest tenth of the colours is lost on a white page.
-            colour = "#8a8f98" if line.shade is None else shades(0.9 * line.shade)
+            shade = _DARKEST + (_BRIGHTEST - _DARKEST) * (line.shade or 0.0)
+            colour = "#8a8f98" if grey else shades(shade)
             plot.plot(
                 *zip(*there, strict=True),
                 color=colour,
@@ -56,7 +58,7 @@ def parallel_coordinates(axes: Sequence[Axis], lines: Sequence[Line]) -> str:
         for x, axis in enumerate(axes):
             plot.axvline(x, color=INK, lw=0.8, alpha=0.5)
             for place, said in axis.marks:
-                plot.annotate(said, (x, place), (4, 0), textcoords="offset points", va="center", fontsize=7.5)
+                plot.annotate(said, (x, place), (4, 3), textcoords="offset points", fontsize=7.5)
         plot.set_xticks(range(len(axes)), [axis.name for axis in axes])
         plot.set_xlim(-0.1, len(axes) - 0.5)
         plot.set_ylim(-_MARGIN, 1 + _MARGIN)
