@@ -9,6 +9,10 @@ from typing import Any
 
 import pytest
 import ray
+from ray.train.v2._internal.exceptions import (
+    InsufficientClusterResourcesError,
+    WorkerGroupStartupTimeoutError,
+)
 
 from cluster import driver, guard, losses
 from cluster.board import Board, Failure, Message, Place
@@ -237,6 +241,19 @@ def test_a_rank_that_does_not_come_forward_ends_the_group_and_is_the_cause(
         f"worker lost ({who}: stuck for 12 s in step 31 (backward)); starting again from the newest checkpoint "
         "(1 of 3)",
     ]
+
+
+@pytest.mark.parametrize(
+    "failure", [WorkerGroupStartupTimeoutError(1), InsufficientClusterResourcesError("too little")], ids=str
+)
+def test_a_run_that_was_not_placed_says_what_there_is(
+    failure: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(driver, "cluster_resources", lambda: {"CPU": 2.0})
+    with pytest.raises(
+        ValueError, match=r"no room for 1 workers within 20 s; the cluster has CPU 2; ask for fewer"
+    ):
+        Watch()(lambda: failed(ray.train.ControllerError(failure)))
 
 
 def test_what_a_group_before_refuses_ends_nothing() -> None:
