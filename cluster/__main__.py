@@ -17,6 +17,7 @@ COMMANDS = {
     "logs": Command("Print a job's log, or follow it.", "cluster.commands.logs"),
     "stop": Command("Ask a job to save and end, and wait for it.", "cluster.commands.stop"),
     "render": Command("Write a run as files for Kubernetes, Slurm and clouds.", "cluster.commands.render"),
+    "rehearse": Command("Try what a run survives, with faults by a seed.", "cluster.commands.rehearse"),
     "recipes": Command("List the recipes, or every field of one.", "cluster.commands.recipes"),
 }
 

@@ -5,17 +5,20 @@ import signal
 import socket
 import sys
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from secrets import token_hex
 
 import psutil
 
-from cluster.rehearsal.processes import Program, wait_until
+from cluster.rehearsal.processes import EndedEarly, Program, parent, wait_until
 
-_START_S = 90.0
+_START_S = 240.0
 _GONE_S = 15.0
+_TRIES = 3  # of a node: Ray ends one whose agents are not there within 30 s, which on a busy machine they may not be
+_RUNS = "Ray runtime started."  # how a node says so
 
 
 class LocalRay:
@@ -59,6 +62,7 @@ class LocalRay:
         self._log = folder / "head.log"
         self._nodes: list[Program] = []
         self._start(
+            [str(Path(sys.executable).parent / "ray")],
             *("--head", "--dashboard-host=127.0.0.1", f"--port={gcs}", f"--dashboard-port={port}"),
             *(f"--ray-client-server-port={client}", f"--num-cpus={cpus}", f"--temp-dir={folder / 'ray'}"),
             f"--include-dashboard={str(dashboard).lower()}",
@@ -66,9 +70,10 @@ class LocalRay:
 
     def join(self, cpus: int, **variables: str) -> None:
         """Start another node beside it, with more variables in its environment."""
-        self._start(f"--address={self.gcs}", f"--num-cpus={cpus}", **variables)
+        ray = [sys.executable, "-P", str(Path(__file__).with_name("join.py"))]
+        self._start(ray, f"--address={self.gcs}", f"--num-cpus={cpus}", **variables)
 
-    def _start(self, *words: str, **variables: str) -> None:
+    def _start(self, ray: Sequence[str], *words: str, **variables: str) -> None:
         names = (
             "dashboard-agent-listen",
             "metrics-export",
@@ -80,42 +85,58 @@ class LocalRay:
         self.ports += found
         ports = zip((*names, "dashboard-agent-grpc"), found, strict=True)
         command = [
-            *(str(Path(sys.executable).parent / "ray"), "start", "--block", "--node-ip-address=127.0.0.1"),
+            *(*ray, "start", "--block", "--node-ip-address=127.0.0.1"),
             *(f"--{name}-port={port}" for name, port in ports),
             *("--object-store-memory=80000000", *words),
         ]
-        self._nodes.append(Program(command, self._log, self.environment | variables, self.folder))
+        self._another = partial(Program, command, self._log, self.environment | variables, self.folder)
+        self._nodes.append(self._another())
 
     def wait(self) -> None:
-        """Until the job API answers, or where there is none the head's port."""
-        wait_until(self._answers, self._nodes[:1], _START_S, 0.2)
+        """Until the node that was started last runs, and the job API answers where there is one.
+
+        Raises:
+            EndedEarly: it has ended, and so have others that were started in its place.
+            TimeoutError: nothing is heard of it.
+        """
+        for left in reversed(range(_TRIES)):
+            try:
+                return wait_until(self._answers, self._nodes[-1:], _START_S, 0.2)
+            except EndedEarly:
+                if not left:
+                    raise
+                self._nodes[-1] = self._another()
 
     def _answers(self) -> bool:
+        if self._log.read_text(errors="replace").count(_RUNS) < len(self._nodes):
+            return False
+        if not self._dashboard:
+            return True
         asked = urllib.request.Request(
             f"{self.address}/api/jobs/", headers={"Authorization": f"Bearer {self.token}"}
         )
         with suppress(OSError):
-            if self._dashboard:
-                urllib.request.urlopen(asked, timeout=5).close()
-            else:
-                socket.create_connection(("127.0.0.1", self.ports[0]), timeout=5).close()
+            urllib.request.urlopen(asked, timeout=5).close()
             return True
         return False
 
     def processes(self) -> list[psutil.Process]:
         """All that belong to it, also those whose parent is gone."""
-        mine = []
-        for process in psutil.process_iter():
-            with suppress(psutil.Error):
-                if process.environ().get("RAY_AUTH_TOKEN") == self.token:
-                    mine.append(process)
-        return mine
+        found = list(psutil.process_iter())
+        mine = {process.pid for process in found if self._is_mine(process)}
+        # Ray's agents write their names over their environment; their parent is a raylet.
+        return [process for process in found if process.pid in mine or parent(process.pid) in mine]
+
+    def _is_mine(self, process: psutil.Process) -> bool:
+        with suppress(psutil.Error):
+            return bool(process.environ().get("RAY_AUTH_TOKEN") == self.token)
+        return False
 
     def close(self) -> None:
         """End it, and what it has started."""
         family = self.processes()
         for node in reversed(self._nodes):
-            node.process.send_signal(signal.SIGTERM)
+            node.process.send_signal(signal.SIGTERM)  # nothing where it has ended
         for process in psutil.wait_procs(family, _GONE_S)[1]:
             with suppress(psutil.Error):
                 process.kill()

@@ -1,0 +1,126 @@
+"""python -m cluster rehearse RECIPE [field.path=value ...] --out FOLDER: what a run survives, tried on this machine.
+
+Trains on a Ray of several nodes here, first undisturbed, then with faults drawn by --seed, and compares: the history
+of steps, the final weights, what is left behind, what was told. 0 only where nothing is wrong. The words name a run
+that is small enough for this machine; it trains on a copy of data.url.
+"""
+
+import sys
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+
+from cluster.config import ClusterConfig
+from cluster.rehearsal.schedule import GAP, SAVED, Blow, last_step, schedule
+from cluster.stop import interruptible
+from data_shards.commands import given_path
+from data_shards.exits import say
+from data_shards.manifest import read_manifest
+from data_shards.mistake import UserError
+from data_shards.storage.place import open_store
+from data_shards.storage.store import StorageError
+from trainer.overrides import add_arguments, from_arguments
+from trainer.remedies import nearest
+
+_MOST_BYTES = 1 << 30  # of a data set, of which a copy is made
+
+
+def options(parser: ArgumentParser) -> None:
+    """What to train, what to do to it, and where."""
+    add_arguments(parser)
+    parser.add_argument("--faults", default="all", metavar="KIND[,KIND]", help="of these; all by default")
+    parser.add_argument("--seed", type=int, default=0, help="of the schedule; 0 by default")
+    parser.add_argument("--rounds", type=int, default=10, help="how many faults; 10 by default")
+    parser.add_argument(
+        "--out",
+        required=True,
+        type=given_path,
+        metavar="FOLDER",
+        help="a new folder for data, runs, logs and rehearsal.json",
+    )
+
+
+def run(given: Namespace) -> int:
+    """Rehearse; 1 where something is not as it must be."""
+    from cluster.rehearsal.rehearsal import copied, rehearse  # here, for both load torch
+
+    if given.rounds < 1:
+        raise UserError(f"--rounds: got {given.rounds}, needs at least 1")
+    if given.seed < 0:
+        raise UserError(f"--seed: got {given.seed}, needs 0 or more")
+    out: Path = given.out
+    if out.exists():
+        raise UserError(f"--out: {out} exists already; name a new folder")
+    place, kinds = str(out.absolute()), _kinds(given.faults)
+    config = _config(given, place)
+    blows = _blows(given, config, kinds)
+    config = config.model_copy(update={"steps": max(last_step(len(blows)), blows[-1].step + GAP)})
+    with interruptible():
+        out.mkdir(parents=True)
+        copied(config.data.url, f"{place}/data")
+        config = _config(given, place, f"data.url={place}/data", f"steps={config.steps}")
+        found = rehearse(config, blows, given.seed, out, say)
+    for name, value in found["figures"].items():
+        print(
+            f"{name.replace('_', ' '):18} {value:.3g}" if isinstance(value, float) else f"{name:18} {value}"
+        )
+    for complaint in found["complaints"]:
+        print(complaint, file=sys.stderr)
+    return 1 if found["complaints"] else 0
+
+
+def _kinds(words: str) -> tuple[str, ...]:
+    from cluster.rehearsal.faults import FAULTS
+
+    if words == "all":
+        return tuple(FAULTS)
+    kinds = tuple(dict.fromkeys(words.split(",")))
+    for kind in kinds:
+        if kind not in FAULTS:
+            raise UserError(
+                f"--faults: {kind!r} does not exist{nearest(kind, FAULTS)}; have: all, {', '.join(FAULTS)}"
+            )
+    return kinds
+
+
+def _config(given: Namespace, place: str, *words: str) -> ClusterConfig:
+    """The run as it is rehearsed: saved often, every step in its journal, its workers on nodes of their own."""
+    asked = from_arguments(given, ClusterConfig)
+    if asked.stages:
+        raise UserError(f"recipe {asked.recipe}: is a chain of stages; rehearse one of them")
+    workers = max(asked.scaling.most, 2)
+    fixed = (
+        *(f"output={place}/run", "log_steps=1", f"checkpoint.steps={SAVED}", "checkpoint.keep=3"),
+        *("evaluation.steps=0", f"scaling.num_workers={workers}", "scaling.placement=SPREAD"),
+        *(
+            "scaling.max_failures=1000000",
+            "monitoring.port=null",
+            "engine.threads=1",
+            "scaling.use_gpu=false",
+        ),
+    )
+    config = from_arguments(given, ClusterConfig, [*fixed, *words])
+    config.check()
+    return config
+
+
+def _blows(given: Namespace, config: ClusterConfig, kinds: tuple[str, ...]) -> tuple[Blow, ...]:
+    from cluster.rehearsal.faults import FAULTS
+
+    try:
+        manifest = read_manifest(config.data.url)
+        size = sum(open_store(config.data.url).list().values())
+    except StorageError as error:
+        raise UserError(f"field data.url: {error}") from error
+    if size > _MOST_BYTES:
+        raise UserError(
+            f"field data.url: {config.data.url} has {size} bytes, of which a copy is made; name a set of at most "
+            f"{_MOST_BYTES}"
+        )
+    epoch = manifest.samples("train") / config.batch.size
+    if epoch > GAP and any(kind.endswith("-at-epoch") for kind in kinds):
+        raise UserError(
+            f"--faults: kill-at-epoch needs epochs of at most {GAP} steps, here one has {epoch:g}; raise batch.size, "
+            "or name the faults without it"
+        )
+    lasts = {name: fault.lasts for name, fault in FAULTS.items()}
+    return schedule(given.seed, given.rounds, kinds, config.scaling.most, lasts, epoch)

@@ -1,0 +1,92 @@
+"""FAULTS: what a rehearsal does to a run, what must be told of it, and how the run may go on."""
+
+import os
+import signal
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from cluster.rehearsal.damage import damage
+from cluster.rehearsal.scene import Scene
+from cluster.rehearsal.schedule import Blow
+from trainer.checkpoints.checkpoint import FOLDER, MANIFEST, read_checkpoint, steps_on
+
+Undo = Callable[[], None]
+
+_GONE_S = 60.0
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One kind of fault.
+
+    Attributes:
+        purpose: in one line.
+        inject: does it; returns what undoes it after `lasts`, or once a driver has ended.
+        told: a pattern of what the user must be told; "" = nothing need be.
+        ends: exit codes with which a driver ends by it; it is then started again; () = none may end.
+        loses: whether the group of workers starts again.
+        lasts: seconds, least and most; 0 = a moment.
+    """
+
+    purpose: str
+    inject: Callable[[Scene, Blow], Undo]
+    told: str = ""
+    ends: tuple[int, ...] = ()
+    loses: bool = False
+    lasts: tuple[float, float] = (0.0, 0.0)
+
+
+def _nothing() -> None:
+    return None
+
+
+def _worker(scene: Scene, blow: Blow) -> int:
+    ranks = scene.ranks()
+    return ranks[blow.worker % len(ranks)]
+
+
+def _kill_worker(scene: Scene, blow: Blow) -> Undo:
+    os.kill(_worker(scene, blow), signal.SIGKILL)
+    return _nothing
+
+
+def _preempt(scene: Scene, blow: Blow) -> Undo:
+    os.kill(scene.driver.pid, signal.SIGTERM)
+    return _nothing
+
+
+def _kill_driver(scene: Scene, blow: Blow) -> Undo:
+    scene.kill_driver()
+    return _nothing
+
+
+def _damage_checkpoint(how: str) -> Callable[[Scene, Blow], Undo]:
+    """While nobody trains, the newest checkpoint is damaged, and nobody mends it."""
+
+    def inject(scene: Scene, blow: Blow) -> Undo:
+        scene.kill_driver()
+        scene.wait_for_ranks_to_end(_GONE_S)
+        checkpoint = read_checkpoint(scene.store, steps_on(scene.store)[-1])
+        names = [MANIFEST, *sorted(checkpoint.files)]
+        name = names[int(blow.where * len(names))]
+        damage(scene.store, f"{checkpoint.folder}/{name}", how, blow.where * len(names) % 1)
+        return _nothing
+
+    return inject
+
+
+_KILLED = r"worker lost \(rank \d on .*: its process was killed\)"
+_DAMAGED = rf"{FOLDER}/step-\d+.*it is left as it is, and the run goes on from step \d+"
+
+FAULTS: Mapping[str, Fault] = {
+    "kill-worker": Fault("kill -9 of a worker", _kill_worker, _KILLED, loses=True),
+    "kill-at-epoch": Fault("kill -9 of a worker where an epoch ends", _kill_worker, _KILLED, loses=True),
+    "kill-driver": Fault("kill -9 of the driver, started again", _kill_driver, ends=(-9,)),
+    "preempt": Fault("SIGTERM to the driver, started again", _preempt, "the run is saved", ends=(130,)),
+    "flip-checkpoint": Fault(
+        "the newest checkpoint has a byte flipped", _damage_checkpoint("flip"), _DAMAGED, ends=(-9,)
+    ),
+    "cut-checkpoint": Fault(
+        "the newest checkpoint is cut short", _damage_checkpoint("cut"), _DAMAGED, ends=(-9,)
+    ),
+}
