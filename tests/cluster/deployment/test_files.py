@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import kubernetes_validate
 import pytest
 import ray.autoscaler
 import yaml
@@ -118,6 +119,20 @@ def test_a_pod_has_time_to_save_and_a_tmp_of_its_own() -> None:
         assert {"name": "scratch", "emptyDir": {"sizeLimit": f"{made.scratch_gib}Gi"}} in pod["volumes"]
         assert pod["containers"][0]["envFrom"] == [{"secretRef": {"name": "keys", "optional": True}}]
         assert pod["securityContext"]["runAsNonRoot"] is True
+
+
+KUBERNETES = "1.34"
+
+
+def test_pods_and_the_service_are_of_kubernetes_schemas() -> None:
+    (cluster,), (service, *_) = documents("raycluster.yaml"), documents("monitoring.yaml")
+    kubernetes_validate.validate(service, KUBERNETES, strict=True)
+    for spec in pods(cluster["spec"]):
+        pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "one"}, "spec": spec}
+        kubernetes_validate.validate(pod, KUBERNETES, strict=True)
+        wrong = pod | {"spec": spec | {"terminationGracePeriod": 1}}
+        with pytest.raises(kubernetes_validate.ValidationError, match="terminationGracePeriod"):
+            kubernetes_validate.validate(wrong, KUBERNETES, strict=True)
 
 
 def test_a_large_state_gets_more_time_and_room(monkeypatch: pytest.MonkeyPatch) -> None:
