@@ -158,9 +158,10 @@ class Run:
         self.loader = Loader(config.data, "train", size, slots, self.start, seed=config.seed, fields=fields)
         self.micro = config.batch.micro_of(group.world)
         self.work = Work(self.engine.model, config, group.device, self.micro)
-        # Last: a start that is refused, or has nothing to do, leaves the config of the run that was there.
+        # Last: a start that is refused, or has nothing to do, leaves what was there as it is.
         if group.rank == 0 and self.start < config.steps:
             self.saver.claim()
+        telemetry.admit()
 
     def __enter__(self) -> "Run":
         return self

@@ -1,8 +1,8 @@
 """Starts: below a run, an object for each time that it was started, named by when; with the first its clock begins.
 
 A checkpoint cannot tell of them: it knows nothing of starts that were killed before they saved. Nor can what is written
-when training begins, for a start may be killed before. So a start that is not refused leaves an empty object at first,
-and the step that it begins at is written into it when it begins to train.
+when training begins, for a start may be killed before. So a start leaves an empty object once nothing can refuse it any
+more, and the step that it begins at is written into it when it begins to train.
 """
 
 import time

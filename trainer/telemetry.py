@@ -72,8 +72,11 @@ class Telemetry:
             raise UserError(str(error)) from error
         self.observe = self._exporter.observe
         self.enter(RunState.STARTING)
-        if start is not None:
-            start.leave_trace()
+
+    def admit(self) -> None:
+        """Nothing refuses this start any more: where there is anything to do, it leaves its trace."""
+        if self._start is not None:
+            self._start.leave_trace()
 
     def begin(self, start: int) -> None:
         """Training starts at step `start`: count the start, open the journal, drop lines of work that was lost."""

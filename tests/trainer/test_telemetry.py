@@ -175,7 +175,11 @@ def test_a_start_that_is_killed_before_it_trains_leaves_its_trace(tmp_path: Path
     store, group = open_store(str(tmp_path)), ProcessGroup(0, 1, 0, torch.device("cpu"))
     timeline, start = begun(store, None, 100, group, Heart(past=Past(submitted=time.time() - 50)))
     assert start is not None
-    start.leave_trace()  # here it was killed
+    config = resolve("demo", [f"output={tmp_path}", "data.url=set", "monitoring.port=null"])
+    telemetry = Telemetry(config, group, timeline, None, start=start)
+    assert store.list("starts/") == {}, "it may still be refused"
+    telemetry.admit()
+    telemetry.close()  # here it was killed
     assert timeline.split()["starting"] == pytest.approx(50, abs=5)
     timeline, start = begun(store, None, 100, group, None)
     assert start is not None
