@@ -64,7 +64,7 @@ def compared(
     """Each pixel with each slot: with its mean colour as far as it is plain, with its memory as far as it is not.
 
     Looks do not tell where two slots look alike, nor, of a textured slot, of a pixel that looks like none of them and
-    not like the background either.
+    not like the background either, nor anything of a slot that was never seen.
 
     Args:
         looks: of the slots.
@@ -78,9 +78,11 @@ def compared(
     by_place = frame[:, None] - remembered
     like = torch.maximum(plain * (1 - strength(by_mean)), (1 - plain) * expected * (1 - strength(by_place)))
     error = torch.lerp(by_place.abs().mean(2), by_mean.abs().mean(2), plain)
+    seen = looks.pixels[..., None] > 0
+    like = torch.where(seen, like, 0.0)
     strange = strength(frame - background)[:, None] * (1 - like.amax(1, keepdim=True)) * (1 - plain)
     twins = torch.minimum(like, most_of_others(like))
-    return Compared(error, like, torch.maximum(twins, strange))
+    return Compared(error, like, torch.where(seen, torch.maximum(twins, strange), 1.0))
 
 
 @torch.no_grad()

@@ -46,6 +46,9 @@ class Masks(Scale, ABC):
     starts: str = "frame"
     """Where slots look first when tracking: frame, in halves of it; departures: clip, at groups of what stands out from
     the first frame's median; change, at groups of what is about to change in it, which the second frame tells."""
+    merging: bool = False
+    """Departure: groups that touch and look alike are one, and slots without a group stay empty, so that there may be
+    more slots than objects; needs starts = clip or change. Objects of one colour that touch become one."""
     recognition: bool = False
     """Departure: one head for all slots, which sees how like each slot's look a pixel is (shared_head.py); needs
     tracking, and a mask_bias of about -6."""
@@ -71,6 +74,10 @@ class Masks(Scale, ABC):
         if self.starts != "frame" and not self.tracking:
             raise ValueError(
                 f"starts: got {self.starts!r}, needs tracking True: only then slots look anywhere"
+            )
+        if self.merging and self.starts == "frame":
+            raise ValueError(
+                "merging: got True, needs starts clip or change: parts of the frame are no groups"
             )
         if self.recognition and not self.tracking:
             raise ValueError("recognition: got True, needs tracking True: it tells apart what is followed")

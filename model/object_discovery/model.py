@@ -137,9 +137,9 @@ class ObjectDiscovery(VideoModel):
         config, first = self.config, frames[:, 0]
         ahead = config.starts == "change"
         if ahead and frames.shape[1] > 1:
-            start = from_change(config.slots, first, frames[:, 1])
+            start = from_change(config.slots, first, frames[:, 1], config.merging)
         elif config.starts == "clip":
-            start = from_groups(config.slots, first)
+            start = from_groups(config.slots, first, config.merging)
         else:
             start = from_places(config.slots, first)
         if ahead and frames.shape[1] == 1:

@@ -89,6 +89,25 @@ class TestStarts:
         start = from_change(2, scenes.frames[:, 1], scenes.frames[:, 0])
         assert purity(start.supports, scenes.ids[:, 1], 2) > least
 
+    @pytest.mark.parametrize(("objects", "slots"), [(2, 2), (2, 3), (2, 4), (3, 3), (3, 4), (4, 4)])
+    def test_slots_beyond_the_objects_look_nowhere(self, objects: int, slots: int) -> None:
+        """Edges and halves of an object are no groups of their own, and two objects are two."""
+        scenes = Scenes(objects, 100)
+        merged, all_used = (from_groups(slots, scenes.frames[:, 0], m) for m in (True, False))
+        used = (merged.supports.amax((-1, -2)) > 0).sum(1)
+        assert (used == objects).float().mean() > 0.92
+        assert merged.looks.pixels[merged.supports.amax((-1, -2)) == 0].sum() == 0
+        ids = scenes.ids[:, 0]
+        assert purity(merged.supports, ids, objects) >= purity(all_used.supports, ids, objects) - 0.002
+
+    def test_objects_of_one_colour_are_one_only_where_they_touch(self) -> None:
+        frame = torch.zeros(2, 3, 16, 16)
+        frame[:, 0, 4:12, 1:6] = 1.0
+        frame[0, 0, 4:12, 10:15] = 1.0  # apart
+        frame[1, 0, 4:12, 6:11] = 1.0
+        used = from_groups(2, frame, merging=True).supports.amax((-1, -2)) > 0
+        assert used.tolist() == [[True, True], [True, False]]
+
     def test_holes_are_filled_from_around(self) -> None:
         frame = torch.linspace(0, 1, 16).expand(1, 3, 16, 16).clone()  # a ramp
         known = torch.ones(1, 1, 16, 16)
@@ -167,6 +186,16 @@ class TestLooks:
         torch.testing.assert_close(found.untold[:, 0], new * (1 - expected[:, 0]))
         plain = looks._replace(plainness=torch.ones(1, 1, 1))
         assert (beside(plain, memory[:, 0]).untold == 0).all()
+
+    def test_nothing_is_told_of_a_slot_that_was_never_seen(self) -> None:
+        """It does not look black, and takes nothing by its look."""
+        looks = looks_of(torch.zeros(1, 2, 3))
+        looks = looks._replace(pixels=torch.tensor([[[0.0], [5.0]]]))
+        found = beside(looks, torch.zeros(1, 3, 4, 4))
+        assert (found.like[:, 0] == 0).all()
+        assert (found.like[:, 1] == 1).all()
+        assert (found.untold[:, 0] == 1).all()
+        assert (found.untold[:, 1] == 0).all()
 
     def test_plainness_is_the_share_of_pixels_of_one_colour(self) -> None:
         frame = torch.full((1, 3, 4, 4), 0.5)
@@ -299,8 +328,8 @@ class TestSharedHead:
         model = replace(SMALL, slots=3).build().eval()
         before = model(Video(scenes.frames), 5)
 
-        def permuted(slots: int, frame: Tensor) -> object:
-            start = from_groups(slots, frame)
+        def permuted(slots: int, frame: Tensor, merging: bool) -> object:
+            start = from_groups(slots, frame, merging)
             looks = Looks(*(part[:, [2, 0, 1]] for part in start.looks))
             return start._replace(supports=start.supports[:, [2, 0, 1]], looks=looks)
 
@@ -324,6 +353,16 @@ class TestUntrained:
         masks = SMALL.build().eval()(Video(scenes.frames), 0).views.visible_masks
         assert masks is not None
         assert purity(masks[:, 3], scenes.ids[:, 3], 2) > 0.85
+
+    def test_a_slot_without_an_object_stays_empty(self) -> None:
+        torch.manual_seed(0)
+        scenes = Scenes(2, 24)
+        model = replace(SMALL, slots=4, merging=True).build().eval()
+        masks = model(Video(scenes.frames), 0).views.amodal_masks
+        assert masks is not None
+        areas = (masks > 0.5).float().mean((1, -1, -2)).sort(1).values
+        assert areas[:, :2].mean() < 0.01
+        assert areas[:, 2:].mean() > 0.04
 
     def test_a_slot_moves_on_as_it_moved(self) -> None:
         """Inertia: untrained, an object's next place is told by its last two."""
@@ -349,6 +388,7 @@ class TestUntrained:
         ({"evidence": "stars"}, "evidence: got 'stars', allowed are network, looks"),
         ({"tracking": False}, "needs tracking True"),
         ({"tracking": False, "starts": "frame"}, "recognition: got True, needs tracking True"),
+        ({"starts": "frame", "merging": True}, "merging: got True, needs starts clip or change"),
     ],
 )
 def test_what_does_not_go_together_is_named(wrong: dict[str, object], word: str) -> None:
