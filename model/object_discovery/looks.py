@@ -5,11 +5,11 @@ neighbour's colours as soon as a mask bleeds onto it; a mean over all pixels tha
 a textured object, though, a mean tells nothing, and its memory does. Nothing here has a gradient or a parameter.
 """
 
-from functools import reduce
+from functools import lru_cache, reduce
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 CONTRAST = 4.0  # a pixel that differs by a quarter of the range is another colour entirely
@@ -163,6 +163,12 @@ def _joined(looks: Looks, sure: Float[Tensor, "b k h w"], frame: Float[Tensor, "
     return Looks(colours, torch.where(pixels > 0, plain, looks.plainness), pixels)
 
 
+@lru_cache
+def _pairs(slots: int, device: torch.device) -> Int[Tensor, "2 p"]:
+    """The two of every pair, the lower number first; made once, and not in every step."""
+    return torch.triu_indices(slots, slots, 1, device=device)
+
+
 @torch.no_grad()
 def nearness(
     before: Float[Tensor, "b k k"], error: Float[Tensor, "b k h w"], supports: Float[Tensor, "b k h w"]
@@ -175,11 +181,12 @@ def nearness(
     without them, and the order that agrees with most evidence (`ordering.Trust`), 99.3 and 97.4 %; of two, all.
     """
     slots = error.shape[1]
-    j, k = torch.triu_indices(slots, slots, 1, device=error.device)  # the other half is its negative
+    j, k = _pairs(slots, error.device)  # the other half is its negative
     of_j, of_k = error[:, j], error[:, k]
-    best = torch.where(supports > 0.5, error, torch.inf).amin(1, keepdim=True)
-    of_the_two = best >= torch.minimum(of_j, of_k)
-    overlap = supports[:, j] * supports[:, k] * of_the_two
+    overlap = supports[:, j] * supports[:, k]
+    if slots > 2:
+        best = torch.where(supports > 0.5, error, torch.inf).amin(1, keepdim=True)
+        overlap = overlap * (best >= torch.minimum(of_j, of_k))
     pairs = torch.zeros_like(before)
     pairs[:, j, k] = (overlap * (of_k - of_j)).sum((-1, -2)) / overlap.sum((-1, -2)).clamp(min=1)
     return KEPT * before + (pairs - pairs.mT)

@@ -2,6 +2,7 @@
 
 from abc import ABC
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from jaxtyping import Float
@@ -103,9 +104,15 @@ class Trust(nn.Module):
             ranks = torch.linspace(1, -1, slots, device=evidence.device)
             logits: Tensor = self.trust * evidence.sum(2, keepdim=True) * ranks
             return logits
-        orders = all_permutations(slots).to(evidence)
-        place = orders.argmax(2)
-        nearer = (place[:, :, None] < place[:, None]).to(evidence.dtype)
+        orders, nearer = (x.to(evidence) for x in _orders(slots))
         agreement = (evidence[:, None] * nearer).sum((-1, -2))
         probable = torch.softmax(self.trust * agreement, 1)
         return (probable[..., None, None] * orders).sum(1).clamp(min=LEAST).log()
+
+
+@lru_cache(maxsize=MOST_ENUMERATED)
+def _orders(slots: int) -> tuple[Float[Tensor, "n k k"], Float[Tensor, "n k k"]]:
+    """Every order, and [j, k] of each: 1 where slot j is nearer than slot k, else 0."""
+    orders = all_permutations(slots)
+    place = orders.argmax(2)
+    return orders, (place[:, :, None] < place[:, None]).to(orders.dtype)

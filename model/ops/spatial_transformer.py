@@ -10,6 +10,8 @@ Everything here is elementwise arithmetic in float32, also under autocast: matri
 move pixels visibly.
 """
 
+from functools import lru_cache
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -22,7 +24,7 @@ PARAMETERS = {"translation": 2, "affine": 6, "projective": 8}  # numbers that a 
 
 def identity(*shape: int, like: Tensor) -> Float[Tensor, "... 3 3"]:
     """Identity matrices of `shape` + (3, 3) in float32 on the device of `like`."""
-    return torch.eye(3, device=like.device).expand(*shape, 3, 3)
+    return _unity(like.device).expand(*shape, 3, 3)
 
 
 def translation(offset: Float[Tensor, "... 2"]) -> Float[Tensor, "... 3 3"]:
@@ -92,7 +94,7 @@ def moved_centres(
 
 def centres(count: int, like: Tensor) -> Float[Tensor, " {count}"]:
     """Coordinates of the centres of `count` pixels, along one axis."""
-    return torch.linspace(1 / count - 1, 1 - 1 / count, count, device=like.device)
+    return _centres(count, like.device)
 
 
 def pixel_centres(height: int, width: int, like: Tensor) -> Float[Tensor, "{height} {width} 2"]:
@@ -127,3 +129,14 @@ def centres_of_mass(masks: Float[Tensor, "*b h w"], faintest: float = 1e-3) -> F
     area = rows.sum(-1) + faintest * height * width
     moments = (columns * centres(width, like=masks)).sum(-1), (rows * centres(height, like=masks)).sum(-1)
     return torch.stack(moments, -1) / area[..., None]
+
+
+# Made once: asked for some eighty times a step, they would cost a hundredth of it.
+@lru_cache
+def _unity(device: torch.device) -> Float[Tensor, "3 3"]:
+    return torch.eye(3, device=device)
+
+
+@lru_cache
+def _centres(count: int, device: torch.device) -> Float[Tensor, " {count}"]:
+    return torch.linspace(1 / count - 1, 1 - 1 / count, count, device=device)
