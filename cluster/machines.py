@@ -3,9 +3,10 @@
 import os
 import signal
 import socket
+import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, nullcontext, suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import psutil
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:  # a preflight has use for what is here, and none for the mode
 NOT_TOLD = (":", "memory", "_group_")  # in names of resources that nobody asks for
 
 _REACH_S = 10.0
+_STARTS = 3
+_LATE = "timed out during startup"  # what Ray says then
 _GONE_S = 5.0  # for Ray's processes to end by themselves
 
 
@@ -82,7 +85,7 @@ def _ray(config: "ClusterConfig", address: str | None, folder: str | None, at_on
     cpus = max(cores(), at_once * scaling.most * worker_cpus(scaling, embedded=True))
     try:
         heeding = signal.getsignal(signal.SIGTERM)
-        ray.init(**ray_settings.init_arguments(config.ray, address, cpus, folder))
+        _start(ray_settings.init_arguments(config.ray, address, cpus, folder), _STARTS if embedded else 1)
         signal.signal(signal.SIGTERM, heeding)  # Ray has put a handler of its own there
         yield
     except (ConnectionError, ray.exceptions.RayError) as error:
@@ -92,12 +95,38 @@ def _ray(config: "ClusterConfig", address: str | None, folder: str | None, at_on
     except SystemExit:  # by that handler
         raise KeyboardInterrupt from None
     finally:
-        started = psutil.Process().children(recursive=True) if embedded else []
-        ray.shutdown()
-        # Ray's agents outlive it by a minute where it is stopped while they start.
-        for process in psutil.wait_procs(started, _GONE_S)[1]:
-            with suppress(psutil.NoSuchProcess):
-                process.kill()
+        _end(psutil.Process().children(recursive=True) if embedded else [])
+
+
+def _start(arguments: dict[str, Any], starts: int) -> None:
+    """`ray.init`; again, where a Ray of this machine was not there within the 30 s that Ray itself gives it.
+
+    A busy or a slow machine takes longer now and then, and nothing was lost yet.
+    """
+    import ray
+
+    before = set(psutil.Process().children(recursive=True))
+    for left in reversed(range(starts)):
+        try:
+            ray.init(**arguments)
+        except Exception as error:  # Ray has no type for it
+            if not left or _LATE not in str(error):
+                raise
+            print("note: Ray did not come up in time; it is started once more", file=sys.stderr)
+            _end([p for p in psutil.Process().children(recursive=True) if p not in before])
+        else:
+            return
+
+
+def _end(started: list[psutil.Process]) -> None:
+    """Shut Ray down, and these processes that it has started."""
+    import ray
+
+    ray.shutdown()
+    # Ray's agents outlive it by a minute where it is stopped while they start.
+    for process in psutil.wait_procs(started, _GONE_S)[1]:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 import json
 import socket
 import urllib.request
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -148,6 +149,40 @@ def test_an_embedded_ray_joins_no_other_and_listens_here_only() -> None:
     assert arguments["include_dashboard"] is True
     given = ray_settings.init_arguments(RayConfig(verbose=True), "h:1", cpus=2)
     assert given == {"address": "h:1", "logging_level": "info", "log_to_driver": True}
+
+
+@pytest.mark.parametrize(
+    ("late", "starts", "comes_up"), [(0, 1, True), (2, 3, True), (3, 3, False), (1, 1, False)]
+)
+def test_a_ray_that_is_late_is_started_once_more(
+    late: int,
+    starts: int,
+    comes_up: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """On a busy machine it now and then takes longer than the 30 s that it gives itself."""
+    tried: list[object] = []
+
+    def init(**arguments: object) -> None:
+        tried.append(arguments)
+        if len(tried) <= late:
+            raise Exception("The current node timed out during startup. This could happen because ...")
+
+    monkeypatch.setattr("ray.init", init)
+    with nullcontext() if comes_up else pytest.raises(Exception, match="timed out"):
+        machines._start({"address": "local"}, starts)
+    assert tried == [{"address": "local"}] * (late + 1 if comes_up else starts)
+    assert capsys.readouterr().err.count("once more") == len(tried) - 1
+
+
+def test_another_mistake_of_ray_is_no_lateness(monkeypatch: pytest.MonkeyPatch) -> None:
+    def init(**arguments: object) -> None:
+        raise ValueError("no such word")
+
+    monkeypatch.setattr("ray.init", init)
+    with pytest.raises(ValueError, match="no such word"):
+        machines._start({}, 3)
 
 
 def test_an_embedded_ray_has_a_short_folder_where_its_own_is_too_long(
