@@ -7,10 +7,11 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from model.probability.normal import Normal
 from model.sqair.config import Scene
 from model.sqair.discovery import Discovery, Found
 from model.sqair.drawing import Glimpses
-from model.sqair.layers import Normal, Start
+from model.sqair.layers import Start
 from model.sqair.propagation import Expectation, Expected, Kept, Known, Propagation
 
 NEVER = -88.0  # logit of what cannot be

@@ -7,9 +7,11 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from model.layers.dense import linear, mlp
+from model.probability.normal import Normal, deviation
 from model.sqair.config import Scene
 from model.sqair.drawing import Glimpses
-from model.sqair.layers import Normal, TanhCell, deviation, linear, mlp
+from model.sqair.layers import TanhCell
 
 WHERE_OFFSET = -3.0  # added to the raw deviation of where at first
 COUNT_UNITS = 10

@@ -4,9 +4,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from model.layers.dense import linear, mlp
 from model.ops.glimpse import crop, paste
+from model.probability.normal import Normal, deviation
 from model.sqair.config import Scene
-from model.sqair.layers import Normal, deviation, linear, mlp
 
 OUTPUT_SCALE = 0.25
 DARK = -2.0  # bias of a sigmoid decoder: objects start dim, or blurred ones would be paid for twice

@@ -9,19 +9,19 @@ from torch import Tensor
 from torch.utils._pytree import tree_map
 
 from model.interface import VideoModel, fitting
+from model.layers.dense import mlp
 from model.layers.over_time import over_time
+from model.probability.normal import log_likelihood
 from model.remat import Remat
 from model.sqair.cell import Cell, Inputs, State, Step
 from model.sqair.config import Scene
 from model.sqair.discovery import Discovery, FixedWhere, LearnedCount, LearnedWhere, Odds
 from model.sqair.drawing import Drawing, Glimpses
-from model.sqair.layers import mlp
 from model.sqair.objective import (
     Weights,
     bound_of_samples,
     count_patterns,
     exact_bound,
-    log_likelihood,
     weights,
     with_and_without,
 )

@@ -8,10 +8,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from model.interface import ModelOutput, Particles, Video
+from model.layers.dense import mlp
 from model.sqair.cell import CarryOn, Cell, Nothing
 from model.sqair.config import Scene, Sequence
 from model.sqair.inference import Inference
-from model.sqair.layers import Start, mlp
+from model.sqair.layers import Start
 from model.sqair.propagation import Expectation, Known, Propagation
 from model.sqair.views import Shown, views
 

@@ -1,6 +1,5 @@
 """What is trained: the importance-weighted bound with VIMCO, or the bound with counts summed exactly."""
 
-import math
 from typing import NamedTuple
 
 import torch
@@ -18,15 +17,6 @@ class Weights(NamedTuple):
     log_likelihood: Float[Tensor, "bp t"]
     kl: Float[Tensor, "bp t"]
     log_choices: Float[Tensor, "bp t"]  # log q of what is discrete
-
-
-def log_likelihood(
-    frames: Float[Tensor, "*b c h w"], means: Float[Tensor, "*b m c h w"], deviation: float
-) -> Float[Tensor, "*b m"]:
-    """Log N(frame; mean, deviation^2), summed over pixels, for each of m means."""
-    error = (frames.unsqueeze(-4) - means).square().flatten(-3).sum(-1)
-    constant = means.shape[-3:].numel() * math.log(deviation * math.sqrt(2 * math.pi))
-    return -error / (2 * deviation**2) - constant
 
 
 def weights(step: Step, likelihood: Float[Tensor, "bp t"], *, sampled: bool) -> Weights:

@@ -6,9 +6,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from model.layers.dense import linear, mlp
+from model.probability.normal import LEAST_DEVIATION, Normal, deviation
 from model.sqair.config import Sequence
 from model.sqair.drawing import Glimpses
-from model.sqair.layers import LEAST_DEVIATION, GatedCell, Normal, TanhCell, deviation, linear, mlp
+from model.sqair.layers import GatedCell, TanhCell
 
 NEAR = 0.1  # share of what the networks say by which a proposal moves
 WHERE_OFFSET = -3.0

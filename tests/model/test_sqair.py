@@ -12,12 +12,13 @@ from torch.utils.flop_counter import FlopCounterMode
 from model import MODELS
 from model.interface import Video
 from model.probability.distributions import bernoulli_log_prob, count_log_probs
+from model.probability.normal import Normal, log_likelihood
 from model.schedule import Ramp
 from model.sqair.cell import Carried, State, merged
 from model.sqair.discovery import Found, LearnedCount, Odds
-from model.sqair.layers import GatedCell, Normal, TanhCell
+from model.sqair.layers import GatedCell, TanhCell
 from model.sqair.model import AIR, MLPSQAIR
-from model.sqair.objective import exact_bound, log_likelihood
+from model.sqair.objective import exact_bound
 from model.sqair.propagation import Expected, Kept, Known
 from model.sqair.views import steady_rows
 from trainer.health import health
