@@ -9,6 +9,7 @@ from model.sqair.model import AIR, MLPSQAIR
 from model.video_autoencoder.convolutional import AEConv
 from model.video_autoencoder.flow import AEConvLSTMFlow
 from model.video_autoencoder.recurrent import AEConvLSTM, AEFcLSTM
+from model.vrnn.model import MLPVRNN, ConvVRNN
 
 MODELS: dict[str, type[ModelConfig]] = {
     "object-discovery": ObjectDiscovery,
@@ -20,5 +21,7 @@ MODELS: dict[str, type[ModelConfig]] = {
     "segnet-flow": SegNetFlow,
     "air": AIR,
     "sqair-mlp": MLPSQAIR,
+    "vrnn-mlp": MLPVRNN,
+    "vrnn-conv": ConvVRNN,
     "copy-last": CopyLast,
 }

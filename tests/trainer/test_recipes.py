@@ -96,6 +96,15 @@ def test_sqair_trains_as_released() -> None:
     assert float(weight.detach()) == pytest.approx(-(one + two), rel=1e-5)
 
 
+@pytest.mark.parametrize("kind", ["mlp", "conv"])
+def test_the_baseline_of_sqair_trains_on_whole_clips(kind: str) -> None:
+    config = resolve(f"vrnn-{kind}-mnist")
+    assert config.model == MODELS[f"vrnn-{kind}"]()
+    assert (config.optim.name, config.optim.lr, config.optim.momentum) == ("rmsprop-tf", 1e-5, 0.9)
+    assert [config.batch.length(step, 10) for step in (0, 999_999)] == [10, 10]
+    assert learning_rate(config.optim, 999_999, config.steps) == 1e-5
+
+
 def test_the_demo_of_sqair_grows_from_pairs() -> None:
     config = resolve("sqair-demo")
     assert [config.batch.length(step, 10) for step in (0, 799, 800)] == [2, 2, 3]

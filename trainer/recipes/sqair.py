@@ -1,8 +1,9 @@
-"""Runs of AIR and SQAIR (Kosiorek et al. 2018) on moving multi-MNIST."""
+"""Runs of SQAIR and of its baseline VRNN (Kosiorek et al. 2018) on moving multi-MNIST."""
 
 from data_shards.loader import DataConfig
 from model.schedule import Ramp, Stairs
 from model.sqair.model import MLPSQAIR
+from model.vrnn.model import MLPVRNN, VRNN, ConvVRNN
 from trainer.config import (
     BatchConfig,
     CheckpointConfig,
@@ -35,6 +36,30 @@ def sqair_mnist() -> RunConfig:
         steps=1_000_000,
         log_steps=100,
     )  # fmt: skip
+
+
+def vrnn_mlp_mnist() -> RunConfig:
+    """The fully connected VRNN beside it: whole clips from the first step on, the rate of SQAIR throughout."""
+    return _vrnn(MLPVRNN(), "runs/multi-mnist-vrnn-mlp")
+
+
+def vrnn_conv_mnist() -> RunConfig:
+    """The convolutional VRNN, likewise."""
+    return _vrnn(ConvVRNN(), "runs/multi-mnist-vrnn-conv")
+
+
+def _vrnn(model: VRNN, output: str) -> RunConfig:
+    return RunConfig(
+        model=model,
+        data=DataConfig("runs/multi-mnist"),
+        batch=BatchConfig(size=32),
+        optim=OptimConfig(name="rmsprop-tf", lr=1e-5, alpha=0.9, momentum=0.9, eps=1e-10),
+        checkpoint=CheckpointConfig(steps=10_000),
+        evaluation=EvaluationConfig(steps=10_000, clips=640),
+        output=output,
+        steps=1_000_000,
+        log_steps=100,
+    )
 
 
 def sqair_demo() -> RunConfig:
