@@ -241,6 +241,8 @@ class ModelConfig(ABC):
 
     predicts: ClassVar[bool] = True
     """Whether it predicts frames: it has `Views.prediction`, and `predict` gives more of them."""
+    independent: ClassVar[bool] = False
+    """Whether it sees each frame by itself, so that a clip is as likely as the product of its frames."""
 
     remat: str = "none"
     """What a recurrence keeps for its backward pass: none (keep all), every:N, sqrt or bytes:N, see remat.py. Models

@@ -11,6 +11,9 @@ from trainer.bench import BENCHES
 COMMANDS = {
     "train": Command("Train in this process (or under torchrun), without Ray.", "trainer.commands.train"),
     "evaluate": Command("Score runs or checkpoints: the papers' tables.", "trainer.commands.evaluate"),
+    "likelihood": Command(
+        "Estimate log p(x) of models that sample: Table 1 of SQAIR's paper.", "trainer.commands.likelihood"
+    ),
     "compare": Command(
         "Put runs side by side in the table of their paper, on one page.", "trainer.commands.compare"
     ),

@@ -22,6 +22,7 @@ class AIR(Scene):
     """Attend, infer, repeat: SQAIR on each frame by itself, as the paper's baseline."""
 
     predicts: ClassVar[bool] = False
+    independent: ClassVar[bool] = True
 
     @classmethod
     def small(cls) -> "AIR":
