@@ -5,7 +5,7 @@ from model.interface import ModelConfig
 from model.object_discovery.model import Config as ObjectDiscovery
 from model.segnet.flow import SegNetFlow
 from model.segnet.frames import SegNet
-from model.sqair.model import AIR, MLPSQAIR
+from model.sqair.model import AIR, MLPSQAIR, ConvSQAIR
 from model.video_autoencoder.convolutional import AEConv
 from model.video_autoencoder.flow import AEConvLSTMFlow
 from model.video_autoencoder.recurrent import AEConvLSTM, AEFcLSTM
@@ -21,6 +21,7 @@ MODELS: dict[str, type[ModelConfig]] = {
     "segnet-flow": SegNetFlow,
     "air": AIR,
     "sqair-mlp": MLPSQAIR,
+    "sqair-conv": ConvSQAIR,
     "vrnn-mlp": MLPVRNN,
     "vrnn-conv": ConvVRNN,
     "copy-last": CopyLast,

@@ -20,7 +20,12 @@ def mlp(sizes: Sequence[int], bias: float = 0.0, *, last: bool = False) -> nn.Se
 def linear(before: int, after: int, *, bias: bool = True) -> nn.Linear:
     """Weights from a normal of variance 1 / before, cut at two deviations; no bias at first."""
     layer = nn.Linear(before, after, bias=bias)
-    nn.init.trunc_normal_(layer.weight, std=before**-0.5, a=-2 * before**-0.5, b=2 * before**-0.5)
-    if bias:
-        nn.init.zeros_(layer.bias)
+    truncated(layer, before)
     return layer
+
+
+def truncated(layer: nn.Linear | nn.Conv2d, inputs: int) -> None:
+    """Weights and bias at first; `inputs`: of one output."""
+    nn.init.trunc_normal_(layer.weight, std=inputs**-0.5, a=-2 * inputs**-0.5, b=2 * inputs**-0.5)
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)

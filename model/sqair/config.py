@@ -2,6 +2,7 @@
 
 from abc import ABC
 from dataclasses import dataclass
+from typing import ClassVar
 
 from model.bounds import require_at_least, require_one_of
 from model.interface import ModelConfig
@@ -12,6 +13,9 @@ from model.schedule import Ramp
 @dataclass(frozen=True)
 class Scene(ModelConfig, ABC):
     """Settings of a frame's objects: how they are found, what is known of them before, how they are drawn."""
+
+    convolutional: ClassVar[bool] = False
+    """Whether frames and glimpses are read and drawn by convolutions."""
 
     size: int = 50
     """Side of the frames, pixels."""
@@ -62,6 +66,8 @@ class Scene(ModelConfig, ABC):
         require_one_of(self, "count_prior", ("learned", "odds"))
         require_one_of(self, "where_prior", ("learned", "fixed"))
         require_one_of(self, "decoder", ("scaled", "sigmoid"))
+        if self.convolutional and self.glimpse % 4:
+            raise ValueError(f"glimpse: got {self.glimpse}, needs a multiple of 4: it is enlarged twice by 2")
 
     @property
     def narrow(self) -> int:

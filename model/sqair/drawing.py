@@ -8,6 +8,7 @@ from model.layers.dense import linear, mlp
 from model.ops.glimpse import crop, paste
 from model.probability.normal import Normal, deviation
 from model.sqair.config import Scene
+from model.sqair.networks import decoder, encoder, trunk
 
 OUTPUT_SCALE = 0.25
 DARK = -2.0  # bias of a sigmoid decoder: objects start dim, or blurred ones would be paid for twice
@@ -15,13 +16,15 @@ COVERED = (-10.0, 20.0)  # from how much of a pixel objects cover to how much of
 
 
 class Glimpses(nn.Module):
-    """What a window shows, as a normal of `what`; shared by discovery and propagation, which masks its windows."""
+    """What a window shows, as a normal of `what`; shared by discovery and propagation, which masks its windows.
+
+    `trunk` reads whole frames too.
+    """
 
     def __init__(self, config: Scene, *, masked: bool) -> None:
         super().__init__()
-        self.side, self.hidden, self.channels = config.glimpse, config.hidden, config.channels
-        pixels = config.channels * config.glimpse**2
-        self.encoder = mlp((pixels, config.hidden, config.hidden), last=True)
+        self.side = config.glimpse
+        self.trunk, self.encoder = trunk(config), encoder(config, config.glimpse)
         self.head = linear(config.hidden, 2 * config.what)
         if masked:
             self.mask = mlp((config.hidden, config.narrow, config.glimpse**2), bias=1.0)
@@ -37,7 +40,7 @@ class Glimpses(nn.Module):
         if temporal is not None:
             shape = (len(frame), 1, self.side, self.side)
             glimpse = glimpse * torch.sigmoid(self.mask(temporal)).view(shape)
-        mean, raw = self.head(self.encoder(glimpse.flatten(1))).chunk(2, -1)
+        mean, raw = self.head(self.encoder(self.trunk(glimpse))).chunk(2, -1)
         return Normal(mean.float(), deviation(raw))
 
 
@@ -48,8 +51,7 @@ class Drawing(nn.Module):
         super().__init__()
         self.side, self.size, self.channels = config.glimpse, config.size, config.channels
         self.sigmoid = config.decoder == "sigmoid"
-        pixels = config.channels * config.glimpse**2
-        self.layers = mlp((config.what, config.hidden, config.hidden, pixels), DARK if self.sigmoid else 0.0)
+        self.layers = decoder(config, DARK if self.sigmoid else 0.0)
         if not self.sigmoid:
             self.scale = nn.Parameter(torch.full((1,), OUTPUT_SCALE))
         self.mean_image = config.mean_image

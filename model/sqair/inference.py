@@ -9,7 +9,6 @@ from torch import Tensor
 from torch.utils._pytree import tree_map
 
 from model.interface import VideoModel, fitting
-from model.layers.dense import mlp
 from model.layers.over_time import over_time
 from model.probability.normal import log_likelihood
 from model.remat import Remat
@@ -17,6 +16,7 @@ from model.sqair.cell import Cell, Inputs, State, Step
 from model.sqair.config import Scene
 from model.sqair.discovery import Discovery, FixedWhere, LearnedCount, LearnedWhere, Odds
 from model.sqair.drawing import Drawing, Glimpses
+from model.sqair.networks import encoder
 from model.sqair.objective import (
     Weights,
     bound_of_samples,
@@ -47,8 +47,7 @@ class Inference(VideoModel):
         self.scene = config
         self.known = config.slots if sequence else 0
         self.samples = config.shown_particles > 0
-        pixels = config.channels * config.size**2
-        self.encoder = mlp((pixels, config.hidden, config.hidden), last=True)
+        self.encoder = encoder(config, config.size)
         self.drawing = Drawing(config)
         self.glimpses = Glimpses(config, masked=sequence)
         self.discovery = Discovery(config)
@@ -88,7 +87,8 @@ class Inference(VideoModel):
 
         def prepare(x: tuple[Tensor, Tensor, Tensor]) -> Inputs:
             seen, noise, chance = x
-            return Inputs(seen, over_time(self.encoder, seen.flatten(2)), noise, chance)
+            read = over_time(self.glimpses.trunk, seen)
+            return Inputs(seen, over_time(self.encoder, read), noise, chance)
 
         return unroll(
             self.cell(step),

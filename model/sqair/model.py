@@ -48,6 +48,22 @@ class MLPSQAIR(Sequence):
         return SQAIR(self)
 
 
+@dataclass(frozen=True)
+class ConvSQAIR(Sequence):
+    """Sequential attend, infer, repeat, with convolutional networks."""
+
+    convolutional: ClassVar[bool] = True
+
+    @classmethod
+    def small(cls) -> "ConvSQAIR":
+        """See ModelConfig."""
+        return cls(size=16, channels=3, what=4, glimpse=8, hidden=8, particles=2)
+
+    def build(self) -> "SQAIR":
+        """The model, randomly initialised from torch's default generator."""
+        return SQAIR(self)
+
+
 class FrameByFrame(Inference):
     """AIR: every frame is a clip of its own."""
 

@@ -249,7 +249,9 @@ def test_rematerialisation_changes_neither_loss_nor_gradients(name: str, policy:
     actual, recomputed = backward(recomputing, video)
     assert torch.equal(actual.loss, expected.loss)
     for mine, theirs in zip(recomputed, gradients, strict=True):
-        torch.testing.assert_close(mine, theirs, atol=1e-6, rtol=1e-5)
+        # Sums over time are made in another order: an element is as exact as the largest of its weight allows.
+        largest = max(1.0, float(theirs.abs().max()))
+        torch.testing.assert_close(mine, theirs, atol=1e-6 * largest, rtol=1e-5)
     for key, value in recomputing.state_dict().items():
         assert torch.equal(value, model.state_dict()[key]), f"{key}: recomputing has changed it once more"
 

@@ -17,7 +17,7 @@ from model.schedule import Ramp
 from model.sqair.cell import Carried, State, merged
 from model.sqair.discovery import Found, LearnedCount, Odds
 from model.sqair.layers import GatedCell, TanhCell
-from model.sqair.model import AIR, MLPSQAIR
+from model.sqair.model import AIR, MLPSQAIR, ConvSQAIR
 from model.sqair.objective import exact_bound
 from model.sqair.propagation import Expected, Kept, Known
 from model.sqair.views import steady_rows
@@ -54,6 +54,25 @@ def test_parameters_are_the_released_models() -> None:
     assert numbers(model.propagation, model.expectation) == 1_283_583
     assert numbers(model.objects, model.temporal_start, model.prior_start) == 80_384
     assert numbers(model) == 2_951_522
+
+
+def test_convolutions_take_the_place_of_three_networks() -> None:
+    """By the sizes of the sheet: the trunk is counted once, for both encoders have it."""
+    conv, dense = ConvSQAIR().build(), MLPSQAIR().build()
+    trunk, image, glimpse = conv.glimpses.trunk, conv.encoder, conv.glimpses.encoder
+    assert [numbers(part) for part in (trunk, image, glimpse)] == [166_976, 803_072, 147_712]
+    drawing = 13_056 + 205_600 + 25_632 + 205_056 + 409_856 + 1_601
+    assert numbers(conv.drawing.layers) == drawing
+    replaced = numbers(dense.encoder, dense.glimpses.encoder, dense.drawing.layers)
+    assert numbers(conv) == 2_951_522 - replaced + 166_976 + 803_072 + 147_712 + drawing == 3_873_939
+    assert trunk(torch.rand(2, 1, 50, 50)).shape == (2, 64 * 7 * 7)
+    assert trunk(torch.rand(2, 1, 20, 20)).shape == (2, 64 * 3 * 3)
+    assert conv.drawing.layers(torch.rand(2, 50)).shape == (2, 400)
+
+
+def test_a_glimpse_that_cannot_be_enlarged_to_is_refused() -> None:
+    with pytest.raises(ValueError, match="glimpse: got 18, needs a multiple of 4"):
+        ConvSQAIR(glimpse=18)
 
 
 def test_a_perfect_frame_has_the_known_likelihood() -> None:

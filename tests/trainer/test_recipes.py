@@ -96,6 +96,12 @@ def test_sqair_trains_as_released() -> None:
     assert float(weight.detach()) == pytest.approx(-(one + two), rel=1e-5)
 
 
+def test_the_convolutional_sqair_trains_as_the_other() -> None:
+    one, other = resolve("sqair-conv-mnist"), resolve("sqair-mnist")
+    assert one.model == MODELS["sqair-conv"]()
+    assert one == other.model_copy(update={"recipe": one.recipe, "model": one.model, "output": one.output})
+
+
 @pytest.mark.parametrize("kind", ["mlp", "conv"])
 def test_the_baseline_of_sqair_trains_on_whole_clips(kind: str) -> None:
     config = resolve(f"vrnn-{kind}-mnist")

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from trainer.config import RunConfig
 from trainer.recipes.object_discovery import demo, sprites, video
 from trainer.recipes.segnet import camvid_segnet, camvid_segnet_flow
-from trainer.recipes.sqair import sqair_demo, sqair_mnist, vrnn_conv_mnist, vrnn_mlp_mnist
+from trainer.recipes.sqair import sqair_conv_mnist, sqair_demo, sqair_mnist, vrnn_conv_mnist, vrnn_mlp_mnist
 from trainer.recipes.video_autoencoder import (
     hmdb51_ae_convlstm,
     hmdb51_ae_convlstm_flow,
@@ -28,6 +28,7 @@ RECIPES: dict[str, Callable[[], RunConfig]] = {
     "camvid-segnet": camvid_segnet,
     "camvid-segnet-flow": camvid_segnet_flow,
     "sqair-mnist": sqair_mnist,
+    "sqair-conv-mnist": sqair_conv_mnist,
     "sqair-demo": sqair_demo,
     "vrnn-mlp-mnist": vrnn_mlp_mnist,
     "vrnn-conv-mnist": vrnn_conv_mnist,

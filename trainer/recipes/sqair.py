@@ -2,7 +2,7 @@
 
 from data_shards.loader import DataConfig
 from model.schedule import Ramp, Stairs
-from model.sqair.model import MLPSQAIR
+from model.sqair.model import MLPSQAIR, ConvSQAIR
 from model.vrnn.model import MLPVRNN, VRNN, ConvVRNN
 from trainer.config import (
     BatchConfig,
@@ -22,8 +22,17 @@ def sqair_mnist() -> RunConfig:
     TensorFlow's RMSProp with 1e-5; three frames of each clip at first, one more every 100,000 steps. The release
     divides the rate by 3 after 400,000 steps and again after a million, this schedule every 400,000.
     """
+    return _sqair(MLPSQAIR(), "runs/multi-mnist-sqair")
+
+
+def sqair_conv_mnist() -> RunConfig:
+    """CONV-SQAIR, likewise."""
+    return _sqair(ConvSQAIR(), "runs/multi-mnist-sqair-conv")
+
+
+def _sqair(model: MLPSQAIR | ConvSQAIR, output: str) -> RunConfig:
     return RunConfig(
-        model=MLPSQAIR(),
+        model=model,
         data=DataConfig("runs/multi-mnist"),
         batch=BatchConfig(size=32, frames=LONGER),
         optim=OptimConfig(
@@ -32,7 +41,7 @@ def sqair_mnist() -> RunConfig:
         ),
         checkpoint=CheckpointConfig(steps=10_000),
         evaluation=EvaluationConfig(steps=10_000, clips=640),
-        output="runs/multi-mnist-sqair",
+        output=output,
         steps=1_000_000,
         log_steps=100,
     )  # fmt: skip
