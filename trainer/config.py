@@ -209,6 +209,7 @@ YOUNGER: dict[str, Any] = {
     "stages": [],
     "model.starts": "frame",
     "model.recognition": False,
+    "model.merging": False,
     "model.evidence": "network",
     "model.inertia": False,
     "model.matching": 0,
