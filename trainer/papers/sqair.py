@@ -51,14 +51,12 @@ def differences(manifest: Manifest, found: Sequence[Likelihood]) -> list[str]:
     if (particles := found[0].particles) != PARTICLES:
         told.append(f"{particles} particles, not {PARTICLES}")
     if (clips := found[0].clips) != TESTED_ON:
+        errors = ", ".join(f"{one.error:.1f}" for one in found if one.error is not None)
         told.append(
-            f"tested on {clips:,} clips, not {TESTED_ON:,}, standard errors of log p(x) {_errors(found)}"
+            f"tested on {clips:,} clips, not {TESTED_ON:,}"
+            + (f", standard errors of log p(x) {errors}" if errors else "")
         )
     return told
-
-
-def _errors(found: Sequence[Likelihood]) -> str:
-    return ", ".join(f"{one.error:.1f}" for one in found)
 
 
 def _line(name: str, *numbers: float | None) -> str:

@@ -48,6 +48,14 @@ def test_ours_stands_below_the_papers_rows(
         assert told in lines[-1]
 
 
+def test_a_single_clip_has_no_standard_error(
+    digits: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = save_run(tmp_path / "run", digits, model=MLPVRNN(latent=4, size=16, hidden=8))
+    assert main(["likelihood", run, "--particles", "2", "--limit", "1"]) == 0
+    assert capsys.readouterr().out.rstrip().endswith("tested on 1 clips, not 10,000.")
+
+
 def test_a_model_without_latents_is_a_sentence(
     tiny_set: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
