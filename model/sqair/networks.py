@@ -4,9 +4,8 @@ Both encoders of the convolutional networks have one trunk, and a layer each. Th
 of its model of pedestrians (maps 16, 32, 64, 64), and its decoder (5 x 5 x 32, then maps 32, 64, 64 of sub-pixels).
 """
 
-from collections.abc import Sequence
+import math
 
-import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -51,7 +50,7 @@ class SubPixels(nn.Module):
     def __init__(self, inputs: int, hidden: int, side: int, channels: int, bias: float) -> None:
         super().__init__()
         before = SPREAD[0][0]
-        small = side // enlargement(SPREAD)
+        small = side // math.prod(factor for _, factor in SPREAD)
         self.shape = (before, small, small)
         self.first = mlp((inputs, hidden, before * small**2), last=True)
         layers: list[nn.Module] = []
@@ -67,11 +66,6 @@ class SubPixels(nn.Module):
         """Pixels, channel by channel and row by row."""
         pixels: Tensor = self.layers(self.first(what).unflatten(1, self.shape))
         return pixels.flatten(1)
-
-
-def enlargement(layers: Sequence[tuple[int, int]]) -> int:
-    """By how much all of them enlarge."""
-    return int(torch.tensor([factor for _, factor in layers]).prod())
 
 
 def convolution(before: int, after: int, stride: int = 1) -> nn.Conv2d:

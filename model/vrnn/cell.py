@@ -82,14 +82,10 @@ class Cell:
         latent = self.parts.latent(z)
         drawn = torch.cat([latent, hidden], 1)
         with torch.no_grad():
-            expected = self.expected(prior, hidden)[:: self.particles]
+            expected = torch.cat([self.parts.latent(prior.mean), hidden], 1)[:: self.particles]
         step = Step(drawn, expected, kl, torch.zeros_like(kl))
         state = State(hidden, cell, encoded, latent, state.log_weight, state.bound)
         return self._resampled(state, step, inputs) if self.resamples else (state, step)
-
-    def expected(self, prior: Normal, hidden: Float[Tensor, "n d"]) -> Float[Tensor, "n d2"]:
-        """What the likeliest next frame is drawn from."""
-        return torch.cat([self.parts.latent(prior.mean), hidden], 1)
 
     def _resampled(self, state: State, step: Step, inputs: Inputs) -> tuple[State, Step]:
         frames = inputs.frame.repeat_interleave(self.particles, 0)

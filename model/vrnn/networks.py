@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from model.layers.dense import mlp
+from model.layers.lstm_gates import lstm_gates
 
 STRIDES = (1, 2, 1, 2, 1, 2)
 
@@ -95,9 +96,9 @@ class LSTM(nn.Module):
         self, x: Float[Tensor, "n i"], hidden: Float[Tensor, "n d"], cell: Float[Tensor, "n d"]
     ) -> tuple[Float[Tensor, "n d"], Float[Tensor, "n d"]]:
         """The next hidden state and cell."""
-        i, f, o, new = self.gates(torch.cat([x, hidden], 1)).float().chunk(4, 1)
-        cell = torch.sigmoid(f) * cell + torch.sigmoid(i) * torch.tanh(new)
-        return torch.sigmoid(o) * torch.tanh(cell), cell
+        gates = self.gates(torch.cat([x, hidden], 1))
+        hidden, cell = lstm_gates(gates[..., None, None], cell[..., None, None])  # maps of one pixel
+        return hidden.flatten(1), cell.flatten(1)
 
 
 def sides(size: int) -> list[int]:
