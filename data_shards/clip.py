@@ -74,6 +74,7 @@ FIELDS: dict[str, Field] = {
     "exists": Field(np.int32, "t n"),
     "visibility": Field(np.float32, "t n"),
     "categories": Field(np.int32, "n"),
+    "collisions": Field(np.uint8, "t h w"),
 }
 # Of a Batch, which says of every object whether a clip has it.
 BATCH_FIELDS = FIELDS | {"present": Field(np.int32, "n")}
@@ -100,6 +101,9 @@ class Clip:
     exists: Int32[np.ndarray, "t n"] | None = None  # 1 where the object is there, seen or not
     visibility: Float32[np.ndarray, "t n"] | None = None  # share of the object that is inside the frame
     categories: Int32[np.ndarray, "n"] | None = None  # what the object is, such as a digit
+    collisions: UInt8[np.ndarray, "t h w"] | None = (
+        None  # 1 where an object is seen that hits another, t -> t + 1
+    )
     facts: dict[str, object] = field(default_factory=dict)  # JSON: shapes, source file, first frame, fps, ...
 
 
@@ -129,3 +133,4 @@ class Batch:
     exists: Int32[np.ndarray, "b t n"] | None = None
     visibility: Float32[np.ndarray, "b t n"] | None = None
     categories: Int32[np.ndarray, "b n"] | None = None
+    collisions: UInt8[np.ndarray, "b t h w"] | None = None

@@ -72,6 +72,9 @@ class Truth:
     exists: Int[Tensor, "b t n"] | None = None  # 1 where the object is there, seen or not
     visibility: Float[Tensor, "b t n"] | None = None  # share of the object that is inside the frame
     categories: Int[Tensor, "b n"] | None = None  # what the object is, such as a digit
+    collisions: Int[Tensor, "b t h w"] | None = (
+        None  # 1 where an object is seen that hits another, t -> t + 1
+    )
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Any, ClassVar, Protocol
 
 from data_shards.clip import Clip
+from data_shards.sources.bouncing_balls import BouncingBalls
 from data_shards.sources.camvid import CamVid
 from data_shards.sources.hmdb51 import Hmdb51
 from data_shards.sources.moving_mnist import EMBEDDED_DIGITS as EMBEDDED_DIGITS
@@ -30,6 +31,7 @@ SOURCES: dict[str, type[Source]] = {
     "sprites": Sprites,
     "moving-mnist": MovingMnist,
     "multi-mnist": MultiMnist,
+    "bouncing-balls": BouncingBalls,
     "video": VideoFiles,
     "hmdb51": Hmdb51,
     "camvid": CamVid,
