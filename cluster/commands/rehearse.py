@@ -72,13 +72,15 @@ def _kinds(words: str) -> tuple[str, ...]:
     from cluster.rehearsal.faults import FAULTS
 
     if words == "all":
-        return tuple(FAULTS)
+        return tuple(name for name, fault in FAULTS.items() if not fault.forbidden())
     kinds = tuple(dict.fromkeys(words.split(",")))
     for kind in kinds:
         if kind not in FAULTS:
             raise UserError(
                 f"--faults: {kind!r} does not exist{nearest(kind, FAULTS)}; have: all, {', '.join(FAULTS)}"
             )
+        if why := FAULTS[kind].forbidden():
+            raise UserError(f"--faults: {kind} is not possible here: {why}")
     return kinds
 
 

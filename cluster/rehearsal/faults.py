@@ -3,9 +3,12 @@
 import os
 import signal
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 
 from cluster.rehearsal.damage import damage
+from cluster.rehearsal.freeze import forbidden, freeze
 from cluster.rehearsal.scene import Scene
 from cluster.rehearsal.schedule import Blow
 from trainer.checkpoints.checkpoint import FOLDER, MANIFEST, read_checkpoint, steps_on
@@ -13,6 +16,7 @@ from trainer.checkpoints.checkpoint import FOLDER, MANIFEST, read_checkpoint, st
 Undo = Callable[[], None]
 
 _GONE_S = 60.0
+_UNTIL_NOTICED = (300.0, 300.0)
 
 
 @dataclass(frozen=True)
@@ -21,11 +25,12 @@ class Fault:
 
     Attributes:
         purpose: in one line.
-        inject: does it; returns what undoes it after `lasts`, or once a driver has ended.
+        inject: does it; returns what undoes it after `lasts`, or once workers were lost or a driver has ended.
         told: a pattern of what the user must be told; "" = nothing need be.
         ends: exit codes with which a driver ends by it; it is then started again; () = none may end.
         loses: whether the group of workers starts again.
         lasts: seconds, least and most; 0 = a moment.
+        forbidden: why this system does not allow it; "" = it does.
     """
 
     purpose: str
@@ -34,6 +39,7 @@ class Fault:
     ends: tuple[int, ...] = ()
     loses: bool = False
     lasts: tuple[float, float] = (0.0, 0.0)
+    forbidden: Callable[[], str] = str
 
 
 def _nothing() -> None:
@@ -48,6 +54,21 @@ def _worker(scene: Scene, blow: Blow) -> int:
 def _kill_worker(scene: Scene, blow: Blow) -> Undo:
     os.kill(_worker(scene, blow), signal.SIGKILL)
     return _nothing
+
+
+def _stop_worker(scene: Scene, blow: Blow) -> Undo:
+    pid = _worker(scene, blow)
+    os.kill(pid, signal.SIGSTOP)
+    return partial(_continue, pid)
+
+
+def _continue(pid: int) -> None:
+    with suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGCONT)
+
+
+def _block_thread(scene: Scene, blow: Blow) -> Undo:
+    return freeze(_worker(scene, blow))
 
 
 def _preempt(scene: Scene, blow: Blow) -> Undo:
@@ -76,11 +97,24 @@ def _damage_checkpoint(how: str) -> Callable[[Scene, Blow], Undo]:
 
 
 _KILLED = r"worker lost \(rank \d on .*: its process was killed\)"
+_BLOCKED = r"worker lost \(rank \d on .*: (stuck for|stopped answering) "
+_STOPPED = r"worker lost \(rank \d on .*: stopped answering "
 _DAMAGED = rf"{FOLDER}/step-\d+.*it is left as it is, and the run goes on from step \d+"
 
 FAULTS: Mapping[str, Fault] = {
     "kill-worker": Fault("kill -9 of a worker", _kill_worker, _KILLED, loses=True),
     "kill-at-epoch": Fault("kill -9 of a worker where an epoch ends", _kill_worker, _KILLED, loses=True),
+    "stop-worker": Fault(
+        "a worker is stopped (SIGSTOP)", _stop_worker, _STOPPED, loses=True, lasts=_UNTIL_NOTICED
+    ),
+    "block-thread": Fault(
+        "a worker's training thread is blocked, and its others run",
+        _block_thread,
+        _BLOCKED,
+        loses=True,
+        lasts=_UNTIL_NOTICED,
+        forbidden=forbidden,
+    ),
     "kill-driver": Fault("kill -9 of the driver, started again", _kill_driver, ends=(-9,)),
     "preempt": Fault("SIGTERM to the driver, started again", _preempt, "the run is saved", ends=(130,)),
     "flip-checkpoint": Fault(

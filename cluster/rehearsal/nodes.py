@@ -52,6 +52,7 @@ class LocalRay:
             # A machine that is busy with other tests is not dead.
             "RAY_agent_register_timeout_ms": "300000",
             "RAY_health_check_failure_threshold": "30",
+            "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0",  # else 30 s, and what runs is to end anyway
             "GLOO_SOCKET_IFNAME": "lo",
             "CUDA_VISIBLE_DEVICES": "",
             "OMP_NUM_THREADS": "1",

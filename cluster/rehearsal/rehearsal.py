@@ -14,7 +14,7 @@ from cluster.rehearsal.faults import FAULTS
 from cluster.rehearsal.follow import Following, reach
 from cluster.rehearsal.leftovers import after_ray, after_runs, shared_memory
 from cluster.rehearsal.nodes import LocalRay
-from cluster.rehearsal.processes import EndedEarly, end
+from cluster.rehearsal.processes import end
 from cluster.rehearsal.scene import NODE_CPUS, Scene, history
 from cluster.rehearsal.schedule import Blow
 from cluster.rehearsal.verdict import Outcome, compare, figures, report, same_weights
@@ -74,23 +74,16 @@ def _scene(config: ClusterConfig, out: Path, scratch: Path) -> Iterator[tuple[Sc
     nodes = LocalRay(folder, 0, dashboard=False, variables=variables)
     scene = Scene(nodes, _written(config, out), open_store(config.output), out / "driver.log", variables)
     try:
-        _start_nodes(nodes, config.scaling.most)
+        scene.wait_for_node()
+        for _ in range(config.scaling.most):
+            nodes.join(NODE_CPUS)
+            scene.wait_for_node()
         yield scene, nodes
     finally:
         for driver in scene.drivers:
             driver.kill()
         nodes.close()
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def _start_nodes(nodes: LocalRay, count: int) -> None:
-    try:
-        nodes.wait()
-        for _ in range(count):
-            nodes.join(NODE_CPUS)
-            nodes.wait()
-    except (EndedEarly, TimeoutError) as error:
-        raise Refused(f"a Ray of {count + 1} nodes cannot be started here: {error}") from error
 
 
 def _alone(scene: Scene, quiet: ClusterConfig, out: Path) -> None:

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from cluster.rehearsal.nodes import LocalRay
-from cluster.rehearsal.processes import WORKER, Program, command_line, lines
+from cluster.rehearsal.processes import WORKER, EndedEarly, Program, command_line, lines
+from data_shards.exits import Refused
 from data_shards.storage.store import Store
 from trainer.journal import LINES
 
@@ -77,6 +78,17 @@ class Scene:
         deadline = time.monotonic() + limit_s
         while self.ranks() and time.monotonic() < deadline:
             time.sleep(0.2)
+
+    def wait_for_node(self) -> None:
+        """Until the node that has joined last runs.
+
+        Raises:
+            Refused: it does not.
+        """
+        try:
+            self.nodes.wait()
+        except (EndedEarly, TimeoutError) as error:
+            raise Refused(f"a node cannot be started here: {error}") from error
 
     def kill_driver(self) -> None:
         """SIGKILL."""
