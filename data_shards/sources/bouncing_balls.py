@@ -7,7 +7,7 @@ looked for after each half step, so that balls enter one another and the walls a
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Literal
 
 import numpy as np
@@ -15,6 +15,7 @@ from jaxtyping import Bool, Float64, UInt8
 
 from data_shards.clip import Clip
 from data_shards.mistake import UserError
+from data_shards.sources.balls_file import Balls, read_balls
 from data_shards.sources.splits import clip_generator, split_number
 from data_shards.sources.sprites import PAPER_SIZE, rasterise
 
@@ -48,9 +49,12 @@ class BouncingBalls:
 
     The truth is of what is drawn: ids and masks of the balls at whole pixels, places, displacements to the next frame,
     boxes, which kind each ball is, and the pixels of balls that hit one another on the way to the next frame. Balls in
-    one another: the first is in front. `facts` has radii (pixels), masses, and the curtain (x, y, side).
+    one another: the first is in front. `facts` has radii (pixels), masses, and the curtain (x, y, side). Of a released
+    file (`sequences`) it is ids and the pixels of balls in contact.
     """
 
+    sequences: str | None = None
+    """A released file, such as balls4mass64.h5, a path or URL; by default clips are drawn."""
     size: int = PAPER_SIZE
     """Side of the frames, pixels, 8 or more; other sizes show the scene at another scale."""
     frames: int = 51
@@ -99,10 +103,23 @@ class BouncingBalls:
         if not 0 <= self.curtain <= PAPER_SIZE:
             raise UserError(f"curtain {self.curtain} must be 0 to {PAPER_SIZE} pixels of a 64-pixel frame")
 
+    def parameters(self) -> dict[str, object]:
+        """Those with an effect: `sequences` are of frames that are drawn already."""
+        shown = {"sequences", "size", "frames", "paint", "colours"}
+        return {k: value for k, value in asdict(self).items() if self.sequences is None or k in shown}
+
     def clips(self, split: str, count: int, seed: int) -> Iterator[Clip]:
-        """The first `count` clips of `split`."""
+        """The first `count` clips of `split`; of `sequences`, as many as there are."""
         split_number(split)
-        return (self.clip(split, index, seed) for index in range(count))
+        if self.sequences is None:
+            return (self.clip(split, index, seed) for index in range(count))
+        stored = read_balls(self.sequences, split, count, self.frames, self.size)
+        return (self._stored(f"{split}-{index:06d}", balls) for index, balls in enumerate(stored))
+
+    def _stored(self, key: str, balls: Balls) -> Clip:
+        """White where the file is lit, or each ball in the colour of its number."""
+        frames = self._painted(balls.ids) if self.paint == "colour" else 255 * balls.lit[..., None]
+        return Clip(key, frames, visible_ids=balls.ids, collisions=balls.collisions)
 
     def clip(self, split: str, index: int, seed: int) -> Clip:
         """Clip `index` of `split`, a function of the arguments alone."""
@@ -123,25 +140,34 @@ class BouncingBalls:
         for i in reversed(range(number)):
             ids[masks[:, i] > 0] = i + 1
         corner = self._curtain(rng, ids)
-        colours = np.ones((number, 1), np.float32)
-        if self.paint == "colour":
-            colours = (PALETTE[np.arange(number) % self.colours] / 255).astype(np.float32)
-        paints = np.concatenate([np.zeros_like(colours[:1]), colours]) * 255
+        paints = self._paints(number)
         struck = np.pad(hits[:-1], ((0, 0), (1, 0))).astype(np.uint8)
         return Clip(
             key=f"{split}-{index:06d}",
-            frames=np.rint(paints).astype(np.uint8)[ids],
+            frames=self._painted(ids),
             visible_ids=ids,
             amodal_masks=masks,
             depth_ranks=np.arange(number, dtype=np.int32),
             centres=shown,
             velocities=np.diff(centres, axis=0),
-            colours=colours,
+            colours=(paints[1:] / 255).astype(np.float32),
             boxes=np.concatenate([shown - radii[:, None], shown + radii[:, None]], -1).astype(np.float32),
             categories=kinds.astype(np.int32),
             collisions=struck[np.arange(self.frames)[:, None, None], ids],
             facts={"radii": radii.tolist(), "masses": masses.tolist()} | corner,
         )
+
+    def _paints(self, number: int) -> UInt8[np.ndarray, "p c"]:
+        """Of what is behind the balls, black, and of each ball."""
+        if self.paint == "binary":
+            return np.array([[0]] + [[255]] * number, np.uint8)
+        black = np.zeros((1, 3), np.uint8)
+        paints: UInt8[np.ndarray, "p 3"] = np.concatenate([black, PALETTE[np.arange(number) % self.colours]])
+        return paints
+
+    def _painted(self, ids: UInt8[np.ndarray, "t h w"]) -> UInt8[np.ndarray, "t h w c"]:
+        frames: UInt8[np.ndarray, "t h w c"] = self._paints(int(ids.max()))[ids]
+        return frames
 
     def _curtain(self, rng: np.random.Generator, ids: UInt8[np.ndarray, "t h w"]) -> dict[str, object]:
         """Takes what it hides out of `ids`; the fact of where it is."""
