@@ -44,28 +44,46 @@ set -euo pipefail
 
 umask 077
 export TMPDIR=/tmp/{name}-$SLURM_JOB_ID
-export RAY_AUTH_MODE=token RAY_USAGE_STATS_ENABLED=0
+# A Ray whose run is over has nothing to wait for when it is ended: by default it takes 30 s.
+export RAY_AUTH_MODE=token RAY_USAGE_STATS_ENABLED=0 RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S=0
 RAY_AUTH_TOKEN=$(od -An -N32 -tx1 /dev/urandom | tr -d ' \\n')
 export RAY_AUTH_TOKEN
-port=$((20000 + SLURM_JOB_ID % 20000))
+port=$((20000 + SLURM_JOB_ID % 1200 * 10))
 head=$(hostname -I | cut -d' ' -f1)
 export RAY_ADDRESS=$head:$port
+# Given, not found: Ray waits 15 s for each that it has to find, which a busy machine exceeds.
+agents=(--metrics-export-port=$((port + 1)) --runtime-env-agent-port=$((port + 2))
+    --dashboard-agent-listen-port=$((port + 3)) --dashboard-agent-grpc-port=$((port + 4)))
 
 srun --ntasks="$SLURM_NNODES" mkdir -p "$TMPDIR"
+ray=""
 tidy() {{
+    # Where Slurm finds a job's processes by their parents, Ray's would stay.
+    if [ -n "$ray" ]; then
+        kill "$ray" 2> /dev/null || true
+        for _ in $(seq 30); do
+            kill -0 "$ray" 2> /dev/null || break
+            sleep 1
+        done
+    fi
     srun --overlap --ntasks="$SLURM_NNODES" rm -rf "$TMPDIR" || true
 }}
 trap tidy EXIT
 
 ray start --head --node-ip-address="$head" --port="$port" --dashboard-host=127.0.0.1 --num-cpus={cpus}{ray_gpus} \\
-    --temp-dir="$TMPDIR/ray" --block > /dev/null &
+    --temp-dir="$TMPDIR/ray" "${{agents[@]}}" --block > "$TMPDIR/ray.out" &
+ray=$!
 if [ "$SLURM_NNODES" -gt 1 ]; then
     srun --overlap --nodes=$((SLURM_NNODES - 1)) --ntasks=$((SLURM_NNODES - 1)) --exclude="$SLURMD_NODENAME" \\
-        ray start --address="$RAY_ADDRESS" --num-cpus={cpus}{ray_gpus} --block > /dev/null &
+        ray start --address="$RAY_ADDRESS" --num-cpus={cpus}{ray_gpus} "${{agents[@]}}" --block > /dev/null &
 fi
-for _ in $(seq 60); do
-    ray status > /dev/null 2>&1 && break
-    sleep 1
+# By what it says: asking it takes seconds of a core, each time, which it needs itself.
+until grep -q "Ray runtime started" "$TMPDIR/ray.out" 2> /dev/null; do
+    kill -0 "$ray" 2> /dev/null || {{
+        echo "error: Ray did not start on $SLURMD_NODENAME" >&2
+        exit 1
+    }}
+    sleep 0.5
 done
 
 python -m cluster preflight {words}

@@ -2,10 +2,13 @@
 
 import json
 import os
+import re
 import shlex
 import signal
 import subprocess
 import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -175,7 +178,13 @@ def test_no_secret_is_in_any_file(monkeypatch: pytest.MonkeyPatch) -> None:
 
 STUBS = {
     "srun": '#!/bin/bash\nwhile [[ "$1" == --* ]]; do shift; done\nexec "$@"\n',
-    "ray": '#!/bin/bash\n[ "$1" = start ] && echo "$@" >> $LOG && sleep 60\nexit 0\n',
+    "ray": """#!/bin/bash
+echo "ray $@" >> $LOG
+[ -z "$BROKEN" ] || exit 3
+echo "Ray runtime started."
+trap 'echo "ray ends" >> $LOG; exit' TERM
+while true; do sleep 0.05; done
+""",
     "python": """#!/bin/bash
 echo "$3" "${@:4}" >> $LOG
 [ "$3" = train ] || exit 0
@@ -185,36 +194,83 @@ while true; do sleep 0.05; done
 }
 
 
-def test_slurms_script_lets_the_run_save_and_leaves_nothing(tmp_path: Path) -> None:
-    script, log = tmp_path / "slurm.sh", tmp_path / "log"
+@pytest.fixture
+def job(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Starts the rendered script where stand-ins for Slurm, Ray and the run write a log."""
+    script = tmp_path / "slurm.sh"
     script.write_text(FILES["slurm.sh"](deployment()))
-    assert subprocess.run(["bash", "-n", str(script)], check=False).returncode == 0
-    assert "#SBATCH --nodes=4\n" in script.read_text()
-    assert "#SBATCH --signal=B:TERM@60\n" in script.read_text()
     for name, text in STUBS.items():
         (tmp_path / name).write_text(text)
         (tmp_path / name).chmod(0o755)
-    number = str(os.getpid())
-    env = {
-        "PATH": f"{tmp_path}:{os.environ['PATH']}",
-        "LOG": str(log),
-        "SLURM_JOB_ID": number,
-        "SLURM_NNODES": "2",
-        "SLURMD_NODENAME": "a",
-    }
-    job = subprocess.Popen(["bash", str(script)], env=env, start_new_session=True)
-    try:
-        deadline = time.monotonic() + 60
-        while not log.exists() or "\ntrain " not in log.read_text():
-            assert job.poll() is None
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
-        time.sleep(0.3)  # for the stub's trap
-        job.send_signal(signal.SIGTERM)
-        assert job.wait(timeout=60) == 130
-    finally:
-        os.killpg(job.pid, signal.SIGKILL)  # the stubs of Ray, as Slurm would
+    jobs = []
+
+    def start(**variables: str) -> subprocess.Popen[str]:
+        env = {
+            "PATH": f"{tmp_path}:{os.environ['PATH']}",
+            "LOG": str(tmp_path / "log"),
+            "SLURM_JOB_ID": str(os.getpid()),
+            "SLURM_NNODES": "2",
+            "SLURMD_NODENAME": "a",
+        } | variables
+        command = ["bash", str(script)]
+        jobs.append(
+            subprocess.Popen(command, env=env, start_new_session=True, stderr=subprocess.PIPE, text=True)
+        )
+        return jobs[-1]
+
+    yield start
+    for each in jobs:
+        with suppress(ProcessLookupError):
+            os.killpg(each.pid, signal.SIGKILL)  # the stubs of Ray, as Slurm would
+        each.communicate()
+
+
+def test_slurms_script_is_of_the_runs_size() -> None:
+    text = FILES["slurm.sh"](deployment())
+    assert subprocess.run(["bash", "-n"], input=text, text=True, check=False).returncode == 0
+    assert "#SBATCH --nodes=4\n" in text
+    assert "#SBATCH --signal=B:TERM@60\n" in text
+
+
+def test_slurms_script_lets_the_run_save_and_leaves_nothing(
+    job: Callable[..., subprocess.Popen[str]], tmp_path: Path
+) -> None:
+    started, log = job(), tmp_path / "log"
+    deadline = time.monotonic() + 60
+    while not log.exists() or "\ntrain " not in log.read_text():
+        assert started.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    time.sleep(0.3)  # for the stub's trap
+    started.send_signal(signal.SIGTERM)
+    assert started.wait(timeout=60) == 130
     said = log.read_text().splitlines()
-    assert said[-1] == "saved"
     assert [line for line in said if line.startswith("preflight demo ")]
-    assert not Path(f"/tmp/one-{number}").exists()
+    assert said[-2:] == ["saved", "ray ends"]
+    assert not Path(f"/tmp/one-{os.getpid()}").exists()
+
+
+def test_slurms_script_gives_each_job_ports_of_its_own(
+    job: Callable[..., subprocess.Popen[str]], tmp_path: Path
+) -> None:
+    found = []
+    for number in ("1", "2", "1199"):
+        assert job(SLURM_JOB_ID=number, BROKEN="1").wait(timeout=60) == 1
+        head = next(line for line in (tmp_path / "log").read_text().splitlines() if "--head" in line)
+        found.append({int(port) for port in re.findall(r"--[a-z-]*port=(\d+)", head)})
+        (tmp_path / "log").unlink()
+    assert [len(ports) for ports in found] == [5, 5, 5]
+    assert len(set.union(*found)) == 15
+    # Where Linux finds ports for those who name none (from 32768 on), one may be taken.
+    assert all(1024 < port < 32768 for port in set.union(*found))
+
+
+def test_slurms_script_says_that_ray_did_not_start(
+    job: Callable[..., subprocess.Popen[str]], tmp_path: Path
+) -> None:
+    started = job(BROKEN="1")
+    _, said = started.communicate(timeout=60)
+    assert started.returncode == 1
+    assert "error: Ray did not start on a\n" in said
+    assert "train" not in (tmp_path / "log").read_text()
+    assert not Path(f"/tmp/one-{os.getpid()}").exists()
