@@ -125,7 +125,7 @@ class Chain:
         before: dict[str, list[int]] | None = None
         for number, (stage, run) in enumerate(zip(self.config.stages, self.runs, strict=True)):
             with _named(number):
-                for name, rule in (("until", stage.until), ("again", stage.again)):
+                for name, rule in (("until", stage.until), *(("again", rule) for rule in stage.again)):
                     _require_scored(name, rule, run)
                 micro = run.batch.micro_of(self.group.world)
                 model = run.model.build().to(self.group.device)

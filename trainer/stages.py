@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, field_serializer, field_validator, model_validator
 
 from data_shards.mistake import UserError
 from trainer.frozen import Frozen
@@ -77,12 +77,23 @@ class Stage(Frozen):
     """Fields that are others than in the rest of the chain, such as {"batch.frames": 3, "steps": 500}."""
     until: Rule | None = None
     """Ends the stage before its steps are done; null = it takes all its steps."""
-    again: Rule | None = None
-    """Collapse: the stage has failed. So it has, rule or not, where loss or weights are not finite."""
+    again: tuple[Rule, ...] = ()
+    """Collapse, by any of these: the stage has failed. So it has, rule or not, where loss or weights are not finite."""
     attempts: int = Field(1, ge=1)
     """Most starts of the stage, each with the next seed; the chain fails with the last."""
     back: int = Field(0, ge=0)
     """Starts after the first begin from the weights of so many stages further back."""
+
+    @field_validator("again", mode="before")
+    @classmethod
+    def _some_rules(cls, value: Any) -> Any:
+        return () if value is None else [value] if isinstance(value, dict | Rule) else value
+
+    @field_serializer("again")
+    def _as_given(self, again: tuple[Rule, ...]) -> Any:
+        # None and one rule as they were when there could be no more: a chain keeps its digest.
+        rules = [rule.model_dump(mode="json") for rule in again]
+        return rules if len(rules) > 1 else rules[0] if rules else None
 
 
 class Outcome(StrEnum):
@@ -146,7 +157,7 @@ class Watch:
     ) -> None:
         self._stage, self._log_steps, self._steps = stage, log_steps, steps
         self._until = Streak(stage.until, unknown=False)
-        self._again = Streak(stage.again, unknown=True)
+        self._again = [Streak(rule, unknown=True) for rule in stage.again]
         self._scored: set[int] = set()
         self._mistake = ""
         for line in lines:
@@ -159,7 +170,7 @@ class Watch:
             self._scored.add(step)
         elif step % self._log_steps and step != self._steps:
             return
-        for name, streak in (("until", self._until), ("again", self._again)):
+        for name, streak in (("until", self._until), *(("again", streak) for streak in self._again)):
             try:
                 streak.read(line)
             except UserError as error:
@@ -167,7 +178,8 @@ class Watch:
 
     def over(self) -> bool:
         """Whether the run need not go on: it stops at the end of the step after the line that says so."""
-        return bool(self._mistake) or self._until.held is not None or self._again.held is not None
+        held = self._until.held is not None or any(streak.held is not None for streak in self._again)
+        return held or bool(self._mistake)
 
     def verdict(self, newest: int, scores_due: bool) -> Verdict:
         """What the run has come to.
@@ -185,9 +197,10 @@ class Watch:
         """
         if self._mistake:
             raise UserError(self._mistake)
-        until, again = self._until.held, self._again.held
-        if again is not None and (until is None or again <= until):
-            return Verdict(Outcome.COLLAPSED, f"{self._stage.again} at step {again}")
+        until = self._until.held
+        for rule, streak in zip(self._stage.again, self._again, strict=True):
+            if streak.held is not None and (until is None or streak.held <= until):
+                return Verdict(Outcome.COLLAPSED, f"{rule} at step {streak.held}")
         if until is not None:
             done = newest >= min(until + 1, self._steps) and not self._owes(newest, scores_due)
             words = f"{self._stage.until} at step {until}"

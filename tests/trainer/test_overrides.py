@@ -108,6 +108,8 @@ def test_what_is_no_number_of_frames_is_refused(word: str, told: str) -> None:
         ('[{"overrides":{"output":"x"}}]', "stages.0: overrides: output is the chain's, set it there"),
         ('[{"until":{"metric":"los","below":1}}]', "field stages.0.until.metric: got 'los', needs loss"),
         ('[{"again":{"metric":"loss"}}]', "field stages.0.again: give one of below and at_least"),
+        ('[{"again":[{"metric":"loss"}]}]', "field stages.0.again.0: give one of below and at_least"),
+        ('[{"again":3}]', "field stages.0.again: got 3, input should be a valid list"),
         ('[{"untl":null}]', "field stages.0.untl"),
         ('[{"overrides":{"batch":{"frame":3}}}]', "stages.0: field batch.frame does not exist (did you mean"),
         ("abc", "field stages: got 'abc', needs a list of stages like ["),

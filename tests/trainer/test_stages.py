@@ -78,7 +78,7 @@ def test_rules_that_are_none_are_refused(fields: dict[str, Any], told: str) -> N
         Rule(**fields)
 
 
-def watch(until: Rule | None = None, again: Rule | None = None, log_steps: int = 2, steps: int = 9) -> Watch:
+def watch(until: Rule | None = None, *again: Rule, log_steps: int = 2, steps: int = 9) -> Watch:
     return Watch(Stage(until=until, again=again), log_steps, steps)
 
 
@@ -131,6 +131,33 @@ def test_a_collapse_needs_no_checkpoint_and_wins_a_tie() -> None:
     assert seen.verdict(0, False).outcome is Outcome.COLLAPSED
 
 
+@pytest.mark.parametrize(("loss", "psnr"), [(10.0, 20.0), (3.0, 5.0)])
+def test_any_of_several_rules_is_a_collapse(loss: float, psnr: float) -> None:
+    seen = watch(None, Rule(metric="scores.psnr", below=10.0), HIGH)
+    seen.read(line(4, 3.0))
+    seen.read(scored(4, psnr=20.0))
+    assert not seen.over()
+    seen.read(line(6, loss))
+    seen.read(scored(6, psnr=psnr))
+    assert seen.over()
+    told = "loss at least 9 at step 6" if loss > 9 else "scores.psnr below 10 at step 6"
+    assert seen.verdict(0, False).why == told
+
+
+def test_one_rule_is_written_as_it_was_when_there_could_be_no_more() -> None:
+    """So that a chain that has begun keeps its digest."""
+    written = {"metric": "loss", "below": None, "at_least": 9.0, "lines": 1, "after": 0}
+    for given, again in (
+        (None, None),
+        (written, written),
+        ([written], written),
+        ([written] * 2, [written] * 2),
+    ):
+        stage = Stage.model_validate({"again": given})
+        assert stage.model_dump(mode="json")["again"] == again
+        assert Stage.model_validate(stage.model_dump(mode="json")) == stage
+
+
 def test_scores_that_are_due_at_the_last_step_may_still_say_collapse() -> None:
     """A kill between the last checkpoint and its scores must not decide otherwise than they would."""
     seen = watch(LOW, Rule(metric="scores.psnr", below=10.0))
@@ -159,7 +186,7 @@ def test_a_stage_is_not_done_before_its_last_scores_are_there() -> None:
 
 
 def test_a_rule_about_what_is_not_measured_ends_the_run_and_is_told() -> None:
-    seen = watch(again=Rule(metric="terms.slot_actve", below=1.0))
+    seen = watch(None, Rule(metric="terms.slot_actve", below=1.0))
     assert not seen.over()
     seen.read(line(2, 3.0, slot_active=1.0, sparsity=0.0))
     assert seen.over()
