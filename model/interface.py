@@ -233,6 +233,25 @@ class VideoModel(nn.Module, ABC):
             ValueError: the model predicts no frames (it has no `Views.prediction` either).
         """
 
+    def follow(
+        self, frames: Float[Tensor, "b t c h w"], step: int, before: "Followed | None" = None
+    ) -> "Followed":
+        """A video of any length, part by part: the views of all of `frames`, and what the part after them needs.
+
+        However it is cut, the views are the same, but for the first part, which some models want to be of two frames.
+        Only for models whose config `follows`.
+        """
+        raise NotImplementedError
+
+
+class Followed(NamedTuple):
+    """What `follow` has seen of a part of a video."""
+
+    views: Views
+    """Slots of every frame; predictions of every frame but the video's first."""
+    carried: Any
+    """The state of the model behind the part, for its own use."""
+
 
 @dataclass(frozen=True)
 class ModelConfig(ABC):
@@ -244,6 +263,8 @@ class ModelConfig(ABC):
 
     predicts: ClassVar[bool] = True
     """Whether it predicts frames: it has `Views.prediction`, and `predict` gives more of them."""
+    follows: ClassVar[bool] = False
+    """Whether `follow` takes videos of any length."""
     independent: ClassVar[bool] = False
     """Whether it sees each frame by itself, so that a clip is as likely as the product of its frames."""
 

@@ -1,12 +1,13 @@
 """The object-discovery model: decompose each frame into slots in depth order, move them, compose the next frame."""
 
 from dataclasses import dataclass
+from typing import ClassVar, NamedTuple, cast
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from model.interface import ModelOutput, Video, VideoModel, Views, fitting
+from model.interface import Followed, ModelOutput, Video, VideoModel, Views, fitting
 from model.object_discovery.cell import Annealed, Cell, Decomposition, Inputs, state_before
 from model.object_discovery.losses import (
     Objective,
@@ -34,6 +35,8 @@ from model.unroll import unroll
 class Config(Objective, Decomposition):
     """The settings of all parts; see the package's docstring."""
 
+    follows: ClassVar[bool] = True
+
     @classmethod
     def small(cls) -> "Config":
         """See ModelConfig."""
@@ -52,6 +55,26 @@ def _order(config: Config) -> OrderNet | Trust | Undecided:
     if config.evidence == "network":
         return OrderNet(config)
     return Trust() if config.evidence == "looks" else Undecided()
+
+
+class _Carried(NamedTuple):
+    """Behind a part of a video: the state, the last frame, and the prediction of the next one."""
+
+    state: State
+    frame: Float[Tensor, "b 1 c h w"]
+    prediction: Float[Tensor, "b 1 c h w"]
+
+
+def _views(slots: Slots, prediction: Float[Tensor, "b q c h w"]) -> Views:
+    return Views(
+        prediction=prediction,
+        amodal_masks=slots.supports,
+        visible_masks=slots.visible,
+        slot_frames=slots.colours,
+        background=slots.background,
+        depth_order=slots.order,
+        motion=slots.motion,
+    ).map(Tensor.detach)
 
 
 class ObjectDiscovery(VideoModel):
@@ -90,15 +113,7 @@ class ObjectDiscovery(VideoModel):
             + config.sparsity.at(step) * terms["sparsity"]
             + config.compactness.at(step) * terms["compactness"]
         )
-        views = Views(
-            prediction=prediction,
-            amodal_masks=slots.supports,
-            visible_masks=slots.visible,
-            slot_frames=slots.colours,
-            background=slots.background,
-            depth_order=slots.order,
-            motion=slots.motion,
-        ).map(Tensor.detach)
+        views = _views(slots, prediction)
         return ModelOutput(loss, {name: term.detach() for name, term in terms.items()}, lambda: views)
 
     @torch.no_grad()
@@ -122,6 +137,26 @@ class ObjectDiscovery(VideoModel):
             before = future[-1]
             future.append(prediction)
         return torch.cat(future, 1)
+
+    @torch.no_grad()
+    def follow(
+        self, frames: Float[Tensor, "b t c h w"], step: int, before: Followed | None = None
+    ) -> Followed:
+        """See VideoModel. With starts = change slots are found if the first part has two frames.
+
+        Raises:
+            Unfit: frames are not of the configured size and channels.
+        """
+        frames = self._checked(frames, least=1)
+        anneal = Annealed(self.config.alpha.at(step), self.config.temperature.at(step), draw=False)
+        if before is None:
+            state, slots, following = self._from_start(frames, anneal)
+            prediction = following[:, :-1]
+        else:
+            carried = cast(_Carried, before.carried)
+            state, slots, following = self._decompose(carried.state, frames, carried.frame, anneal)
+            prediction = torch.cat([carried.prediction, following[:, :-1]], 1)
+        return Followed(_views(slots, prediction), _Carried(state, frames[:, -1:], following[:, -1:]))
 
     def _checked(self, frames: Float[Tensor, "b t c h w"], least: int) -> Float[Tensor, "b t c h w"]:
         return fitting(frames, self.config.channels, self.config.size, least)
