@@ -14,36 +14,48 @@ from data_shards.sources.decoding import Damaged
 from data_shards.sources.footage import find_footage
 from data_shards.sources.inventory import Inventory, told
 from data_shards.sources.picture_folder import RATE
-from data_shards.sources.shots import DecodedFrame, at_rate, decode, prove
+from data_shards.sources.shots import STILL as STILL
+from data_shards.sources.shots import DecodedFrame as DecodedFrame
+from data_shards.sources.shots import at_rate, decode, prove
+from data_shards.sources.shots import moving_share as moving_share
+from data_shards.sources.small_picture import Fit as Fit
 from data_shards.sources.video import VideoFiles
 
 
 @dataclass(frozen=True)
+class Film:
+    """A video frame by frame: `fps` a second, about `length` of them; its name is without folder and ending."""
+
+    name: str
+    fps: float
+    length: int
+    frames: Iterator[DecodedFrame]
+
+
+@dataclass(frozen=True)
 class Take:
-    """Consecutive frames of one take: two at least, `fps` a second, of the video `name` (without folder and ending)."""
+    """Consecutive frames of one take: two at least, `fps` a second, of the video `name`."""
 
     name: str
     frames: UInt8[np.ndarray, "t h w c"]
     fps: float
 
 
-def takes(place: str, manifest: Manifest, longest: int, tell: Callable[[str], None]) -> Iterator[Take]:
-    """The takes of the videos at `place`, with size, channels, rate and fit of the set's clips.
+def films(place: str, manifest: Manifest, tell: Callable[[str], None], whole: bool = False) -> Iterator[Film]:
+    """The videos at `place`, with size, channels, rate and fit of the set's clips.
 
     Args:
         place: a file, a folder of files or of numbered pictures, or a pattern; a path or URL.
         manifest: of the set. What only a set of videos says (rate, fit, cut) is that source's default for others.
-        longest: frames of a take; what comes later of it is left out.
         tell: called with a sentence where a video is damaged.
+        whole: give frames in their own size too.
 
     Raises:
-        UserError: not a video, or no two frames of it belong together.
+        UserError: not a video.
         StorageError: the store refuses.
     """
     _, height, width, channels = manifest.shape
-    how = manifest.parameters
-    fps, fit, cut = how.get("fps"), how.get("fit", VideoFiles.fit), how.get("cut", VideoFiles.cut)
-    found = False
+    fps, cut = manifest.parameters.get("fps"), manifest.parameters.get("cut", VideoFiles.cut)
     account = Inventory()
     files = [
         proven
@@ -54,29 +66,51 @@ def takes(place: str, manifest: Manifest, longest: int, tell: Callable[[str], No
     for line in told(account.summary()):
         tell(f"{place}: {line}")
     for footage, extent in files:
-        rate = extent.rate
-        frames = at_rate(decode(footage, (height, width), fit, channels == 1, cut), fps, rate)
-        for shot in _shots(frames, longest, tell):
+        decoded = decode(footage, (height, width), fit_of(manifest), channels == 1, cut, whole)
+        rate = fps or extent.rate
+        length = round(extent.packets * rate / extent.rate)
+        frames = _until_damage(at_rate(decoded, fps, extent.rate), tell)
+        yield Film(Path(footage.name).stem, rate, length, frames)
+
+
+def fit_of(manifest: Manifest) -> Fit:
+    """How frames of videos become those of the set."""
+    fit: Fit = manifest.parameters.get("fit", VideoFiles.fit)
+    return fit
+
+
+def takes(place: str, manifest: Manifest, longest: int, tell: Callable[[str], None]) -> Iterator[Take]:
+    """The takes of the videos at `place`; the first `longest` frames of each. Arguments and errors as of `films`.
+
+    Raises:
+        UserError: or no two frames of it belong together.
+    """
+    found = False
+    for film in films(place, manifest, tell):
+        for shot in _shots(film.frames, longest):
             if len(shot) > 1:
                 found = True
-                yield Take(Path(footage.name).stem, np.stack([frame.image for frame in shot]), fps or rate)
+                yield Take(film.name, np.stack([frame.image for frame in shot]), film.fps)
     if not found:
         raise UserError(f"{place}: no two frames of it belong together")
 
 
-def _shots(
-    frames: Iterator[DecodedFrame], longest: int, tell: Callable[[str], None]
-) -> Iterator[list[DecodedFrame]]:
-    """Frames by take, the first `longest` of each; damage ends the last one."""
-    shot: list[DecodedFrame] = []
+def _until_damage(frames: Iterator[DecodedFrame], tell: Callable[[str], None]) -> Iterator[DecodedFrame]:
+    """The frames; what is wrong with them is told behind the last one."""
     try:
-        for frame in frames:
-            if shot and frame.shot != shot[-1].shot:
-                yield shot
-                shot = []
-            if len(shot) < longest:
-                shot.append(frame)
+        yield from frames
     except Damaged as error:
         tell(str(error))
+
+
+def _shots(frames: Iterator[DecodedFrame], longest: int) -> Iterator[list[DecodedFrame]]:
+    """Frames by take, the first `longest` of each."""
+    shot: list[DecodedFrame] = []
+    for frame in frames:
+        if shot and frame.shot != shot[-1].shot:
+            yield shot
+            shot = []
+        if len(shot) < longest:
+            shot.append(frame)
     if shot:
         yield shot

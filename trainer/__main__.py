@@ -18,6 +18,7 @@ COMMANDS = {
         "Put runs side by side in the table of their paper, on one page.", "trainer.commands.compare"
     ),
     "report": Command("Make a page of pictures, curves and scores of a run.", "trainer.commands.report"),
+    "discover": Command("Find the objects in videos of any length.", "trainer.commands.discover"),
     "flow": Command("Show what a model thinks moves where in a video.", "trainer.commands.flow"),
     "recipes": Command("List the recipes, or every field of one.", "trainer.commands.recipes"),
     **{f"bench {name}": bench for name, bench in BENCHES.items()},

@@ -14,7 +14,7 @@ from data_shards.sources.decoding import PAUSE, Damaged, Extent, StoredFrame, fi
 from data_shards.sources.footage import Recording
 from data_shards.sources.inventory import Inventory
 from data_shards.sources.picture_folder import PictureFolder
-from data_shards.sources.small_picture import Fit, small_picture
+from data_shards.sources.small_picture import Fit, own_picture, small_picture
 
 BINS = 16  # of the histograms, and places along each side, by which cuts are found
 HOLE = 5  # frame intervals that a step in time may be long. Wrong times in old files reach 3
@@ -31,6 +31,7 @@ class DecodedFrame(NamedTuple):
     time: float  # seconds
     shot: int
     lost: int = 0  # frames before it that are damaged, or built on damaged ones
+    whole: UInt8[np.ndarray, "h w 3"] | None = None  # the same, as a player shows it, where that is asked for
 
 
 def measure(footage: Recording) -> Extent:
@@ -67,7 +68,7 @@ def prove(footage: Recording, account: Inventory) -> tuple[Recording, Extent] | 
 
 
 def decode(
-    footage: Recording, shape: tuple[int, int], fit: Fit, grey: bool, cut: float
+    footage: Recording, shape: tuple[int, int], fit: Fit, grey: bool, cut: float, whole: bool = False
 ) -> Iterator[DecodedFrame]:
     """All frames of the best video stream, or of the pictures of a folder.
 
@@ -79,6 +80,7 @@ def decode(
         fit: "crop" takes the largest centre part of that shape, "stretch" squeezes the whole frame.
         grey: one channel instead of RGB.
         cut: threshold of `difference` between two takes.
+        whole: give the frames in their own size too.
 
     Raises:
         UserError: not a video, or not one frame of it can be decoded.
@@ -87,7 +89,7 @@ def decode(
     """
     count, lost, shot, ended = 0, 0, 0, ""
     before: UInt8[np.ndarray, "h w c"] | None = None
-    converter = VideoReformatter()
+    converter, own = VideoReformatter(), VideoReformatter()  # each is fast for one size
     source = _of_folder(footage) if isinstance(footage, PictureFolder) else file_frames(footage)
     try:
         for index, (frame, time, joined, aspect) in enumerate(source):
@@ -97,7 +99,8 @@ def decode(
             image = small_picture(frame, aspect, converter, shape, fit, grey)
             if count and (before is None or not joined or difference(before, image) > cut):
                 shot += 1
-            yield DecodedFrame(image, index, time, shot, lost)
+            shown = own_picture(frame, aspect, own) if whole else None
+            yield DecodedFrame(image, index, time, shot, lost, shown)
             before, count = image, count + 1
     except Damaged as error:
         ended = str(error)

@@ -50,6 +50,13 @@ def small_picture(
     return np.ascontiguousarray(np.rot90(image[:, ::-1] if mirrored else image, turns))
 
 
+def own_picture(frame: VideoFrame, aspect: float, converter: VideoReformatter) -> UInt8[np.ndarray, "h w 3"]:
+    """The frame as a player shows it: in its own size, upright, its pixels square. Arguments as of `small_picture`."""
+    height, width = frame.height, round(frame.width * aspect)
+    shape = (width, height) if _pose(frame)[1] % 2 else (height, width)
+    return small_picture(frame, aspect, converter, shape, "stretch", grey=False)
+
+
 def _over_black(frame: VideoFrame, converter: VideoReformatter) -> VideoFrame:
     """What a player shows: under transparent pixels there may be any colour, and libswscale would take it."""
     image = converter.reformat(frame, format="rgba", interpolation=FULL_COLOUR).to_ndarray().astype(np.uint16)

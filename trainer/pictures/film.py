@@ -2,6 +2,7 @@
 
 import io
 from fractions import Fraction
+from typing import Any, BinaryIO
 
 import av
 import numpy as np
@@ -10,7 +11,7 @@ from trainer.pictures.picture import Picture
 
 
 def mp4(pictures: list[Picture], fps: float) -> bytes:
-    """An h264 film of pictures of one size; an odd row or column gets a double, since chroma is halved.
+    """An h264 film of pictures of one size.
 
     Raises:
         ValueError: there is no picture, or `fps` is not above 0.
@@ -19,17 +20,44 @@ def mp4(pictures: list[Picture], fps: float) -> bytes:
         raise ValueError(
             f"a film needs pictures and a rate above 0, got {len(pictures)} at {fps:g} per second"
         )
-    rate = Fraction(fps).limit_denominator(1001)
-    height, width = pictures[0].shape[:2]
     with io.BytesIO() as file:
-        with av.open(file, "w", format="mp4") as container:
-            stream = container.add_stream("libx264", rate=rate, options={"crf": "16"})
+        reel = Reel(file, fps)
+        for picture in pictures:
+            reel.add(picture)
+        reel.close()
+        return file.getvalue()
+
+
+class Reel:
+    """An h264 film, picture by picture, all of one size; an odd row or column gets a double, since chroma is halved.
+
+    Args:
+        file: where it goes, to be written and sought.
+        fps: pictures a second, above 0.
+    """
+
+    def __init__(self, file: BinaryIO, fps: float) -> None:
+        self._rate = Fraction(fps).limit_denominator(1001)
+        self._container = av.open(file, "w", format="mp4")
+        self._stream: Any = None
+        self._count = 0
+
+    def add(self, picture: Picture) -> None:
+        """The next picture."""
+        height, width = picture.shape[:2]
+        if self._stream is None:
+            stream = self._container.add_stream("libx264", rate=self._rate, options={"crf": "16"})
             stream.width, stream.height, stream.pix_fmt = width + width % 2, height + height % 2, "yuv420p"
             stream.codec_context.thread_count = 1  # with more, bytes depend on the machine
-            for number, picture in enumerate(pictures):
-                even = np.pad(picture, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
-                frame = av.VideoFrame.from_ndarray(even, format="rgb24")
-                frame.pts, frame.time_base = number, 1 / rate
-                container.mux(stream.encode(frame))
-            container.mux(stream.encode(None))
-        return file.getvalue()
+            self._stream = stream
+        even = np.pad(picture, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+        frame = av.VideoFrame.from_ndarray(even, format="rgb24")
+        frame.pts, frame.time_base = self._count, 1 / self._rate
+        self._container.mux(self._stream.encode(frame))
+        self._count += 1
+
+    def close(self) -> None:
+        """There are no more."""
+        if self._stream is not None:
+            self._container.mux(self._stream.encode(None))
+        self._container.close()

@@ -75,6 +75,14 @@ def animation(data: bytes, alt: str, caption: str) -> str:
     return f'<figure class="hero">{image}{text("figcaption", caption)}</figure>'
 
 
+def film(data: bytes, alt: str, caption: str) -> str:
+    """An mp4 film with its caption."""
+    player = (
+        f'<video src="{_uri("video/mp4", data)}" aria-label="{html.escape(alt)}" controls loop muted></video>'
+    )
+    return f'<figure class="hero">{player}{text("figcaption", caption)}</figure>'
+
+
 def strips(rows: Sequence[Strip], columns: int) -> str:
     """Labelled rows of pictures, `columns` frames wide, under each other; scrolls sideways on a phone."""
     lines = [
