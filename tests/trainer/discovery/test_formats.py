@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image
@@ -20,6 +20,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:Depreca
 shapes = st.tuples(st.integers(1, 9), st.integers(1, 9))
 
 
+@settings(max_examples=100, deadline=None)
 @given(mask=shapes.flatmap(lambda shape: arrays(bool, shape)))
 def test_run_lengths_are_those_of_coco(mask: np.ndarray) -> None:
     written = json.loads(json.dumps(run_lengths(mask)))
@@ -29,6 +30,7 @@ def test_run_lengths_are_those_of_coco(mask: np.ndarray) -> None:
     assert all(count > 0 for count in written["counts"][1:])
 
 
+@settings(max_examples=100, deadline=None)
 @given(mask=shapes.flatmap(lambda shape: arrays(bool, shape)).filter(lambda mask: mask.any()))
 def test_boxes_are_those_of_coco(mask: np.ndarray) -> None:
     assert list(box_of(mask)) == coco.toBbox(coco.encode(np.asfortranarray(mask.astype(np.uint8)))).tolist()

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -77,6 +77,7 @@ def test_next_to_nothing_is_no_object() -> None:
 sides = st.integers(1, 300)
 
 
+@settings(max_examples=100, deadline=None)
 @given(
     own=st.tuples(sides, sides),
     small=st.tuples(st.integers(8, 64), st.integers(8, 64)),
