@@ -236,11 +236,7 @@ class VideoModel(nn.Module, ABC):
     def follow(
         self, frames: Float[Tensor, "b t c h w"], step: int, before: "Followed | None" = None
     ) -> "Followed":
-        """A video of any length, part by part: the views of all of `frames`, and what the part after them needs.
-
-        However it is cut, the views are the same, but for the first part, which some models want to be of two frames.
-        Only for models whose config `follows`.
-        """
+        """A video of any length, part by part: the views are the same however it is cut. Where the config `follows`."""
         raise NotImplementedError
 
 

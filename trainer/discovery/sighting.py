@@ -27,9 +27,7 @@ class Sighting:
     shot: int  # objects of another one have other numbers
     picture: Picture  # in the video's own size
     ids: UInt16[np.ndarray, "h w"]  # number of the object that is seen at each pixel, from 1; 0 = none
-    prediction: (
-        Picture | None
-    )  # the frame as it was predicted, in the model's size; None = the first of a shot
+    prediction: Picture | None  # of this frame, in the model's size; None = the first of a shot
 
 
 def sightings(

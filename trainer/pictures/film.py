@@ -2,7 +2,7 @@
 
 import io
 from fractions import Fraction
-from typing import Any, BinaryIO
+from typing import Any
 
 import av
 import numpy as np
@@ -36,7 +36,7 @@ class Reel:
         fps: pictures a second, above 0.
     """
 
-    def __init__(self, file: BinaryIO, fps: float) -> None:
+    def __init__(self, file: io.BufferedIOBase, fps: float) -> None:
         self._rate = Fraction(fps).limit_denominator(1001)
         self._container = av.open(file, "w", format="mp4")
         self._stream: Any = None
