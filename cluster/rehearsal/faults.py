@@ -9,7 +9,8 @@ from functools import partial
 
 from cluster.rehearsal.damage import damage
 from cluster.rehearsal.freeze import forbidden, freeze
-from cluster.rehearsal.scene import Scene
+from cluster.rehearsal.processes import parent
+from cluster.rehearsal.scene import NODE_CPUS, Scene
 from cluster.rehearsal.schedule import Blow
 from trainer.checkpoints.checkpoint import FOLDER, MANIFEST, read_checkpoint, steps_on
 
@@ -56,6 +57,13 @@ def _kill_worker(scene: Scene, blow: Blow) -> Undo:
     return _nothing
 
 
+def _kill_raylet(scene: Scene, blow: Blow) -> Undo:
+    """A machine is lost at once, and another one comes in its place."""
+    os.kill(parent(_worker(scene, blow)), signal.SIGKILL)
+    scene.nodes.join(NODE_CPUS)
+    return scene.wait_for_node
+
+
 def _stop_worker(scene: Scene, blow: Blow) -> Undo:
     pid = _worker(scene, blow)
     os.kill(pid, signal.SIGSTOP)
@@ -81,6 +89,17 @@ def _kill_driver(scene: Scene, blow: Blow) -> Undo:
     return _nothing
 
 
+def _damage_shard(scene: Scene, blow: Blow) -> Undo:
+    """While nobody trains, for whoever has read a shard may hold all of it; then the same command, which refuses it."""
+    scene.kill_driver()
+    scene.wait_for_ranks_to_end(_GONE_S)
+    scene.ended()
+    shards = sorted(name for name in scene.data.list() if name.startswith("train-") and name.endswith(".tar"))
+    undo = damage(scene.data, shards[int(blow.where * len(shards))], "zeros", blow.where)
+    scene.start()
+    return undo
+
+
 def _damage_checkpoint(how: str) -> Callable[[Scene, Blow], Undo]:
     """While nobody trains, the newest checkpoint is damaged, and nobody mends it."""
 
@@ -97,6 +116,8 @@ def _damage_checkpoint(how: str) -> Callable[[Scene, Blow], Undo]:
 
 
 _KILLED = r"worker lost \(rank \d on .*: its process was killed\)"
+_NODE = r"worker lost \(rank \d on .*: its (process was killed|machine has left the cluster)"
+_CORRUPT = r"train-\S+\.tar"
 _BLOCKED = r"worker lost \(rank \d on .*: (stuck for|stopped answering) "
 _STOPPED = r"worker lost \(rank \d on .*: stopped answering "
 _DAMAGED = rf"{FOLDER}/step-\d+.*it is left as it is, and the run goes on from step \d+"
@@ -104,6 +125,9 @@ _DAMAGED = rf"{FOLDER}/step-\d+.*it is left as it is, and the run goes on from s
 FAULTS: Mapping[str, Fault] = {
     "kill-worker": Fault("kill -9 of a worker", _kill_worker, _KILLED, loses=True),
     "kill-at-epoch": Fault("kill -9 of a worker where an epoch ends", _kill_worker, _KILLED, loses=True),
+    "kill-raylet": Fault(
+        "kill -9 of a node's raylet, and another joins", _kill_raylet, _NODE, loses=True, lasts=_UNTIL_NOTICED
+    ),
     "stop-worker": Fault(
         "a worker is stopped (SIGSTOP)", _stop_worker, _STOPPED, loses=True, lasts=_UNTIL_NOTICED
     ),
@@ -122,5 +146,12 @@ FAULTS: Mapping[str, Fault] = {
     ),
     "cut-checkpoint": Fault(
         "the newest checkpoint is cut short", _damage_checkpoint("cut"), _DAMAGED, ends=(-9,)
+    ),
+    "corrupt-shard": Fault(
+        "a shard is damaged, and mended when that is told",
+        _damage_shard,
+        _CORRUPT,
+        ends=(2,),
+        lasts=_UNTIL_NOTICED,
     ),
 }

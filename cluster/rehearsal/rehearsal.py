@@ -72,7 +72,8 @@ def _scene(config: ClusterConfig, out: Path, scratch: Path) -> Iterator[tuple[Sc
     variables = {"TMPDIR": str(scratch)}
     folder = Path(tempfile.mkdtemp(prefix="ray-", dir=socket_folder(tempfile.gettempdir(), _SOCKET)))
     nodes = LocalRay(folder, 0, dashboard=False, variables=variables)
-    scene = Scene(nodes, _written(config, out), open_store(config.output), out / "driver.log", variables)
+    stores = open_store(config.output), open_store(config.data.url)
+    scene = Scene(nodes, _written(config, out), *stores, out / "driver.log", variables)
     try:
         scene.wait_for_node()
         for _ in range(config.scaling.most):

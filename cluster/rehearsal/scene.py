@@ -1,6 +1,5 @@
 """Scene: a rehearsed run with its driver, its nodes and its store, on which faults act."""
 
-import os
 import sys
 import time
 from collections.abc import Mapping
@@ -26,6 +25,7 @@ class Scene:
         nodes: the Ray.
         config: the file with the run's config.
         store: of the run's output.
+        data: of the run's clips, a copy of its own.
         log: what the drivers say, one after the other.
         variables: the environment of a driver.
         drivers: that run, or have ended and were not looked at since.
@@ -34,6 +34,7 @@ class Scene:
     nodes: LocalRay
     config: Path
     store: Store
+    data: Store
     log: Path
     variables: Mapping[str, str]
     drivers: list[Program] = field(default_factory=list)
@@ -91,8 +92,8 @@ class Scene:
             raise Refused(f"a node cannot be started here: {error}") from error
 
     def kill_driver(self) -> None:
-        """SIGKILL."""
-        os.kill(self.driver.pid, 9)
+        """SIGKILL, and wait for its end."""
+        self.driver.kill()
 
 
 def history(store: Store) -> list[dict[str, Any]]:

@@ -1,8 +1,8 @@
-"""The table of faults, what they do to a process and undo again, and the page that tells of them."""
+"""The table of faults, what they do to a process or a store and undo again, and the page that tells of them."""
 
 import re
+import shutil
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,20 +12,35 @@ import pytest
 
 from cluster import __main__
 from cluster.rehearsal import freeze
-from cluster.rehearsal.faults import FAULTS
-from cluster.rehearsal.processes import wait_until
+from cluster.rehearsal.faults import FAULTS, Undo
+from cluster.rehearsal.processes import end, wait_until
 from cluster.rehearsal.schedule import Blow
 from data_shards.exits import exit_code
+from data_shards.storage.place import open_store
 
 PAGE = Path(__file__).parents[3] / "docs" / "rehearsal.md"
 BLOW = Blow(1, "", 3, 0, 0.0, 0.5)
 
 
 @pytest.fixture
-def worker() -> Iterator[subprocess.Popen[bytes]]:
-    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]) as process:
+def worker() -> Iterator[subprocess.Popen[str]]:
+    command = ["cat"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         yield process
         process.kill()
+
+
+def inject(kind: str, worker: int = 0, **more: Any) -> Undo:
+    scene: Any = SimpleNamespace(ranks=lambda: [worker], **more)
+    return FAULTS[kind].inject(scene, BLOW)
+
+
+def says(worker: subprocess.Popen[str]) -> str:
+    assert worker.stdin is not None
+    assert worker.stdout is not None
+    worker.stdin.write("here\n")
+    worker.stdin.flush()
+    return worker.stdout.readline().strip()
 
 
 def state(pid: int) -> str:
@@ -44,15 +59,51 @@ def test_a_fault_ends_drivers_or_workers_or_is_told() -> None:
         assert not (fault.ends and fault.loses), f"{name}: a driver that ends takes its workers with it"
 
 
-def test_a_worker_is_stopped_and_goes_on_or_is_gone(worker: subprocess.Popen[bytes]) -> None:
-    scene: Any = SimpleNamespace(ranks=lambda: [worker.pid])
-    undo = FAULTS["stop-worker"].inject(scene, BLOW)
+def test_a_worker_is_stopped_and_goes_on(worker: subprocess.Popen[str]) -> None:
+    undo = inject("stop-worker", worker.pid)
     wait_until(lambda: state(worker.pid) == "T", [], 10, 0.01)
     undo()
-    wait_until(lambda: state(worker.pid) in "RS", [], 10, 0.01)
+    assert says(worker) == "here"
+
+
+def test_a_worker_that_is_gone_needs_not_go_on(worker: subprocess.Popen[str]) -> None:
+    undo = inject("stop-worker", worker.pid)
     worker.kill()
     worker.wait()
     undo()
+
+
+def test_a_node_is_killed_and_another_is_waited_for() -> None:
+    with subprocess.Popen(
+        ["sh", "-c", "sleep 60 & echo $!; wait"], stdout=subprocess.PIPE, text=True
+    ) as node:
+        assert node.stdout is not None
+        pid, done = int(node.stdout.readline()), list[str]()
+        nodes = SimpleNamespace(join=lambda cpus: done.append(f"join {cpus}"))
+        undo = inject("kill-raylet", pid, nodes=nodes, wait_for_node=lambda: done.append("wait"))
+        assert node.wait(timeout=10) == -9
+        assert done == ["join 2"]
+        undo()
+        assert done == ["join 2", "wait"]
+        end([pid], 0)
+
+
+def test_a_shard_of_the_training_set_is_damaged_and_mended(tiny_set: str, tmp_path: Path) -> None:
+    data = open_store(str(shutil.copytree(tiny_set, tmp_path / "set")))
+    before, done = {name: data.read(name) for name in data.list()}, list[str]()
+    acts: dict[str, Any] = {
+        "kill_driver": lambda: done.append("kill"),
+        "wait_for_ranks_to_end": lambda limit_s: done.append("wait"),
+        "ended": lambda: done.append("ended"),
+        "start": lambda: done.append("start"),
+    }
+    undo = inject("corrupt-shard", 0, data=data, **acts)
+    assert done == ["kill", "wait", "ended", "start"]
+    (changed,) = [name for name in before if data.read(name) != before[name]]
+    assert changed.startswith("train-")
+    assert changed.endswith(".tar")
+    undo()
+    assert {name: data.read(name) for name in data.list()} == before
 
 
 def test_a_fault_that_this_system_forbids_is_refused(
