@@ -2,6 +2,7 @@
 
 from model.baselines import Config as CopyLast
 from model.interface import ModelConfig
+from model.iterative.model import IODINE, SeqIODINE, STIterative
 from model.object_discovery.model import Config as ObjectDiscovery
 from model.segnet.flow import SegNetFlow
 from model.segnet.frames import SegNet
@@ -24,5 +25,8 @@ MODELS: dict[str, type[ModelConfig]] = {
     "sqair-conv": ConvSQAIR,
     "vrnn-mlp": MLPVRNN,
     "vrnn-conv": ConvVRNN,
+    "iodine": IODINE,
+    "seq-iodine": SeqIODINE,
+    "st-iterative": STIterative,
     "copy-last": CopyLast,
 }

@@ -263,6 +263,8 @@ class ModelConfig(ABC):
     """Whether `follow` takes videos of any length."""
     independent: ClassVar[bool] = False
     """Whether it sees each frame by itself, so that a clip is as likely as the product of its frames."""
+    alone: ClassVar[bool] = False
+    """Whether it takes clips of one frame too, though it predicts frames."""
 
     remat: str = "none"
     """What a recurrence keeps for its backward pass: none (keep all), every:N, sqrt or bytes:N, see remat.py. Models

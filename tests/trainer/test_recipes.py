@@ -120,3 +120,26 @@ def test_the_demo_of_sqair_grows_from_pairs() -> None:
         "bound", "log_likelihood", "kl", "objects", "discovered_first", "discovered_later",
     }  # fmt: skip
     assert output.loss.isfinite()
+
+
+def test_iterative_inference_trains_as_the_paper_says() -> None:
+    """Adam, 3e-4, gradients cut at norm 5; clips of 4 frames at first, of 40 at last, about 128 frames a batch."""
+    config = resolve("balls-st-iterative")
+    assert config.model == MODELS["st-iterative"]()
+    model: Any = config.model
+    assert (model.likelihood_weight, model.kl_weight, model.variance, model.decodes) == (100, 10, 0.3, 6)
+    assert (config.optim.name, config.optim.lr, config.optim.clip_norm) == ("adam", 3e-4, 5.0)
+    batches = [(s.overrides["batch.frames"], s.overrides["batch.size"]) for s in config.stages]
+    assert (batches[0], batches[-1]) == ((4, 32), (40, 3))
+    assert all(112 <= frames * clips <= 128 for frames, clips in batches)
+    assert resolve("balls-iodine").batch.frames == 1
+
+
+def test_the_demo_of_iterative_inference_begins_with_single_frames() -> None:
+    config = resolve("balls-demo")
+    first, second = (stage.overrides for stage in config.stages)
+    assert (config.batch.frames, first, second["batch.frames"]) == (1, {}, None)
+    model = config.model.build()
+    output = model(Video(torch.rand(2, 3, 3, 16, 16)), 0)
+    assert set(output.terms) == {"nll", "kl", "mask_entropy", "explained_mse", "predicted_mse"}
+    assert output.loss.isfinite()

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from trainer.config import RunConfig
+from trainer.recipes.iterative import balls_demo, balls_iodine, balls_seq_iodine, balls_st_iterative
 from trainer.recipes.object_discovery import demo, sprites, video
 from trainer.recipes.segnet import camvid_segnet, camvid_segnet_flow
 from trainer.recipes.sqair import sqair_conv_mnist, sqair_demo, sqair_mnist, vrnn_conv_mnist, vrnn_mlp_mnist
@@ -32,4 +33,8 @@ RECIPES: dict[str, Callable[[], RunConfig]] = {
     "sqair-demo": sqair_demo,
     "vrnn-mlp-mnist": vrnn_mlp_mnist,
     "vrnn-conv-mnist": vrnn_conv_mnist,
+    "balls-st-iterative": balls_st_iterative,
+    "balls-iodine": balls_iodine,
+    "balls-seq-iodine": balls_seq_iodine,
+    "balls-demo": balls_demo,
 }
