@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from jaxtyping import Float
 from torch import Tensor
 
-from model.interface import ModelConfig, ModelOutput, Unfit, Video, VideoModel, Views, mean_absolute
+from model.interface import ModelConfig, ModelOutput, Unfit, Video, VideoModel, Views
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class CopyLast(VideoModel):
                 "clips have 1 frame, copy-last needs at least 2: the second is compared with the first"
             )
         prediction = video.frames[:, :-1]
-        loss = mean_absolute(prediction, video.frames[:, 1:])
+        loss = (prediction - video.frames[:, 1:]).abs().mean()
         return ModelOutput(loss, {"reconstruction": loss}, lambda: Views(prediction=prediction))
 
     def predict(self, video: Video, horizon: int) -> Float[Tensor, "b horizon c h w"]:

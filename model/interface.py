@@ -295,8 +295,3 @@ class ModelConfig(ABC):
     @abstractmethod
     def build(self) -> VideoModel:
         """The model, randomly initialised from torch's default generator."""
-
-
-def mean_absolute(a: Tensor, b: Tensor) -> Float[Tensor, ""]:
-    """Mean absolute difference over all elements."""
-    return torch.mean(torch.abs(a - b))
