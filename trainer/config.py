@@ -213,6 +213,7 @@ YOUNGER: dict[str, Any] = {
     "model.evidence": "network",
     "model.inertia": False,
     "model.matching": 0,
+    "model.presence_temperature": 1.0,
 }
 
 

@@ -52,6 +52,7 @@ class Step(NamedTuple):
     found: Float[Tensor, "bp *t n"]  # presence of new objects, those without a free slot too
     found_logits: Float[Tensor, "bp *t n"]
     count_prior: Float[Tensor, "bp *t n1"]  # log p(D)
+    chance: Float[Tensor, "bp *t m"]  # that presences were drawn by
     order: Int[Tensor, "bp *t n"]  # which of the m are in the slots after the frame
     identities: Int[Tensor, "bp *t n"]
     expected_where: Float[Tensor, "bp *t k 4"]
@@ -72,17 +73,21 @@ class Carried(NamedTuple):
 
 @dataclass(frozen=True)
 class Nothing:
-    """AIR: nothing is known."""
+    """Nothing is known: AIR, which has no slots for it, and SQAIR in the first frame, when they are empty."""
 
     config: Scene
+    slots: int = 0
+    starts: tuple[Start, Start] | None = None
 
     def __call__(self, frame: Tensor, state: State, noise: Tensor, chance: Tensor) -> Carried:
-        """Objects of length 0."""
+        """Objects that are not there."""
         rows, config = len(frame), self.config
-        none = frame.new_zeros(rows, 0)
-        where, what, states = (frame.new_zeros(rows, 0, n) for n in (4, config.what, config.hidden))
+        none = frame.new_zeros(rows, self.slots)
+        where, what, states = (none.new_zeros(*none.shape, n) for n in (4, config.what, config.hidden))
         q, p = Normal(where, where), Normal(what, what)
-        start = frame.new_zeros(rows, config.slots, config.hidden)
+        first = second = frame.new_zeros(rows, config.slots, config.hidden)
+        if self.starts is not None:
+            first, second = (start(rows, config.slots) for start in self.starts)
         return Carried(
             Kept(where, what, none, none, states, q, p),
             Expected(q, p, none, states),
@@ -90,7 +95,7 @@ class Nothing:
             none,
             frame.new_zeros(rows, config.hidden),
             frame.new_full((rows,), -0.5),
-            (start, start),
+            (first, second),
         )
 
 
@@ -171,6 +176,7 @@ class Cell:
             found=found,
             found_logits=logits,
             count_prior=count,
+            chance=inputs.chance,
             order=order,
             identities=state.identities,
             expected_where=carried.expected.where.mean,

@@ -36,9 +36,12 @@ class Scene(ModelConfig, ABC):
     shown_particles: int = 0
     """Samples in eval mode, of which the first is shown; 0 = none: the likeliest of each choice, and means."""
     objective: str = "vimco"
-    """What is trained: vimco, the bound with the paper's gradient; vimco-released, with the released code's; or exact,
+    """What is trained: vimco, the bound with the paper's gradient; vimco-released, with the released code's; exact,
     departure: the evidence lower bound with the sum over all numbers of new objects, presences kept by their local
-    gain in likelihood."""
+    gain in likelihood; or concrete, departure: presences are relaxed, and objects are drawn as far as they are
+    there."""
+    presence_temperature: float = 1.0
+    """With concrete: of the relaxation; near 0 presences are 0 or 1."""
     count_prior: str = "learned"
     """Before a frame is seen, how many new objects: learned, a table as released; or odds, the same odds for each."""
     log_odds: Ramp = Ramp(-2.0, -2.0)
@@ -61,8 +64,8 @@ class Scene(ModelConfig, ABC):
         require_at_least(self, 1, "channels", "slots", "what", "particles")
         require_at_least(self, 2, "size", "glimpse", "hidden")
         require_at_least(self, 0, "shown_particles")
-        require_at_least(self, 1e-3, "deviation", "size_deviation")
-        require_one_of(self, "objective", (*FORMS, "exact"))
+        require_at_least(self, 1e-3, "deviation", "presence_temperature", "size_deviation")
+        require_one_of(self, "objective", (*FORMS, "exact", "concrete"))
         require_one_of(self, "count_prior", ("learned", "odds"))
         require_one_of(self, "where_prior", ("learned", "fixed"))
         require_one_of(self, "decoder", ("scaled", "sigmoid"))
@@ -92,7 +95,7 @@ class Sequence(Scene, ABC):
     """Of where an object has gone: full, as released; or diagonal, as the paper says."""
     truncate: bool = False
     """No more new objects than there are free slots, as the paper has it; else they are dropped, yet paid for, as
-    released. The exact objective does so in any case."""
+    released. Where no count is drawn (exact, concrete) it is so in any case."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -29,17 +29,20 @@ class Glimpses(nn.Module):
         if masked:
             self.mask = mlp((config.hidden, config.narrow, config.glimpse**2), bias=1.0)
 
+    def masks(self, temporal: Float[Tensor, "b d"]) -> Float[Tensor, "b 1 g g"]:
+        """What of its window belongs to a known object, by its state."""
+        return torch.sigmoid(self.mask(temporal)).view(-1, 1, self.side, self.side)
+
     def forward(
         self,
         frame: Float[Tensor, "b c h w"],
         where: Float[Tensor, "b 4"],
-        temporal: Float[Tensor, "b d"] | None = None,
+        masks: Float[Tensor, "b 1 g g"] | None = None,
     ) -> Normal:
-        """Of the window at `where`; with the state of a known object, only what belongs to it."""
+        """Of the window at `where`; of a known object, only what `masks` says."""
         glimpse = crop(frame, where, self.side)
-        if temporal is not None:
-            shape = (len(frame), 1, self.side, self.side)
-            glimpse = glimpse * torch.sigmoid(self.mask(temporal)).view(shape)
+        if masks is not None:
+            glimpse = glimpse * masks
         mean, raw = self.head(self.encoder(self.trunk(glimpse))).chunk(2, -1)
         return Normal(mean.float(), deviation(raw))
 
@@ -81,9 +84,11 @@ class Drawing(nn.Module):
 def _sum(
     patterns: Float[Tensor, "*b m k"], objects: Float[Tensor, "*b k c h w"]
 ) -> Float[Tensor, "*b m c h w"]:
-    # Elementwise and in the order of slots, so that how many rows there are does not change a bit.
-    terms = patterns[..., None, None, None] * objects[..., None, :, :, :, :]
-    total: Tensor = terms[..., 0, :, :, :]
-    for k in range(1, terms.shape[-4]):
-        total = total + terms[..., k, :, :, :]
+    # Elementwise and in the order of slots, so that how many rows there are does not change a bit. Taken apart first:
+    # the gradient of each slice of a whole would be a whole of zeros.
+    shown = [pattern[..., None, None, None] for pattern in patterns.unbind(-1)]
+    drawn = [each[..., None, :, :, :] for each in objects.unbind(-4)]
+    total: Tensor = shown[0] * drawn[0]
+    for pattern, each in zip(shown[1:], drawn[1:], strict=True):
+        total = total + pattern * each
     return total

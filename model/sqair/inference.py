@@ -1,6 +1,7 @@
 """What AIR and SQAIR share: inference over a clip, its bound, and what is shown of it."""
 
 from abc import abstractmethod
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -10,6 +11,7 @@ from torch.utils._pytree import tree_map
 
 from model.interface import VideoModel, fitting
 from model.layers.over_time import over_time
+from model.probability.estimators import FORMS
 from model.probability.normal import log_likelihood
 from model.remat import Remat
 from model.sqair.cell import Cell, Inputs, State, Step
@@ -22,6 +24,8 @@ from model.sqair.objective import (
     bound_of_samples,
     count_patterns,
     exact_bound,
+    relaxed_bound,
+    relaxed_presence,
     weights,
     with_and_without,
 )
@@ -61,9 +65,19 @@ class Inference(VideoModel):
         return self.training and self.scene.objective == "exact"
 
     @property
+    def relaxed(self) -> bool:
+        """Whether presences are neither 0 nor 1: likewise."""
+        return self.training and self.scene.objective == "concrete"
+
+    @property
     def draws(self) -> bool:
         """Whether latents are drawn; else each is the likeliest, or the mean."""
         return self.training or self.samples
+
+    @property
+    def sampled(self) -> bool:
+        """Whether divergences are those of the draws; else they are exact."""
+        return self.draws and not (self.exact or self.relaxed)
 
     @property
     def particles(self) -> int:
@@ -71,8 +85,8 @@ class Inference(VideoModel):
         return self.scene.particles if self.training else max(1, self.scene.shown_particles)
 
     @abstractmethod
-    def cell(self, step: int) -> Cell:
-        """The step of a clip."""
+    def cell(self, step: int, *, first: bool) -> Cell:
+        """The step of a clip, in its first frame or in the others."""
 
     def infer(self, frames: Float[Tensor, "b t c h w"], step: int) -> tuple[State, Result]:
         """All frames, from nothing known."""
@@ -90,14 +104,20 @@ class Inference(VideoModel):
             read = over_time(self.glimpses.trunk, seen)
             return Inputs(seen, over_time(self.encoder, read), noise, chance)
 
-        return unroll(
-            self.cell(step),
-            self._before(frames, rows),
-            (frames, noise, chance),
-            remat=Remat.parse(config.remat),
-            prepare=prepare,
-            finish=self._finish,
-        )
+        # The first frame by itself: there is nothing to carry on, so the work of it is not done.
+        state, results = self._before(frames, rows), []
+        for part in (slice(0, 1), slice(1, steps))[:steps]:
+            first = part.start == 0
+            state, result = unroll(
+                self.cell(step, first=first),
+                state,
+                (frames[:, part], noise[:, part], chance[:, part]),
+                remat=Remat.parse(config.remat),
+                prepare=prepare,
+                finish=partial(self._finish, first=first),
+            )
+            results.append(result)
+        return state, tree_map(lambda *x: torch.cat(x, 1), *results)
 
     def _before(self, frames: Float[Tensor, "b t c h w"], rows: int) -> State:
         """The state before the first frame: nothing is there."""
@@ -111,41 +131,48 @@ class Inference(VideoModel):
         what = zeros(slots, self.scene.what)
         return State(zeros(slots, 4), what, zeros(slots), *states, numbers, numbers[:, 0], zeros())
 
-    def _finish(self, outputs: tuple[Step, Tensor]) -> Result:
+    def _finish(self, outputs: tuple[Step, Tensor], *, first: bool) -> Result:
         step, seen = outputs
-        particles = self.particles
-        frames = seen.repeat_interleave(particles, 0)
-        patterns = count_patterns(step) if self.exact else step.presence[..., None, :]
-        means, objects = self.drawing(step.what, step.where, patterns)
+        frames = seen.repeat_interleave(self.particles, 0)
+        means, objects = self.drawing(step.what, step.where, self._patterns(step))
         likelihood = log_likelihood(frames, means, self.scene.deviation)
-        toggled = likelihood[..., :0]
+        carries = self.known > 0 and not first
         with torch.no_grad():
-            if self.exact and self.known:
+            toggled = likelihood.new_zeros(*likelihood.shape[:-1], 2 * self.known)
+            if self.exact and carries:
                 others, _ = self.drawing(step.what, step.where, with_and_without(step))
                 toggled = log_likelihood(frames, others, self.scene.deviation)
-            mine = tree_map(lambda x: x[::particles], step)
-            order = mine.order[..., None, None, None]
-            shown = torch.take_along_dim(objects[::particles], order, 2)
-            expected = mine.before * (mine.expected_logits > 0)
+            mine = tree_map(lambda x: x[:: self.particles], step)
+            shown = torch.take_along_dim(objects[:: self.particles], mine.order[..., None, None, None], 2)
             prediction = torch.zeros_like(seen)
-            if self.known:
-                prediction = self.drawing(mine.expected_what, mine.expected_where, expected[..., None, :])[0][
-                    :, :, 0
-                ]
+            if carries:
+                expected = mine.before * (mine.expected_logits > 0)
+                drawn, _ = self.drawing(mine.expected_what, mine.expected_where, expected[..., None, :])
+                prediction = drawn[:, :, 0]
         return Result(step, likelihood, toggled, shown, prediction.clamp(0, 1))
+
+    def _patterns(self, step: Step) -> Float[Tensor, "bp t m n"]:
+        """Sets of objects that a frame shows: with every number of new ones, or as they were drawn."""
+        if self.exact:
+            return count_patterns(step)
+        presence = relaxed_presence(step, self.scene.presence_temperature) if self.relaxed else step.presence
+        return presence[..., None, :]
 
     def weights(self, result: Result) -> Weights:
         """Of what was drawn, also where counts are summed."""
         number = result.step.found.sum(-1, keepdim=True).long()
         drawn = result.likelihood.gather(-1, number)[..., 0] if self.exact else result.likelihood[..., 0]
-        return weights(result.step, drawn, sampled=self.draws and not self.exact)
+        return weights(result.step, drawn, sampled=self.sampled)
 
     def bound(self, result: Result, w: Weights) -> Float[Tensor, "clips"]:
         """The bound of each clip, summed over its frames."""
         if self.exact:
             each = exact_bound(result.step, result.likelihood, result.toggled)
             return each.sum(1).view(-1, self.particles).mean(1)
-        form = self.scene.objective if self.scene.objective != "exact" else "vimco"
+        if self.relaxed:
+            each = relaxed_bound(result.step, result.likelihood[..., 0], self.scene.presence_temperature)
+            return each.sum(1).view(-1, self.particles).mean(1)
+        form = self.scene.objective if self.scene.objective in FORMS else "vimco"
         return bound_of_samples(w, self.particles, form)
 
     def shown(self, result: Result) -> Shown:

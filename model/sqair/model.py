@@ -9,6 +9,7 @@ from torch import Tensor
 
 from model.interface import ModelOutput, Particles, Video
 from model.layers.dense import mlp
+from model.probability.estimators import FORMS
 from model.sqair.cell import CarryOn, Cell, Nothing
 from model.sqair.config import Scene, Sequence
 from model.sqair.inference import Inference
@@ -70,12 +71,12 @@ class FrameByFrame(Inference):
     def __init__(self, config: AIR) -> None:
         super().__init__(config, sequence=False)
 
-    def cell(self, step: int) -> Cell:
+    def cell(self, step: int, *, first: bool) -> Cell:
         """Discovery alone."""
         odds = self.scene.log_odds.at(step)
         return Cell(
             self.scene, Nothing(self.scene), self.discovery, self.glimpses, self.count_prior, self.where_prior,
-            sampled=self.draws and not self.exact, truncate=False, odds=(odds, odds),
+            sampled=self.sampled, truncate=False, odds=(odds, odds),
         )  # fmt: skip
 
     def forward(self, video: Video, step: int) -> ModelOutput:
@@ -128,15 +129,17 @@ class SQAIR(Inference):
         self.objects = mlp((config.what + 4, hidden, hidden), last=True)
         self.temporal_start, self.prior_start = Start(hidden), Start(hidden)
 
-    def cell(self, step: int) -> Cell:
-        """Propagation, then discovery."""
-        config, sampled = self.config, self.draws and not self.exact
+    def cell(self, step: int, *, first: bool) -> Cell:
+        """Propagation, but for the first frame; then discovery."""
+        config, sampled = self.config, self.sampled
         odds = config.log_odds.at(step)
         starts = self.temporal_start, self.prior_start
-        carry = CarryOn(self.propagation, self.expectation, self.objects, starts, self.glimpses, sampled)
+        carry: Nothing | CarryOn = Nothing(config, self.known, starts)
+        if not first:
+            carry = CarryOn(self.propagation, self.expectation, self.objects, starts, self.glimpses, sampled)
         return Cell(
             config, carry, self.discovery, self.glimpses, self.count_prior, self.where_prior,
-            sampled=sampled, truncate=config.truncate or config.objective == "exact",
+            sampled=sampled, truncate=config.truncate or config.objective not in FORMS,
             odds=(odds, min(odds, config.later_log_odds)),
         )  # fmt: skip
 
@@ -144,9 +147,10 @@ class SQAIR(Inference):
         """The bound of a frame, on average, and views of all frames.
 
         Raises:
-            Unfit: frames are not of the configured size and channels, or fewer than two.
+            Unfit: frames are not of the configured size and channels, or in eval mode fewer than two; of one alone it
+                learns what AIR does.
         """
-        frames = self.checked(video.frames, least=2)
+        frames = self.checked(video.frames, least=1 if self.training else 2)
         _, result = self.infer(frames, step)
         w = self.weights(result)
         bound = self.bound(result, w)
@@ -159,7 +163,7 @@ class SQAIR(Inference):
             "kl": kl.mean(),
             "objects": counts.float().mean(),
             "discovered_first": found[:, 0].mean(),
-            "discovered_later": found[:, 1:].mean(),
+            "discovered_later": found[:, 1:].sum() / max(found[:, 1:].numel(), 1),
         }
         shown = self.shown(result)
         said = Particles((likelihood - kl).sum(2), likelihood, kl, counts.view(*likelihood.shape))

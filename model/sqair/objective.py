@@ -1,4 +1,4 @@
-"""What is trained: the importance-weighted bound with VIMCO, or the bound with counts summed exactly."""
+"""What is trained: the importance-weighted bound with VIMCO, or the bound with counts summed, or presences relaxed."""
 
 from typing import NamedTuple
 
@@ -9,6 +9,8 @@ from torch import Tensor
 from model.probability.distributions import bernoulli_kl, bernoulli_log_prob, count_log_probs
 from model.probability.estimators import vimco
 from model.sqair.cell import Step
+
+GOES_ON = 0.99  # absence so far, in sum, from which on no object is looked for
 
 
 class Weights(NamedTuple):
@@ -83,3 +85,46 @@ def exact_bound(
     gain = toggled[..., :known] - toggled[..., known:] - own.detach()
     surrogate = (step.before * torch.sigmoid(step.kept_logits) * gain).sum(-1)
     return bound + (surrogate - surrogate.detach())
+
+
+def relaxed_presence(step: Step, temperature: float) -> Float[Tensor, "bp t m"]:
+    """Presences between 0 and 1 (Maddison et al. 2017, Jang et al. 2017), known objects first.
+
+    They round to what was drawn, for they are made of the same chances; so what is carried on is 0 or 1.
+    """
+    logits = torch.cat([step.kept_logits, step.found_logits], -1)
+    there = torch.cat([step.before, _asked(step, temperature)], -1)
+    return there * _relaxed(logits, step.chance, temperature)
+
+
+def relaxed_bound(step: Step, likelihood: Float[Tensor, "bp t"], temperature: float) -> Float[Tensor, "bp t"]:
+    """The bound of each frame with presences relaxed; near temperature 0, on average the evidence lower bound.
+
+    Divergences of presences are those of the Bernoullis, of new objects one after the other; others count as far as
+    their object is there.
+
+    Args:
+        step: divergences exact.
+        likelihood: of what `relaxed_presence` shows.
+        temperature: of the relaxation.
+    """
+    presence = relaxed_presence(step, temperature)
+    stay = (step.before * bernoulli_kl(step.kept_logits, step.expected_logits)).sum(-1)
+    # log p(D >= k) = log p(D >= k - 1) + log sigmoid(prior_k)
+    least = step.count_prior.flip(-1).logcumsumexp(-1).flip(-1)
+    prior = least[..., 1:] - step.count_prior[..., :-1]
+    new = (_asked(step, temperature) * bernoulli_kl(step.found_logits, prior)).sum(-1)
+    return likelihood - (presence * step.divergence).sum(-1) - stay - new
+
+
+def _asked(step: Step, temperature: float) -> Float[Tensor, "bp t n"]:
+    """1 for each new object that is looked for: those before it are there, more or less (as in tf-AIR)."""
+    new = step.found_logits.shape[-1]
+    absent = 1 - _relaxed(step.found_logits, step.chance[..., -new:], temperature).detach()
+    before = absent.cumsum(-1) - absent
+    return (before < GOES_ON).to(absent.dtype)
+
+
+def _relaxed(logits: Tensor, chance: Tensor, temperature: float) -> Tensor:
+    """Above a half where `chance` is below the probability that the logit says."""
+    return torch.sigmoid((logits - torch.logit(chance, eps=1e-6)) / temperature)

@@ -120,21 +120,19 @@ class Propagation(nn.Module):
         chance: Float[Tensor, "b k"],
     ) -> Kept:
         """All slots of all rows; those without an object have presence 0 and anything else."""
-        rows, slots = known.presence.shape
-        relation, last = None, frame.new_zeros(rows, self.what + 5)
+        looks, masks = self._proposed(frame, known, glimpses)
+        shape = self._shape() if self.full else None
+        relation, last = None, frame.new_zeros(len(frame), self.what + 5)
         steps = []
-        for k in range(slots):
-            there, state = known.presence[:, k], known.temporal[:, k]
-            where_before, what_before = known.where[:, k], known.what[:, k]
+        # Each of its own slot, by unbind: the gradient of an index would be a whole of zeros.
+        slot_by_slot = zip(*(x.unbind(1) for x in (*known[:4], looks, masks)), strict=True)
+        for k, (where_before, what_before, there, state, look, mask) in enumerate(slot_by_slot):
             own = torch.cat([what_before, where_before, there[:, None]], -1)
+            relation = self.relation(torch.cat([look, last, own, state], -1), relation)
 
-            proposed = where_before + NEAR * self.proposal(state).float()
-            looks = glimpses(frame, proposed, state).mean
-            relation = self.relation(torch.cat([looks, last, own, state], -1), relation)
-
-            where_posterior = self._moved(relation, where_before, state)
+            where_posterior = self._moved(relation, where_before, state, shape)
             where = where_posterior.sample(noise[:, k, :4])
-            seen = glimpses(frame, where, state)
+            seen = glimpses(frame, where, mask)
             after = self.recurrence(torch.cat([relation, where, *seen[:2]], -1), state)
             what_posterior = self._mixed(after, what_before, seen)
             what = what_posterior.sample(noise[:, k, 4:])
@@ -160,20 +158,37 @@ class Propagation(nn.Module):
             where, what, presence, logits, temporal, Normal(*moments[:-2]), Normal(moments[-2], moments[-1])
         )
 
-    def _moved(
-        self, relation: Float[Tensor, "b e"], before: Float[Tensor, "b 4"], state: Float[Tensor, "b e"]
-    ) -> Normal:
-        change, raw = self.where(torch.cat([relation, before, state], -1)).float().chunk(2, -1)
-        spread = deviation(raw + self.where_offset - 1)
-        if not self.full:
-            return Normal(before + change, spread)
-        rows, columns = torch.tril_indices(4, 4, device=before.device)
-        shape = torch.eye(4, device=before.device).index_put(
+    def _proposed(
+        self, frame: Float[Tensor, "b c h w"], known: Known, glimpses: Glimpses
+    ) -> tuple[Float[Tensor, "b k d"], Float[Tensor, "b k 1 g g"]]:
+        """What is seen where each object may have gone, of all slots at once; and the masks of their windows."""
+        rows, slots = known.presence.shape
+        states = known.temporal.flatten(0, 1)
+        masks = glimpses.masks(states)
+        proposed = known.where.flatten(0, 1) + NEAR * self.proposal(states).float()
+        looks = glimpses(frame.repeat_interleave(slots, 0), proposed, masks).mean
+        return looks.view(rows, slots, -1), masks.view(rows, slots, *masks.shape[1:])
+
+    def _shape(self) -> Float[Tensor, "4 4"]:
+        """The factor of the covariance of where, but for its deviations."""
+        device = self.covariance.device
+        rows, columns = torch.tril_indices(4, 4, device=device)
+        shape = torch.eye(4, device=device).index_put(
             (rows, columns), self.covariance.float(), accumulate=True
         )
         # Unlike the release: a diagonal that is not positive is no deviation's.
-        shape = torch.tril(shape, -1) + torch.diag(shape.diagonal().clamp(min=LEAST_DEVIATION))
-        return Normal(before + change, spread, spread[:, :, None] * shape)
+        return torch.tril(shape, -1) + torch.diag(shape.diagonal().clamp(min=LEAST_DEVIATION))
+
+    def _moved(
+        self,
+        relation: Float[Tensor, "b e"],
+        before: Float[Tensor, "b 4"],
+        state: Float[Tensor, "b e"],
+        shape: Float[Tensor, "4 4"] | None,
+    ) -> Normal:
+        change, raw = self.where(torch.cat([relation, before, state], -1)).float().chunk(2, -1)
+        spread = deviation(raw + self.where_offset - 1)
+        return Normal(before + change, spread, None if shape is None else spread[:, :, None] * shape)
 
     def _mixed(self, after: Float[Tensor, "b e"], before: Float[Tensor, "b d"], seen: Normal) -> Normal:
         """What it was, what is seen, and what the state says, by gates; deviations are added as they are."""
