@@ -19,6 +19,7 @@ COMMANDS = {
     ),
     "report": Command("Make a page of pictures, curves and scores of a run.", "trainer.commands.report"),
     "discover": Command("Find the objects in videos of any length.", "trainer.commands.discover"),
+    "export": Command("Write a model as a folder that travels, with its card.", "trainer.commands.export"),
     "flow": Command("Show what a model thinks moves where in a video.", "trainer.commands.flow"),
     "recipes": Command("List the recipes, or every field of one.", "trainer.commands.recipes"),
     **{f"bench {name}": bench for name, bench in BENCHES.items()},

@@ -1,7 +1,10 @@
 """Mistakes in a command's arguments that are told before its work begins, not after."""
 
 import os
+import shutil
 from argparse import ArgumentParser, Namespace
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from data_shards.mistake import UserError
@@ -42,3 +45,22 @@ def write_file(file: Path, data: bytes) -> None:
     """Write a file, in a folder that is made if need be."""
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_bytes(data)
+
+
+@contextmanager
+def whole_folder(folder: Path) -> Iterator[Path]:
+    """A folder to fill, which stands at `folder` when all is done, and not before.
+
+    Raises:
+        UserError: there is something already.
+    """
+    if folder.exists():
+        raise UserError(f"{folder} is there already; remove it or name another --out")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    making = folder.with_name(f".{folder.name}.{os.getpid()}")
+    making.mkdir()
+    try:
+        yield making
+        making.rename(folder)
+    finally:
+        shutil.rmtree(making, ignore_errors=True)

@@ -227,5 +227,5 @@ def damaged(store: Store, folder: str, name: str, reason: str) -> Damaged:
 
 def weights_name(checkpoint: Checkpoint) -> str:
     """Which of its files has the weights of the whole model."""
-    (name,) = [name for name in checkpoint.files if name.endswith("weights.pt")]
+    (name,) = [name for name in checkpoint.files if name.endswith(("weights.pt", ".safetensors"))]
     return name

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from data_shards.mistake import UserError
 from data_shards.scratch import scratch_folder
+from data_shards.storage.place import open_store
 from data_shards.storage.store import Store
 from model.interface import VideoModel
 from trainer.checkpoints import state_files
@@ -16,8 +17,11 @@ from trainer.checkpoints.checkpoint import (
     download,
     of_checkpoint,
     read_checkpoint,
+    run_of,
     weights_name,
 )
+from trainer.checkpoints.exported import is_exported
+from trainer.checkpoints.exported_weights import read_exported
 from trainer.config import RunConfig
 from trainer.overrides import validated
 
@@ -38,13 +42,13 @@ class LoadedModel:
 
 
 def load_model(url: str) -> LoadedModel:
-    """The model of a run (its newest checkpoint) or of one checkpoint (`<run>/checkpoints/step-00000040`).
+    """The model of a run (its newest checkpoint), of one checkpoint (`<run>/checkpoints/step-00000040`) or exported.
 
     Raises:
         UserError: there is no complete checkpoint at `url`, or not any more, or the code's model has changed since.
         StorageError: the checkpoint is damaged.
     """
-    return of_checkpoint(url, _load)
+    return _model(*read_weights(url))
 
 
 def read_weights(url: str) -> tuple[Checkpoint, str, Mapping[str, Tensor]]:
@@ -54,6 +58,10 @@ def read_weights(url: str) -> tuple[Checkpoint, str, Mapping[str, Tensor]]:
         UserError: there is no complete checkpoint at `url`, or not any more.
         StorageError: the checkpoint is damaged.
     """
+    store = open_store(run_of(url))
+    if is_exported(store):
+        checkpoint, weights = read_exported(store)
+        return checkpoint, store.url, weights
     return of_checkpoint(url, _read)
 
 
@@ -66,8 +74,7 @@ def _read(store: Store, step: int) -> tuple[Checkpoint, str, Mapping[str, Tensor
     return checkpoint, store.address(checkpoint.folder), weights
 
 
-def _load(store: Store, step: int) -> LoadedModel:
-    checkpoint, url, weights = _read(store, step)
+def _model(checkpoint: Checkpoint, url: str, weights: Mapping[str, Tensor]) -> LoadedModel:
     try:
         known = {name: value for name, value in checkpoint.config.items() if name in RunConfig.model_fields}
         config = validated(known, RunConfig)

@@ -5,12 +5,9 @@ them), `masks/*.png` (indexed colours, as DAVIS has them), `masks.json` (COCO), 
 (film, time line and crops of each object). All in the video's own size, upright; frames at the rate of the run's data.
 """
 
-import os
-import shutil
 import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +19,7 @@ from data_shards.exits import MISTAKES, say
 from data_shards.manifest import Manifest, read_manifest
 from data_shards.mistake import UserError
 from data_shards.takes import EXTENSIONS, STILL, DecodedFrame, Film, films, fit_of, moving_share
-from trainer.arguments import require_folder
+from trainer.arguments import require_folder, whole_folder
 from trainer.checkpoints.load import LoadedModel, load_model
 from trainer.discovery.formats import CocoMasks, IndexedPngs, MotTracks, Output
 from trainer.discovery.overlay import OverlayFilm
@@ -149,22 +146,3 @@ def summary(story: Story, moved: float) -> str:
         f"no object in {story.frames} frames, though up to {moved:.0%} of the pixels change from one to the next: "
         "train the model on videos like this one"
     )
-
-
-@contextmanager
-def whole_folder(folder: Path) -> Iterator[Path]:
-    """A folder to fill, which stands at `folder` when all is done, and not before.
-
-    Raises:
-        UserError: there is something already.
-    """
-    if folder.exists():
-        raise UserError(f"{folder} is there already; remove it or name another --out")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    making = folder.with_name(f".{folder.name}.{os.getpid()}")
-    making.mkdir()
-    try:
-        yield making
-        making.rename(folder)
-    finally:
-        shutil.rmtree(making, ignore_errors=True)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from data_shards.commands import given_path, given_place
 from data_shards.manifest import read_manifest, split_shards
 from trainer.arguments import add_count, require_file, require_positive, write_file
-from trainer.checkpoints.checkpoint import of_checkpoint, read_checkpoint
+from trainer.checkpoints.exported import checkpoint_at
 from trainer.evaluation import CLIPS_PER_BATCH
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def require_manifests(checkpoints: Sequence[str], data: Sequence[str] | None, sp
         StorageError: a manifest of a checkpoint or of a data set is missing, damaged or forged.
     """
     for url in checkpoints:
-        checkpoint = of_checkpoint(url, read_checkpoint)
+        checkpoint = checkpoint_at(url)
         for place in data or [checkpoint.config["data"]["url"]]:
             split_shards(read_manifest(place), split, place)
 
