@@ -31,7 +31,10 @@ from monitoring.run_state import RunState
 _ABORT_S = 10.0
 _LOOK_S = 0.3  # how often the board is read
 _HEAR_S = 1.0  # how often it is asked for heartbeats
-_ANSWER_S = 60.0
+_ANSWER_S = (
+    5.0  # for the board while the run goes on: on a busy machine it comes late, and nothing is lost by that
+)
+_LAST_S = 60.0  # for its last words
 
 
 class Driver:
@@ -59,6 +62,7 @@ class Driver:
         self._report, self._say, self._stop = report, say, stop
         self._passed_on = False
         self._waiting_since = self._heard_at = time.monotonic()
+        self._asked: dict[str, Any] = {}  # of the board, which has not answered yet
         self._restarts = 0
         self._outcome: RunState | BaseException | None = None
         self._controller: Any = None
@@ -96,7 +100,8 @@ class Driver:
                 self._board.stop.remote()
                 self._passed_on = True
             self._bound_the_wait()
-        self._read_board()
+        for _ in range(2):  # what was asked for before, and what has come since
+            self._read_board(_LAST_S)
         self._tell_loss(math.inf)
         if isinstance(self._outcome, RunState):
             return self._outcome
@@ -111,8 +116,17 @@ class Driver:
         except BaseException as error:
             self._outcome = error
 
-    def _read_board(self) -> None:
-        for message in ray.get(self._board.take.remote(), timeout=_ANSWER_S):
+    def _ask(self, what: str, limit_s: float = _ANSWER_S) -> Any:
+        """What the board answers; None = nothing yet. Until it has answered it is not asked for the same again."""
+        asked = self._asked.pop(what) if what in self._asked else getattr(self._board, what).remote()
+        try:
+            return ray.get(asked, timeout=limit_s)
+        except ray.exceptions.GetTimeoutError:
+            self._asked[what] = asked
+            return None
+
+    def _read_board(self, limit_s: float = _ANSWER_S) -> None:
+        for message in self._ask("take", limit_s) or ():
             self._read(message)
 
     def _read(self, message: Message) -> None:
@@ -157,7 +171,9 @@ class Driver:
         if now - self._heard_at < _HEAR_S or not self._stop.running.is_set():
             return
         self._heard_at = now
-        found: dict[int, Heard] = ray.get(self._board.beats.remote(), timeout=_ANSWER_S)
+        found: dict[int, Heard] | None = self._ask("beats")
+        if found is None:
+            return
         self._heard = {
             rank: heard for rank, heard in found.items() if self._workers.get(rank) == heard.worker
         }

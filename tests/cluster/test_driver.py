@@ -152,6 +152,28 @@ def test_a_wish_to_stop_is_passed_on_once_also_before_anything_runs() -> None:
     assert len(stops) == 1
 
 
+def test_a_board_that_answers_late_costs_no_word_and_no_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a machine where its process takes a minute to start: what it was asked for comes with its answer."""
+    watch, asked, late = Watch(), list[object](), Event()
+
+    def get(answer: Any, timeout: float) -> Any:
+        asked.append(answer)
+        if not late.is_set():
+            raise ray.exceptions.GetTimeoutError("some object(s) not ready")
+        return answer
+
+    def work() -> RunState:
+        wait(lambda: len(asked) > 3)
+        watch.tell("notice", "rank 0: here")
+        late.set()
+        return RunState.FINISHED
+
+    monkeypatch.setattr(ray, "get", get)
+    watch.tell("notice", "rank 0: port 9 is taken")
+    assert watch(work) is RunState.FINISHED
+    assert watch.said == ["rank 0: port 9 is taken", "rank 0: here"]
+
+
 @pytest.mark.parametrize(("code", "kind"), [(2, ValueError), (1, Refused)])
 def test_what_a_worker_refuses_ends_the_run_in_its_words(code: int, kind: type[Exception]) -> None:
     watch, over = Watch(), Event()
