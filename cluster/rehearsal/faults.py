@@ -1,6 +1,7 @@
 """FAULTS: what a rehearsal does to a run, what must be told of it, and how the run may go on."""
 
 import os
+import resource
 import signal
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -16,6 +17,7 @@ from trainer.checkpoints.checkpoint import FOLDER, MANIFEST, read_checkpoint, st
 
 Undo = Callable[[], None]
 
+_FULL_BYTES = 4096  # of a file, at most, on a disk that is full
 _GONE_S = 60.0
 _UNTIL_NOTICED = (300.0, 300.0)
 
@@ -79,6 +81,20 @@ def _block_thread(scene: Scene, blow: Blow) -> Undo:
     return freeze(_worker(scene, blow))
 
 
+def _full_disk(scene: Scene, blow: Blow) -> Undo:
+    """By the limit of a file's size, which running processes can be given: their writes end in the middle."""
+    limits = {pid: resource.prlimit(pid, resource.RLIMIT_FSIZE) for pid in scene.ranks()}
+    for pid, (_, hard) in limits.items():
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, (_FULL_BYTES, hard))
+    return partial(_lift, limits)
+
+
+def _lift(limits: Mapping[int, tuple[int, int]]) -> None:
+    for pid, each in limits.items():
+        with suppress(ProcessLookupError):
+            resource.prlimit(pid, resource.RLIMIT_FSIZE, each)
+
+
 def _preempt(scene: Scene, blow: Blow) -> Undo:
     os.kill(scene.driver.pid, signal.SIGTERM)
     return _nothing
@@ -117,6 +133,7 @@ def _damage_checkpoint(how: str) -> Callable[[Scene, Blow], Undo]:
 
 _KILLED = r"worker lost \(rank \d on .*: its process was killed\)"
 _NODE = r"worker lost \(rank \d on .*: its (process was killed|machine has left the cluster)"
+_FULL = r"worker lost \(rank \d on .*(File too large|No space left)"
 _CORRUPT = r"train-\S+\.tar"
 _BLOCKED = r"worker lost \(rank \d on .*: (stuck for|stopped answering) "
 _STOPPED = r"worker lost \(rank \d on .*: stopped answering "
@@ -139,6 +156,7 @@ FAULTS: Mapping[str, Fault] = {
         lasts=_UNTIL_NOTICED,
         forbidden=forbidden,
     ),
+    "full-disk": Fault("the workers' disks are full", _full_disk, _FULL, loses=True, lasts=_UNTIL_NOTICED),
     "kill-driver": Fault("kill -9 of the driver, started again", _kill_driver, ends=(-9,)),
     "preempt": Fault("SIGTERM to the driver, started again", _preempt, "the run is saved", ends=(130,)),
     "flip-checkpoint": Fault(

@@ -3,6 +3,7 @@
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -22,9 +23,22 @@ PAGE = Path(__file__).parents[3] / "docs" / "rehearsal.md"
 BLOW = Blow(1, "", 3, 0, 0.0, 0.5)
 
 
+# Writes a file of 10,000 bytes for each line of its input, and says how that went.
+WRITER = """
+import sys
+for line in sys.stdin:
+    try:
+        with open(sys.argv[1], "wb", buffering=0) as file:
+            file.write(bytes(5000)), file.write(bytes(5000))
+        print("written", flush=True)
+    except OSError as error:
+        print(error.strerror, flush=True)
+"""
+
+
 @pytest.fixture
-def worker() -> Iterator[subprocess.Popen[str]]:
-    command = ["cat"]
+def worker(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
+    command = [sys.executable, "-c", WRITER, str(tmp_path / "file")]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         yield process
         process.kill()
@@ -38,7 +52,7 @@ def inject(kind: str, worker: int = 0, **more: Any) -> Undo:
 def says(worker: subprocess.Popen[str]) -> str:
     assert worker.stdin is not None
     assert worker.stdout is not None
-    worker.stdin.write("here\n")
+    worker.stdin.write("\n")
     worker.stdin.flush()
     return worker.stdout.readline().strip()
 
@@ -63,11 +77,22 @@ def test_a_worker_is_stopped_and_goes_on(worker: subprocess.Popen[str]) -> None:
     undo = inject("stop-worker", worker.pid)
     wait_until(lambda: state(worker.pid) == "T", [], 10, 0.01)
     undo()
-    assert says(worker) == "here"
+    assert says(worker) == "written"
 
 
-def test_a_worker_that_is_gone_needs_not_go_on(worker: subprocess.Popen[str]) -> None:
-    undo = inject("stop-worker", worker.pid)
+def test_the_workers_disks_are_full_and_are_not(worker: subprocess.Popen[str], tmp_path: Path) -> None:
+    assert says(worker) == "written"
+    undo = inject("full-disk", worker.pid)
+    assert says(worker) == "File too large"
+    assert (tmp_path / "file").stat().st_size == 4096
+    undo()
+    assert says(worker) == "written"
+    assert (tmp_path / "file").stat().st_size == 10000
+
+
+@pytest.mark.parametrize("kind", ["stop-worker", "full-disk"])
+def test_what_was_done_to_a_worker_that_is_gone_is_undone(kind: str, worker: subprocess.Popen[str]) -> None:
+    undo = inject(kind, worker.pid)
     worker.kill()
     worker.wait()
     undo()
