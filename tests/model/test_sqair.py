@@ -22,6 +22,7 @@ from model.sqair.objective import count_patterns, exact_bound, relaxed_bound, re
 from model.sqair.propagation import Expected, Kept, Known
 from model.sqair.views import steady_rows
 from trainer.health import health
+from trainer.stages import Rule
 
 OPTIONS: dict[str, Any] = {
     "objective": "exact",
@@ -312,12 +313,15 @@ def test_particles_are_shown_where_asked_and_the_bound_grows_with_them() -> None
 
 @pytest.mark.parametrize(("bias", "later"), [(20.0, 0.0), (-20.0, 2.0)])
 def test_what_drops_its_objects_finds_them_anew(bias: float, later: float) -> None:
-    """Both count alike; the sign of health tells them apart."""
+    """Both count alike; the sign of health tells them apart, and so does a stage's rule."""
     config = replace(MLPSQAIR.small(), slots=2, propagation_bias=bias, discovery_bias=20.0, truncate=True)
     with torch.no_grad():
         views = config.build().eval()(Video(torch.rand(2, 4, 3, 16, 16)), 0).views
     assert (views.presence.sum(2) == 2).all()
-    assert health(views)["slot_found_later"] == later
+    found = float(health(views)["slot_found_later"])
+    assert found == later
+    collapsed = Rule(metric="terms.slot_found_later", at_least=0.5)  # as docs/stages.md has it
+    assert collapsed.holds(found) == (bias < 0)
 
 
 def test_its_work_can_be_counted() -> None:
