@@ -1,6 +1,7 @@
 """Models of video: tensors in, tensors out. A new model is a module with a `Config` and one line in MODELS."""
 
 from model.baselines import Config as CopyLast
+from model.expectation.model import NEM, RNEM
 from model.interface import ModelConfig
 from model.iterative.model import IODINE, SeqIODINE, STIterative
 from model.object_discovery.model import Config as ObjectDiscovery
@@ -28,5 +29,7 @@ MODELS: dict[str, type[ModelConfig]] = {
     "iodine": IODINE,
     "seq-iodine": SeqIODINE,
     "st-iterative": STIterative,
+    "n-em": NEM,
+    "r-nem": RNEM,
     "copy-last": CopyLast,
 }

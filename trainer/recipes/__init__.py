@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from trainer.config import RunConfig
+from trainer.recipes.expectation import balls_n_em, balls_r_nem
 from trainer.recipes.iterative import balls_demo, balls_iodine, balls_seq_iodine, balls_st_iterative
 from trainer.recipes.object_discovery import demo, sprites, video
 from trainer.recipes.segnet import camvid_segnet, camvid_segnet_flow
@@ -37,4 +38,6 @@ RECIPES: dict[str, Callable[[], RunConfig]] = {
     "balls-iodine": balls_iodine,
     "balls-seq-iodine": balls_seq_iodine,
     "balls-demo": balls_demo,
+    "balls-n-em": balls_n_em,
+    "balls-r-nem": balls_r_nem,
 }
