@@ -6,6 +6,7 @@ from typing import Any, ClassVar, Protocol
 from data_shards.clip import Clip
 from data_shards.sources.bouncing_balls import BouncingBalls
 from data_shards.sources.camvid import CamVid
+from data_shards.sources.clevrer import Clevrer
 from data_shards.sources.hmdb51 import Hmdb51
 from data_shards.sources.moving_mnist import EMBEDDED_DIGITS as EMBEDDED_DIGITS
 from data_shards.sources.moving_mnist import MovingMnist
@@ -35,4 +36,5 @@ SOURCES: dict[str, type[Source]] = {
     "video": VideoFiles,
     "hmdb51": Hmdb51,
     "camvid": CamVid,
+    "clevrer": Clevrer,
 }

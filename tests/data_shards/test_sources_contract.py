@@ -17,6 +17,7 @@ from data_shards.sources import SOURCES, Source
 from data_shards.sources.splits import SPLITS
 from tests.clips import sizes_of
 from tests.data_shards.test_camvid import write_camvid
+from tests.data_shards.test_clevrer import LENGTH, write_clevrer
 
 Make = Callable[[], Source]
 
@@ -52,12 +53,23 @@ def camvid(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def clevrer(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two videos of each split, with annotations and masks."""
+    folder = tmp_path_factory.mktemp("clevrer")
+    write_clevrer(folder, (3, 5, 10_007, 10_011, 15_021, 15_042))
+    return folder
+
+
 @pytest.fixture(params=SOURCES)
-def make(request: pytest.FixtureRequest, footage: Path, camvid: Path) -> Make:
+def make(request: pytest.FixtureRequest, footage: Path, camvid: Path, clevrer: Path) -> Make:
     """Makes the source anew with small parameters, of those that it has."""
     small: dict[str, object] = {"size": 16, "frames": 5, "input": (str(footage),)}
     if request.param == "camvid":
         small |= {"width": 16, "height": 16, "input": str(camvid)}
+    if request.param == "clevrer":
+        small |= {name: str(clevrer / name) for name in ("annotations", "masks")}
+        small |= {"length": LENGTH, "input": str(clevrer / "videos")}
     source: Any = SOURCES[request.param]
     names = {parameter.name for parameter in fields(source)}
     return lambda: source(**{name: value for name, value in small.items() if name in names})
