@@ -128,21 +128,22 @@ class Watched:
 
 def summary(story: Story, moved: float) -> str:
     """What was found in a video, or why nothing was."""
+    frames = f"{story.frames} frame{'s' * (story.frames != 1)}"
     if story.spans:
         longest = max(story.spans, key=story.seen_in)
         count = len(story.spans)
         return (
-            f"{count} object{'s' * (count > 1)} in {story.frames} frames; number {longest} is seen longest, in "
+            f"{count} object{'s' * (count > 1)} in {frames}; number {longest} is seen longest, in "
             f"{story.seen_in(longest)} of them"
         )
     if story.frames < 2:
-        return f"no object in {story.frames} frame: it takes two to see something move"
+        return f"no object in {frames}: it takes two to see something move"
     if moved <= STILL:
         return (
-            f"no object in {story.frames} frames: nothing moves, at most {moved:.1%} of the pixels change from one "
+            f"no object in {frames}: nothing moves, at most {moved:.1%} of the pixels change from one "
             "frame to the next"
         )
     return (
-        f"no object in {story.frames} frames, though up to {moved:.0%} of the pixels change from one to the next: "
+        f"no object in {frames}, though up to {moved:.0%} of the pixels change from one to the next: "
         "train the model on videos like this one"
     )

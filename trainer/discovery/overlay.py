@@ -23,7 +23,8 @@ class OverlayFilm:
 
     def __init__(self, folder: Path, fps: float) -> None:
         self._file = (folder / FILM).open("wb")
-        self._reel = Reel(self._file, fps)
+        self._reel = Reel(self._file, fps, timed=True)  # of phones and screens, frames come when they like
+        self._start: float | None = None
         self._trails: dict[int, list[tuple[float, float]]] = {}
 
     def add(self, seen: Sighting) -> None:
@@ -44,7 +45,8 @@ class OverlayFilm:
             right = np.asarray(
                 Image.fromarray(seen.prediction).resize((height, height), Image.Resampling.NEAREST)
             )
-        self._reel.add(np.concatenate([left, right], axis=1))
+        self._start = seen.time if self._start is None else self._start
+        self._reel.add(np.concatenate([left, right], axis=1), seen.time - self._start)
 
     def close(self) -> None:
         """See Output."""

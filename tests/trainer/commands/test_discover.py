@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Iterator
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -72,7 +73,7 @@ def test_all_files_in_the_size_of_the_video(tmp_path: Path, capsys: pytest.Captu
     assert len(json.loads((folder / "masks.json").read_text())["images"]) == 12
     with av.open(str(folder / "film.mp4")) as container:
         pictures = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
-        assert container.streams.video[0].average_rate == 20
+        assert container.streams.video[0].average_rate == pytest.approx(20, rel=0.1)
     assert len(pictures) == 12
     assert pictures[0].shape == (48 * 3, 72 * 3 + 48 * 3, 3)
     assert pictures[0][:, 72 * 3 :].max() < 20  # nothing is predicted of the first
@@ -82,6 +83,24 @@ def test_all_files_in_the_size_of_the_video(tmp_path: Path, capsys: pytest.Captu
     assert page.count("<video") == 1
     assert "object 1: frames 0 to 11" in page
     assert not re.search(r'(src|href)="(?!data:)', page)
+
+
+def test_the_film_is_as_fast_as_the_video_where_frames_come_unevenly(tmp_path: Path) -> None:
+    """Twice a frame every tenth of a second, then one every half."""
+    times = [0.0, 0.1, 0.2, 0.7, 1.2, 1.3, 1.8]
+    with av.open(str(tmp_path / "a.mkv"), "w") as container:
+        stream = container.add_stream("ffv1", rate=10)
+        stream.height, stream.width, stream.pix_fmt = 48, 72, "yuv444p"
+        stream.codec_context.time_base = Fraction(1, 1000)
+        for time, image in zip(times, moving(len(times)), strict=True):
+            frame = av.VideoFrame.from_ndarray(image, format="rgb24")
+            frame.pts, frame.time_base = round(1000 * time), Fraction(1, 1000)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    assert discover(str(tmp_path / "a.mkv"), "--out", str(tmp_path / "out")) == 0
+    with av.open(str(tmp_path / "out" / "a" / "film.mp4")) as container:
+        shown = [frame.time for frame in container.decode(video=0)]
+    assert shown == pytest.approx(times, abs=0.002)
 
 
 @pytest.mark.parametrize(
