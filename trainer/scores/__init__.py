@@ -20,7 +20,7 @@ from trainer.scores.labels import accuracy, class_iou, class_recall
 from trainer.scores.memory import memory_psnr
 from trainer.scores.motion import motion_deformation, motion_error
 from trainer.scores.objects import amodal_iou, depth_order_accuracy, occluded_iou, unmatched_area
-from trainer.scores.prediction import bce, l1, mse, psnr, ssim
+from trainer.scores.prediction import bce, explained_mse, l1, mse, psnr, ssim
 from trainer.scores.segmentation import rand_score
 from trainer.scores.tracking import (
     box_fit,
@@ -85,6 +85,10 @@ SCORES: dict[str, Score] = {
     ),
     "mse": Score(mse, "clip", ("prediction",), higher_is_better=False, about="last frame, squared error a pixel"),
     "l1": Score(l1, "clip", ("prediction",), higher_is_better=False, about="last frame, absolute error a pixel"),
+    "explained_mse": Score(
+        explained_mse, "decomposed", ("refinements.frames",), higher_is_better=False,
+        about="frames as their own slots make them, after the last refinement; squared error a pixel",
+    ),
     "fg_ari_video": Score(
         rand_score(foreground=True, per_video=True), "clip", ("visible_masks",), ("visible_ids",),
         about="object pixels grouped as in truth, numbering held over the clip",

@@ -92,6 +92,14 @@ def l1(views: Views, video: Video) -> Float[Tensor, "b 1"]:
     return _per_pixel((predicted - true).abs())
 
 
+def explained_mse(views: Views, video: Video) -> Float[Tensor, "b s"]:
+    """Squared error a pixel of frames that the model has seen, as its slots make them after the last refinement."""
+    assert views.refinements is not None
+    assert views.refinements.frames is not None
+    made = views.refinements.frames[:, :, -1].double()
+    return (made - video.frames[:, : made.shape[1]].double()).square().mean(dim=(-3, -2, -1))
+
+
 def last_frames(views: Views, video: Video) -> tuple[Float[Tensor, "b c h w"], Float[Tensor, "b c h w"]]:
     """The last frame, predicted and true, in float64: the one that has the most frames before it."""
     assert views.prediction is not None

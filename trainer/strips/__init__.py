@@ -10,6 +10,7 @@ from trainer.pictures.picture import Strip
 from trainer.strips.flow import flow_strips
 from trainer.strips.frames import frame_strips
 from trainer.strips.labels import label_strips
+from trainer.strips.refinements import refinement_strips
 from trainer.strips.slots import object_strips, slot_strips
 
 STRIPS: dict[str, Callable[[Views, Video], list[Strip]]] = {
@@ -18,6 +19,7 @@ STRIPS: dict[str, Callable[[Views, Video], list[Strip]]] = {
     "objects": object_strips,
     "labels": label_strips,
     "slots": slot_strips,
+    "refinements": refinement_strips,
 }
 
 

@@ -37,7 +37,8 @@ def test_command_scores_the_newest_checkpoint_and_keeps_the_result(
     counts = {"count_accuracy": "views.presence", "discovered_later": "views.identities"}
     boxes = dict.fromkeys(tracks, "truth.boxes") | {"box_iou": "views.boxes and no truth.boxes"}
     flow = dict.fromkeys(("flow_error", "warp_error"), "views.flow")
-    assert stored.skipped == flow | classes | counts | boxes
+    iterations = {"explained_mse": "views.refinements.frames"}
+    assert stored.skipped == flow | classes | counts | boxes | iterations
 
 
 def test_command_evaluates_the_checkpoint_it_is_given(run: str) -> None:

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from model.interface import Video
+from model.interface import Refinements, Video, Views
 from tests.trainer.squares import squares
 from trainer.evaluation.references import black, oracle
 from trainer.scores import SCORES
@@ -59,7 +59,17 @@ def test_every_score_gives_float64_values_per_clip_and_step(name: str) -> None:
     views = replace(
         oracle(video), labels=classes, presence=slots, identities=slots.long(), boxes=boxes[:, :4]
     )
+    views = replace(views, refinements=Refinements(frames=torch.rand(1, 4, 2, *video.frames.shape[2:])))
     values = SCORES[name].measure(views, video)
     steps = {"predicted": 4, "decomposed": 4, "clip": 1, "gap": 8, "class": 3}[SCORES[name].steps]
     assert values.shape[:2] == (1, steps)
     assert SCORES[name].about
+
+
+def test_frames_are_explained_by_the_last_refinement_alone() -> None:
+    video = squares()
+    frames = video.frames[:, :4, None].expand(-1, -1, 3, -1, -1, -1).clone()
+    frames[:, :, :2] = 0.3
+    frames[:, 1, 2] += 0.5
+    values = SCORES["explained_mse"].measure(Views(refinements=Refinements(frames=frames)), video)
+    torch.testing.assert_close(values, torch.tensor([[0.0, 0.25, 0.0, 0.0]], dtype=torch.float64))

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from model.interface import Video, Views
+from model.interface import Refinements, Video, Views
 from tests.trainer.known import sprites
 from trainer.evaluation.references import copy_last, oracle
 from trainer.pictures.picture import PALETTE, UNMATCHED, object_colours, rgb
@@ -135,3 +135,20 @@ def test_arrow_points_from_the_mask_along_its_motion() -> None:
 def test_rollout_stands_under_the_frames_it_dreams_of() -> None:
     row = rollout_strip(torch.zeros(1, 3, 1, 4, 4), 5)
     assert (row.first, len(row.pictures)) == (6, 3)
+
+
+def test_each_refinement_has_its_rows() -> None:
+    """Frames as they are made and who owns them, from the first guess on; parts of slots sum to the last."""
+    video = Video(sprites(1, 1, objects=3).frames)
+    masks = torch.rand(1, 6, 2, 3, 32, 32).softmax(3)
+    parts = torch.rand(1, 6, 3, 3, 32, 32)
+    made = (masks[:, :, :, :, None] * parts[:, :, None]).sum(3)
+    known = Views(visible_masks=masks[:, :, -1], slot_frames=parts, refinements=Refinements(masks, made))
+    rows = {row.label: row for row in STRIPS["refinements"](known, video)}
+    assert list(rows) == [
+        "drawn after 0", "drawn after 1", "owners after 0", "owners after 1", "part 1", "part 2", "part 3",
+    ]  # fmt: skip
+    np.testing.assert_array_equal(rows["drawn after 0"].pictures[2], rgb(made[0, :, 0])[2])
+    whole = np.stack([rows[f"part {k}"].pictures[4] for k in (1, 2, 3)]).astype(int).sum(0)
+    assert abs(whole - rows["drawn after 1"].pictures[4].astype(int)).max() <= 2
+    assert (rows["owners after 1"].pictures[0][0, 0] == PALETTE[int(masks[0, 0, 1, :, 0, 0].argmax())]).all()
