@@ -66,7 +66,7 @@ def _front(result: Evaluation, name: str, licence: str) -> list[str]:
     front: dict[str, Any] = {
         "library_name": LIBRARY,
         "license": licence,
-        "tags": [name, "video", "object-discovery"],
+        "tags": [name, "video"],
         "model-index": [
             {
                 "name": name,
