@@ -57,11 +57,11 @@ def _balls(model: STIterative | IODINE, output: str) -> RunConfig:
 
 
 def balls_demo() -> RunConfig:
-    """The spatio-temporal model that tells three balls apart after minutes on a laptop's CPU, 16x16 pixels.
+    """The spatio-temporal model at a size for a laptop's CPU: three balls, 16x16 pixels; not trained to its end yet.
 
     Departures, each a field: one normal about what the slots mix to, for the mixture stays on a plateau this long; the
     posterior goes on from frame to frame, each of which is drawn four times; smaller networks that begin gently. It
-    learns on single frames first, which is eight times as fast.
+    learns on single frames first.
     """
     return RunConfig(
         model=STIterative(
