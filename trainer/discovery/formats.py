@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-from jaxtyping import Bool, UInt16
+from jaxtyping import Bool
 from PIL import Image
 
 from trainer.discovery.sighting import Sighting
@@ -64,7 +64,7 @@ class CocoMasks:
     def add(self, seen: Sighting) -> None:
         """See Output."""
         self._images.append((seen.number, *seen.ids.shape))
-        for number in objects_in(seen.ids):
+        for number, box in seen.boxes.items():
             mask = seen.ids == number
             self._count += 1
             entry = {
@@ -72,7 +72,7 @@ class CocoMasks:
                 "image_id": seen.number,
                 "category_id": 1,
                 "track_id": number,
-                "bbox": list(box_of(mask)),
+                "bbox": list(box),
                 "area": int(mask.sum()),
                 "iscrowd": 0,
                 "segmentation": run_lengths(mask),
@@ -97,29 +97,12 @@ class MotTracks:
 
     def add(self, seen: Sighting) -> None:
         """See Output."""
-        for number in objects_in(seen.ids):
-            x, y, width, height = box_of(seen.ids == number)
+        for number, (x, y, width, height) in seen.boxes.items():
             self._file.write(f"{seen.number + 1},{number},{x},{y},{width},{height},1,-1,-1,-1\n")
 
     def close(self) -> None:
         """See Output."""
         self._file.close()
-
-
-def objects_in(ids: UInt16[np.ndarray, "h w"]) -> list[int]:
-    """The numbers that are there, without 0."""
-    return [number for number in np.flatnonzero(np.bincount(ids.ravel())).tolist() if number]
-
-
-def box_of(mask: Bool[np.ndarray, "h w"]) -> tuple[int, int, int, int]:
-    """Left, top, width and height in pixels of the least box around what is True, which is something."""
-    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-    return (
-        int(columns[0]),
-        int(rows[0]),
-        int(columns[-1] - columns[0] + 1),
-        int(rows[-1] - rows[0] + 1),
-    )
 
 
 def run_lengths(mask: Bool[np.ndarray, "h w"]) -> dict[str, Any]:

@@ -5,8 +5,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from trainer.discovery.formats import objects_in
-from trainer.discovery.sighting import Sighting
+from trainer.discovery.sighting import Sighting, objects_in
 from trainer.pictures.film import Reel
 from trainer.pictures.picture import PALETTE, Picture
 

@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from trainer.discovery.formats import box_of, objects_in
 from trainer.discovery.overlay import FILM, colour_of
 from trainer.discovery.sighting import Sighting
 from trainer.pictures.picture import Picture
@@ -33,7 +32,7 @@ class Story:
 
     def add(self, seen: Sighting) -> None:
         """The next frame."""
-        for number in objects_in(seen.ids):
+        for number in seen.boxes:
             spans = self.spans.setdefault(number, [])
             if spans and spans[-1][1] == self.frames:
                 spans[-1][1] += 1
@@ -51,7 +50,7 @@ class Story:
         crops, every = self.crops.setdefault(number, []), self._every.setdefault(number, 1)
         if (self.seen_in(number) - 1) % every:
             return
-        x, y, width, height = box_of(seen.ids == number)
+        x, y, width, height = seen.boxes[number]
         crop = Image.fromarray(seen.picture[y : y + height, x : x + width])
         crop.thumbnail((CROP, CROP))
         crops.append((seen.number, np.asarray(crop)))

@@ -2,11 +2,12 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, UInt16
+from jaxtyping import Bool, Float, UInt16
 from torch import Tensor
 
 from data_shards.takes import DecodedFrame, Fit
@@ -15,6 +16,7 @@ from trainer.batch import users_clips
 from trainer.pictures.picture import Picture, rgb
 
 PART = 16  # frames that go through the model at once
+Box = tuple[int, int, int, int]  # left, top, width and height, pixels
 LEAST_SHARE = 0.001  # of the frame that is looked at: less is no object
 
 
@@ -28,6 +30,12 @@ class Sighting:
     picture: Picture  # in the video's own size
     ids: UInt16[np.ndarray, "h w"]  # number of the object that is seen at each pixel, from 1; 0 = none
     prediction: Picture | None  # of this frame, in the model's size; None = the first of a shot
+
+    # Cached: every file about a video asks for them.
+    @cached_property
+    def boxes(self) -> dict[int, Box]:
+        """The box around the visible part of each object, by its number."""
+        return {number: box_of(self.ids == number) for number in objects_in(self.ids)}
 
 
 def sightings(
@@ -90,6 +98,22 @@ def looked_at(own: tuple[int, int], small: tuple[int, int], fit: Fit) -> tuple[i
     scale = max(s / o for s, o in zip(small, own, strict=True))
     height, width = (min(o, max(1, round(s / scale))) for s, o in zip(small, own, strict=True))
     return (own[0] - height) // 2, (own[1] - width) // 2, height, width
+
+
+def objects_in(ids: UInt16[np.ndarray, "h w"]) -> list[int]:
+    """The numbers that are there, without 0."""
+    return [number for number in np.flatnonzero(np.bincount(ids.ravel())).tolist() if number]
+
+
+def box_of(mask: Bool[np.ndarray, "h w"]) -> Box:
+    """Left, top, width and height in pixels of the least box around what is True, which is something."""
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    return (
+        int(columns[0]),
+        int(rows[0]),
+        int(columns[-1] - columns[0] + 1),
+        int(rows[-1] - rows[0] + 1),
+    )
 
 
 @torch.no_grad()

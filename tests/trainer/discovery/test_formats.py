@@ -11,8 +11,8 @@ from hypothesis.extra.numpy import arrays
 from PIL import Image
 from pycocotools import mask as coco
 
-from trainer.discovery.formats import CocoMasks, IndexedPngs, MotTracks, box_of, run_lengths
-from trainer.discovery.sighting import Sighting
+from trainer.discovery.formats import CocoMasks, IndexedPngs, MotTracks, run_lengths
+from trainer.discovery.sighting import Sighting, box_of
 
 # Theirs, about numpy 2.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
