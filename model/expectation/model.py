@@ -12,10 +12,9 @@ from model.expectation.cell import Cell, Inputs, Parts, State, Step
 from model.expectation.networks import Decoder, Encoder, Recurrence, Relations
 from model.expectation.posterior import PIXELS, expected, initial
 from model.interface import ModelConfig, ModelOutput, Video, VideoModel, Views, fitting
+from model.probability.normal import fixed_noise
 from model.remat import Remat
 from model.unroll import unroll
-
-EVAL_SEED = 0  # of the responsibilities that every clip begins with in eval mode
 
 
 @dataclass(frozen=True)
@@ -166,8 +165,7 @@ class ExpectationMaximisation(VideoModel):
         if self.training:
             noise = torch.randn(clips, *shape, device=frames.device)
         else:
-            drawn = torch.randn(shape, generator=torch.Generator().manual_seed(EVAL_SEED))
-            noise = drawn.to(frames.device).expand(clips, *shape)
+            noise = fixed_noise(shape, frames).expand(clips, *shape)
         theta = frames.new_zeros(clips, slots, self.config.hidden)
         return State(theta, frames.new_zeros(clips, slots, channels, height, width), initial(noise))
 

@@ -13,10 +13,10 @@ from model.iterative.config import OverTime, Refining
 from model.iterative.grid import Grid, line
 from model.iterative.networks import Correction, Decoder, Prior, Reader, Recurrence, Start
 from model.iterative.views import Shown, terms
+from model.probability.normal import fixed_noise
 from model.remat import Remat
 from model.unroll import unroll
 
-EVAL_SEED = 0  # of the noise that tells slots apart in eval mode
 SMALL: dict[str, Any] = dict(
     size=16, slots=3, latent=4, hidden=8, decodes=3, decoder_width=4, decoder_hidden=6, maps=4, pool=4,
     strides=(1, 2), likelihood_weight=1.0, kl_weight=0.1, entropy_weight=0.1,
@@ -161,8 +161,7 @@ class Iterative(VideoModel):
             if config.noise == "once":
                 return first.expand(-1, cells, -1, -1)
             return torch.where(restarts, first, torch.randn(clips, cells, *shape, device=frames.device))
-        fixed = torch.randn(shape, generator=torch.Generator().manual_seed(EVAL_SEED)).to(frames)
-        return torch.where(restarts, fixed, 0.0).expand(clips, -1, -1, -1)
+        return torch.where(restarts, fixed_noise(shape, frames), 0.0).expand(clips, -1, -1, -1)
 
     def infer(
         self, frames: Float[Tensor, "b t c h w"], grid: Grid, noise: Float[Tensor, "b cells k d"]

@@ -3,6 +3,7 @@
 import math
 from typing import NamedTuple
 
+import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
@@ -15,6 +16,7 @@ from model.probability.distributions import (
 )
 
 LEAST_DEVIATION = 0.01
+FIXED_SEED = 0
 
 
 class Normal(NamedTuple):
@@ -40,6 +42,11 @@ class Normal(NamedTuple):
         if self.factor is None:
             return normal_log_density(sample, self.mean, self.deviation).sum(-1) - log_p
         return correlated_log_density(sample, self.mean, self.factor) - log_p
+
+
+def fixed_noise(shape: tuple[int, ...], like: Tensor) -> Tensor:
+    """Standard normal numbers, the same at each call: in eval mode nothing is drawn, and slots must still differ."""
+    return torch.randn(shape, generator=torch.Generator().manual_seed(FIXED_SEED)).to(like)
 
 
 def deviation(raw: Tensor) -> Tensor:
