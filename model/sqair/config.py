@@ -82,6 +82,9 @@ class Scene(ModelConfig, ABC):
 class Sequence(Scene, ABC):
     """Settings of what is carried on from frame to frame."""
 
+    alone: ClassVar[bool] = True
+    """Of one frame it learns what AIR does."""
+
     propagation_bias: float = 5.0
     """Bias of the logits of presence of objects that were there, at first; 0 lets every frame discover all anew."""
     prior_bias: float = 10.0

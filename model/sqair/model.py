@@ -147,10 +147,9 @@ class SQAIR(Inference):
         """The bound of a frame, on average, and views of all frames.
 
         Raises:
-            Unfit: frames are not of the configured size and channels, or in eval mode fewer than two; of one alone it
-                learns what AIR does.
+            Unfit: frames are not of the configured size and channels.
         """
-        frames = self.checked(video.frames, least=1 if self.training else 2)
+        frames = self.checked(video.frames, least=1)
         _, result = self.infer(frames, step)
         w = self.weights(result)
         bound = self.bound(result, w)
