@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Bool, Float64, UInt8
+from jaxtyping import Bool, Float64, Int64, UInt8
 
 from data_shards.clip import Clip
 from data_shards.mistake import UserError
@@ -75,6 +75,8 @@ class BouncingBalls:
     """White balls on black in one channel; or each ball in the colour of its number, in three."""
     colours: int = 8
     """How many colours there are, 1 to 8; more balls begin again with the first."""
+    colouring: Literal["number", "drawn"] = "number"
+    """Which colour a ball has: number, its own in all clips, as released; or drawn, departure: anew for each clip."""
     curtain: float = 0.0
     """Side of a black square that hides what is behind it, at a random place of each clip, pixels of a 64-pixel
     frame, 0 (none) to 64."""
@@ -100,6 +102,8 @@ class BouncingBalls:
             raise UserError(f"paint {self.paint!r} must be binary or colour")
         if not 1 <= self.colours <= len(PALETTE):
             raise UserError(f"colours {self.colours} must be 1 to {len(PALETTE)}")
+        if self.colouring not in ("number", "drawn"):
+            raise UserError(f"colouring {self.colouring!r} must be number or drawn")
         if not 0 <= self.curtain <= PAPER_SIZE:
             raise UserError(f"curtain {self.curtain} must be 0 to {PAPER_SIZE} pixels of a 64-pixel frame")
 
@@ -118,7 +122,8 @@ class BouncingBalls:
 
     def _stored(self, key: str, balls: Balls) -> Clip:
         """White where the file is lit, or each ball in the colour of its number."""
-        frames = self._painted(balls.ids) if self.paint == "colour" else 255 * balls.lit[..., None]
+        paints = self._paints(int(balls.ids.max()))
+        frames = paints[balls.ids] if self.paint == "colour" else 255 * balls.lit[..., None]
         return Clip(key, frames, visible_ids=balls.ids, collisions=balls.collisions)
 
     def clip(self, split: str, index: int, seed: int) -> Clip:
@@ -140,11 +145,12 @@ class BouncingBalls:
         for i in reversed(range(number)):
             ids[masks[:, i] > 0] = i + 1
         corner = self._curtain(rng, ids)
-        paints = self._paints(number)
+        drawn = self.paint == "colour" and self.colouring == "drawn"
+        paints = self._paints(number, rng.permutation(self.colours) if drawn else None)
         struck = np.pad(hits[:-1], ((0, 0), (1, 0))).astype(np.uint8)
         return Clip(
             key=f"{split}-{index:06d}",
-            frames=self._painted(ids),
+            frames=paints[ids],
             visible_ids=ids,
             amodal_masks=masks,
             depth_ranks=np.arange(number, dtype=np.int32),
@@ -157,17 +163,16 @@ class BouncingBalls:
             facts={"radii": radii.tolist(), "masses": masses.tolist()} | corner,
         )
 
-    def _paints(self, number: int) -> UInt8[np.ndarray, "p c"]:
-        """Of what is behind the balls, black, and of each ball."""
+    def _paints(self, number: int, order: Int64[np.ndarray, "o"] | None = None) -> UInt8[np.ndarray, "p c"]:
+        """Of what is behind the balls, black, and of each ball; `order`: of the colours."""
         if self.paint == "binary":
             return np.array([[0]] + [[255]] * number, np.uint8)
         black = np.zeros((1, 3), np.uint8)
-        paints: UInt8[np.ndarray, "p 3"] = np.concatenate([black, PALETTE[np.arange(number) % self.colours]])
+        which = np.arange(number) % self.colours
+        paints: UInt8[np.ndarray, "p 3"] = np.concatenate(
+            [black, PALETTE[which if order is None else order[which]]]
+        )
         return paints
-
-    def _painted(self, ids: UInt8[np.ndarray, "t h w"]) -> UInt8[np.ndarray, "t h w c"]:
-        frames: UInt8[np.ndarray, "t h w c"] = self._paints(int(ids.max()))[ids]
-        return frames
 
     def _curtain(self, rng: np.random.Generator, ids: UInt8[np.ndarray, "t h w"]) -> dict[str, object]:
         """Takes what it hides out of `ids`; the fact of where it is."""

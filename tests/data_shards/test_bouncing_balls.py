@@ -1,5 +1,6 @@
 """Bouncing balls: physics against a loop over numbers and conserved quantities, truth against frames, statistics."""
 
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -206,6 +207,22 @@ def test_colours_are_the_palettes_in_order_of_number() -> None:
     binary, coloured = BouncingBalls().clip("test", 5, 1), BouncingBalls(paint="colour").clip("test", 5, 1)
     np.testing.assert_array_equal(binary.frames[..., 0] > 0, coloured.frames.any(-1))
     assert set(np.unique(binary.frames)) == {0, 255}
+
+
+def test_colours_may_be_drawn_for_each_clip() -> None:
+    by_number = BouncingBalls(objects=3, fewest=3, paint="colour", frames=2)
+    drawn = replace(by_number, colouring="drawn")
+    seen = set()
+    for index in range(60):
+        clip, same = drawn.clip("train", index, 0), by_number.clip("train", index, 0)
+        np.testing.assert_array_equal(clip.visible_ids, same.visible_ids)
+        paints = np.rint(clip.colours * 255).astype(np.uint8)
+        for ball in range(3):
+            assert (clip.frames[clip.visible_ids == ball + 1] == paints[ball]).all()
+        found = [int((paint == PALETTE).all(1).argmax()) for paint in paints]
+        assert len(set(found)) == 3
+        seen.add(tuple(found))
+    assert len(seen) > 40  # of 336
 
 
 def test_first_places_are_in_the_box_and_apart() -> None:
