@@ -1,6 +1,6 @@
 """Recipes: what a paper states of its training is what the recipe resolves to."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 import pytest
@@ -111,11 +111,14 @@ def test_the_baseline_of_sqair_trains_on_whole_clips(kind: str) -> None:
     assert learning_rate(config.optim, 999_999, config.steps) == 1e-5
 
 
-def test_the_demo_of_sqair_grows_from_pairs() -> None:
-    config = resolve("sqair-demo")
-    assert [config.batch.length(step, 10) for step in (0, 799, 800)] == [2, 2, 3]
+def test_the_demo_of_sqair_begins_as_air() -> None:
+    config, air = resolve("sqair-demo"), resolve("air-demo")
+    assert [config.batch.length(step, 10) for step in (0, 999, 1000)] == [1, 1, 3]
+    assert [air.batch.length(step, 10) for step in (0, 999)] == [1, 1]
+    scene = {field.name for field in fields(air.model)}
+    assert all(getattr(config.model, name) == getattr(air.model, name) for name in scene)
     model = config.model.build()
-    output = model(Video(torch.rand(2, 2, 1, 32, 32)), 0)
+    output = model(Video(torch.rand(2, 1, 1, 32, 32)), 0)
     assert set(output.terms) == {
         "bound", "log_likelihood", "kl", "objects", "discovered_first", "discovered_later",
     }  # fmt: skip

@@ -7,7 +7,14 @@ from trainer.recipes.expectation import balls_n_em, balls_r_nem
 from trainer.recipes.iterative import balls_demo, balls_iodine, balls_seq_iodine, balls_st_iterative
 from trainer.recipes.object_discovery import demo, sprites, video
 from trainer.recipes.segnet import camvid_segnet, camvid_segnet_flow
-from trainer.recipes.sqair import sqair_conv_mnist, sqair_demo, sqair_mnist, vrnn_conv_mnist, vrnn_mlp_mnist
+from trainer.recipes.sqair import (
+    air_demo,
+    sqair_conv_mnist,
+    sqair_demo,
+    sqair_mnist,
+    vrnn_conv_mnist,
+    vrnn_mlp_mnist,
+)
 from trainer.recipes.video_autoencoder import (
     hmdb51_ae_convlstm,
     hmdb51_ae_convlstm_flow,
@@ -32,6 +39,7 @@ RECIPES: dict[str, Callable[[], RunConfig]] = {
     "sqair-mnist": sqair_mnist,
     "sqair-conv-mnist": sqair_conv_mnist,
     "sqair-demo": sqair_demo,
+    "air-demo": air_demo,
     "vrnn-mlp-mnist": vrnn_mlp_mnist,
     "vrnn-conv-mnist": vrnn_conv_mnist,
     "balls-st-iterative": balls_st_iterative,

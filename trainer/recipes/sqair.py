@@ -1,8 +1,10 @@
 """Runs of SQAIR and of its baseline VRNN (Kosiorek et al. 2018) on moving multi-MNIST."""
 
+from typing import Any
+
 from data_shards.loader import DataConfig
 from model.schedule import Ramp, Stairs
-from model.sqair.model import MLPSQAIR, ConvSQAIR
+from model.sqair.model import AIR, MLPSQAIR, ConvSQAIR
 from model.vrnn.model import MLPVRNN, VRNN, ConvVRNN
 from trainer.config import (
     BatchConfig,
@@ -76,33 +78,35 @@ def sqair_demo() -> RunConfig:
 
     For sets of build multi-mnist --size 32 --digit 31.25 --speed 4.7 --acceleration 0 --no-leave. Departures, each a
     field: the number of new objects is summed exactly, its odds go from many to few, objects start dark and near the
-    size of digits, and are expected to stay as they are. Training begins with pairs of frames.
+    size of digits, and are expected to stay as they are. It learns as AIR does, on single frames, for 1000 steps, and
+    to carry on from then on.
     """
+    model = MLPSQAIR(**COUNTING, prior_bias=5.0, propagation_prior="residual")
+    return _demo(model, Stairs((1, 3), (1000,)), "runs/sqair-demo/run", steps=1500)
+
+
+def air_demo() -> RunConfig:
+    """AIR beside it, on single frames of the same sets."""
+    return _demo(AIR(**COUNTING), 1, "runs/sqair-demo/air", steps=1000)
+
+
+COUNTING: dict[str, Any] = dict(
+    size=32, what=20, glimpse=16, hidden=128, particles=1, objective="exact", count_prior="odds",
+    log_odds=Ramp(9.2, -10.0, 1000), where_prior="fixed", size_mean=-0.2, size_deviation=0.3, decoder="sigmoid",
+    mean_image=False,
+)  # fmt: skip
+
+
+def _demo(model: AIR | MLPSQAIR, frames: Stairs | int, output: str, steps: int) -> RunConfig:
     return RunConfig(
-        model=MLPSQAIR(
-            size=32,
-            what=20,
-            glimpse=16,
-            hidden=128,
-            particles=1,
-            objective="exact",
-            count_prior="odds",
-            log_odds=Ramp(9.2, -10.0, 400),
-            where_prior="fixed",
-            size_mean=-0.2,
-            size_deviation=0.3,
-            decoder="sigmoid",
-            mean_image=False,
-            prior_bias=5.0,
-            propagation_prior="residual",
-        ),
+        model=model,
         data=DataConfig("runs/sqair-demo/data"),
-        batch=BatchConfig(size=32, frames=Stairs((2, 3), (800,))),
-        optim=OptimConfig(name="adam", lr=5e-4, clip_norm=10.0),
+        batch=BatchConfig(size=64, frames=frames),
+        optim=OptimConfig(name="adam", lr=1e-3, clip_norm=10.0, decay="cosine", final_fraction=0.1),
         engine=EngineConfig(threads=1),
-        checkpoint=CheckpointConfig(steps=400),
-        evaluation=EvaluationConfig(steps=400, clips=100),
-        output="runs/sqair-demo/run",
-        steps=2000,
+        checkpoint=CheckpointConfig(steps=500),
+        evaluation=EvaluationConfig(steps=500, clips=100),
+        output=output,
+        steps=steps,
         log_steps=20,
     )
