@@ -15,6 +15,7 @@ from model.iterative.networks import coordinates
 from model.unroll import inner_gradient
 
 LEAST, MOST = -10.0, 4.0  # log-variances of posteriors
+FAINTER, MOST_LOGIT = 0.3, 3.0  # of logits of masks, as primed networks see them
 TINY = 1e-12  # added to a variance that is divided by
 
 
@@ -144,7 +145,9 @@ class Cell:
             frame[:, None].expand(*everyone, -1, -1, -1),
             drawn.means,
             drawn.masks,
-            drawn.logits,
+            (FAINTER * drawn.logits.detach()).clamp(-MOST_LOGIT, MOST_LOGIT)
+            if self.config.primed
+            else drawn.logits,
             share,
             pixels.expand(*everyone, -1, -1, -1),
             where.expand(*everyone, -1, -1, -1),

@@ -70,9 +70,9 @@ class Refining(ModelConfig, ABC):
     """They, and the likelihood of pixels, have mean 0 and variance 1 over a slot."""
     mask_gradient: str = "mask"
     """What the gradient of masks is taken by: mask, as released; or logit, as IODINE's is."""
-    gentle: bool = False
-    """Departure: at first the recurrence remembers, refines a third as much, and latents count as if there was no
-    state beside them."""
+    primed: bool = False
+    """Departure: at first the recurrence remembers, corrects three times as much, and latents count as if there was no
+    state beside them; and it sees logits of masks as data, scaled down."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -12,8 +12,11 @@ from model.iterative.config import OverTime, Refining
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {"elu": nn.ELU, "silu": nn.SiLU}
 BROADCAST_LAYERS = 4
-# Of a gentle start: biases of two gates, factor of the head's weights.
-FORGET, MIX, CORRECTION = 1.0, -2.0, 0.3
+# Of a primed start: biases of two gates, factor of the weights of corrections. Small corrections tell the decoder
+# nothing of the frame, and it learns to ignore latents.
+FORGET, MIX, CORRECTION = 1.0, -2.0, 3.0
+# Of a decoder to a quarter of the pixels: factors of what latents make of positions, and of the logits of masks.
+TURNED, APART = 3.0, 4.0
 SINGLE = 6  # maps: mask, its logit, responsibility, log-likelihood, two coordinates
 
 
@@ -45,15 +48,17 @@ class Decoder(nn.Module):
         super().__init__()
         inputs, hidden = config.latent + state, config.decoder_hidden
         act = ACTIVATIONS[config.activation]
+        enlarging = config.decoder == "subpixel"
         self.layers: nn.Module = nn.Identity()
         if hidden:
             first = nn.Linear(inputs, hidden)
-            self.layers = nn.Sequential(first, act(), nn.Linear(hidden, config.decoder_width))
-            if config.gentle:
+            if config.primed:
                 with torch.no_grad():
                     first.weight[:, : config.latent] *= math.sqrt(inputs / config.latent)
-        pixels = Broadcast if config.decoder == "broadcast" else SubPixels
-        self.pixels = pixels(config, config.decoder_width if hidden else inputs)
+            after = [] if enlarging else [nn.Linear(hidden, config.decoder_width)]
+            self.layers = nn.Sequential(first, act(), *after)
+        code = (hidden if enlarging else config.decoder_width) if hidden else inputs
+        self.pixels = (SubPixels if enlarging else Broadcast)(config, code)
 
     def forward(
         self, z: Float[Tensor, "n d"], state: Float[Tensor, "n s"] | None
@@ -85,15 +90,21 @@ class Broadcast(nn.Module):
 
 
 class SubPixels(nn.Module):
-    """The same numbers and learned positions at a sixteenth of the pixels; channels become squares of pixels, twice."""
+    """Learned positions at a sixteenth of the pixels; channels become squares of pixels, twice.
+
+    The numbers of a slot are added to positions, and scale them, so that where something is drawn depends on them from
+    the start; and masks differ from slot to slot then. Without either, slots draw the same mean of all frames for
+    hundreds of steps.
+    """
 
     def __init__(self, config: Refining, inputs: int) -> None:
         super().__init__()
         width, side = config.decoder_width, config.size // 4
         narrow = max(1, width // 2)
         act = ACTIVATIONS[config.activation]
-        self.inputs = nn.Identity() if inputs == width else nn.Linear(inputs, width)
+        self.inputs = nn.Linear(inputs, 2 * width)
         self.position = nn.Parameter(0.5 * torch.randn(width, side, side))
+        last = nn.Conv2d(width, 4 * (config.channels + 1), 3, padding=1)
         self.layers = nn.Sequential(
             act(),
             nn.Conv2d(width, 4 * narrow, 3, padding=1),
@@ -101,13 +112,17 @@ class SubPixels(nn.Module):
             act(),
             nn.Conv2d(narrow, width, 3, padding=1),
             act(),
-            nn.Conv2d(width, 4 * (config.channels + 1), 3, padding=1),
+            last,
             nn.PixelShuffle(2),
         )
+        with torch.no_grad():
+            self.inputs.weight[width:] *= TURNED
+            last.weight[4 * config.channels :] *= APART
 
     def forward(self, code: Float[Tensor, "n d"]) -> Float[Tensor, "n c1 h w"]:
         """See Decoder."""
-        pixels: Tensor = self.layers(self.inputs(code)[:, :, None, None] + self.position)
+        added, turned = self.inputs(code)[:, :, None, None].chunk(2, 1)
+        pixels: Tensor = self.layers(added + (1 + turned) * self.position)
         return pixels
 
 
@@ -146,7 +161,7 @@ class Recurrence(nn.Module):
         gates = (5 if temporal else 4) * hidden
         self.inputs, self.refinement = nn.Linear(inputs, gates), nn.Linear(hidden, gates, bias=False)
         self.temporal = nn.Linear(hidden, gates, bias=False) if temporal else None
-        if config.gentle:
+        if config.primed:
             with torch.no_grad():
                 self.inputs.bias[hidden : 2 * hidden] += FORGET
                 self.inputs.bias[4 * hidden :] += MIX
@@ -175,7 +190,7 @@ class Correction(nn.Module):
     def __init__(self, config: Refining) -> None:
         super().__init__()
         self.layer = nn.Linear(config.hidden, 2 * config.latent)
-        if config.gentle:
+        if config.primed:
             with torch.no_grad():
                 self.layer.weight *= CORRECTION
                 self.layer.bias.zero_()
@@ -194,7 +209,7 @@ class Prior(nn.Module):
         self.released = config.prior == "released"
         self.layer = nn.Linear(config.hidden, config.hidden)
         self.last = nn.Linear(config.hidden, 2 * config.latent)
-        if config.gentle:
+        if config.primed:
             with torch.no_grad():
                 self.last.weight *= 0.1
                 self.last.bias.zero_()

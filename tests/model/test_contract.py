@@ -35,7 +35,7 @@ CARRIED: dict[str, Any] = {
     "likelihood": "mean",
     "decoder": "subpixel",
     "activation": "silu",
-    "gentle": True,
+    "primed": True,
     "gradients": False,
     "noise": "once",
 }

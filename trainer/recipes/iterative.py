@@ -84,7 +84,7 @@ def balls_demo() -> RunConfig:
             strides=(2, 2, 1),
             pool=1,
             gradients=False,
-            gentle=True,
+            primed=True,
             schedule="constant",
             carried=True,
         ),
