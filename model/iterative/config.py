@@ -71,7 +71,7 @@ class Refining(ModelConfig, ABC):
     mask_gradient: str = "mask"
     """What the gradient of masks is taken by: mask, as released; or logit, as IODINE's is."""
     primed: bool = False
-    """Departure: at first the recurrence remembers, corrects three times as much, and latents count as if there was no
+    """Departure: at first the recurrence remembers, corrects nine times as much, and latents count as if there was no
     state beside them; and it sees logits of masks as data, scaled down."""
 
     def __post_init__(self) -> None:

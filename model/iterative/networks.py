@@ -14,7 +14,7 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {"elu": nn.ELU, "silu": nn.SiLU}
 BROADCAST_LAYERS = 4
 # Of a primed start: biases of two gates, factor of the weights of corrections. Small corrections tell the decoder
 # nothing of the frame, and it learns to ignore latents.
-FORGET, MIX, CORRECTION = 1.0, -2.0, 3.0
+FORGET, MIX, CORRECTION = 1.0, -2.0, 9.0
 # Of a decoder to a quarter of the pixels: factors of what latents make of positions, and of the logits of masks.
 TURNED, APART = 3.0, 4.0
 SINGLE = 6  # maps: mask, its logit, responsibility, log-likelihood, two coordinates

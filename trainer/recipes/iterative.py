@@ -57,15 +57,16 @@ def _balls(model: STIterative | IODINE, output: str) -> RunConfig:
 
 
 def balls_demo() -> RunConfig:
-    """The spatio-temporal model at a size for a laptop's CPU: three balls, 16x16 pixels; not trained to its end yet.
+    """The spatio-temporal model at a size for a laptop's CPU: three balls, 32x32 pixels.
 
-    Departures, each a field: one normal about what the slots mix to, for the mixture stays on a plateau this long; the
-    posterior goes on from frame to frame, each of which is drawn four times; smaller networks that begin gently. It
-    learns on single frames first.
+    For sets of build bouncing-balls --paint colour --colouring drawn --size 32 --frames 8 --fewest 3 --objects 3
+    --radii 1.44 --masses 1 --speed 1.0. Departures, each a field: one normal about what the slots mix to, for the
+    mixture stays on a plateau this long; the posterior goes on from frame to frame, each of which is drawn four times;
+    smaller networks that are primed. It learns on single frames first.
     """
     return RunConfig(
         model=STIterative(
-            size=16,
+            size=32,
             slots=4,
             latent=16,
             hidden=64,
@@ -94,13 +95,13 @@ def balls_demo() -> RunConfig:
             name="adam", lr=4e-3, clip_norm=5.0, warmup_steps=50, decay="cosine", final_fraction=0.1
         ),
         engine=EngineConfig(threads=1),
-        checkpoint=CheckpointConfig(steps=200),
-        evaluation=EvaluationConfig(steps=200, clips=64),
+        checkpoint=CheckpointConfig(steps=250),
+        evaluation=EvaluationConfig(steps=250, clips=64),
         output="runs/balls-demo/run",
-        steps=800,
+        steps=1200,
         log_steps=20,
         stages=(
             Stage(),
-            Stage(overrides={"batch.frames": None, "batch.size": 8, "steps": 160, "optim.lr": 2e-3}),
+            Stage(overrides={"batch.frames": None, "batch.size": 8, "steps": 250, "optim.lr": 2e-3}),
         ),
     )
