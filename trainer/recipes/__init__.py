@@ -3,8 +3,15 @@
 from collections.abc import Callable
 
 from trainer.config import RunConfig
-from trainer.recipes.expectation import balls_n_em, balls_r_nem
-from trainer.recipes.iterative import balls_demo, balls_iodine, balls_seq_iodine, balls_st_iterative
+from trainer.recipes.expectation import balls_demo_n_em, balls_demo_r_nem, balls_n_em, balls_r_nem
+from trainer.recipes.iterative import (
+    balls_demo,
+    balls_demo_iodine,
+    balls_demo_seq_iodine,
+    balls_iodine,
+    balls_seq_iodine,
+    balls_st_iterative,
+)
 from trainer.recipes.object_discovery import demo, sprites, video
 from trainer.recipes.segnet import camvid_segnet, camvid_segnet_flow
 from trainer.recipes.sqair import (
@@ -46,6 +53,10 @@ RECIPES: dict[str, Callable[[], RunConfig]] = {
     "balls-iodine": balls_iodine,
     "balls-seq-iodine": balls_seq_iodine,
     "balls-demo": balls_demo,
+    "balls-demo-iodine": balls_demo_iodine,
+    "balls-demo-seq-iodine": balls_demo_seq_iodine,
     "balls-n-em": balls_n_em,
     "balls-r-nem": balls_r_nem,
+    "balls-demo-n-em": balls_demo_n_em,
+    "balls-demo-r-nem": balls_demo_r_nem,
 }

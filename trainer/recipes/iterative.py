@@ -1,5 +1,7 @@
 """Runs of iterative inference (Zablotskaia et al. 2021): the spatio-temporal model, IODINE, and IODINE over time."""
 
+from typing import Any
+
 from data_shards.loader import DataConfig
 from model.iterative.model import IODINE, SeqIODINE, STIterative
 from trainer.config import (
@@ -64,31 +66,35 @@ def balls_demo() -> RunConfig:
     mixture stays on a plateau this long; the posterior goes on from frame to frame, each of which is drawn four times;
     smaller networks that are primed. It learns on single frames first.
     """
+    stages = (
+        Stage(),
+        Stage(overrides={"batch.frames": None, "batch.size": 8, "steps": 250, "optim.lr": 2e-3}),
+    )
+    model = STIterative(**SMALL, schedule="constant", carried=True)
+    return _demo(model, "runs/balls-demo/run").model_copy(update={"stages": stages})
+
+
+def balls_demo_iodine() -> RunConfig:
+    """IODINE beside it, on single frames of the same sets."""
+    return _demo(IODINE(**SMALL), "runs/balls-demo/iodine")
+
+
+def balls_demo_seq_iodine() -> RunConfig:
+    """IODINE that refines once a frame, beside it; it learns on clips."""
+    config = _demo(SeqIODINE(**SMALL), "runs/balls-demo/seq-iodine")
+    return config.model_copy(update={"batch": BatchConfig(size=8)})
+
+
+SMALL: dict[str, Any] = dict(
+    size=32, slots=4, latent=16, hidden=64, decodes=4, likelihood="mean", variance=0.01, likelihood_weight=1.0,
+    kl_weight=1.0, noise="once", start_deviation=0.5, decoder="subpixel", decoder_width=32, decoder_hidden=64,
+    activation="silu", maps=24, strides=(2, 2, 1), pool=1, gradients=False, primed=True,
+)  # fmt: skip
+
+
+def _demo(model: STIterative | IODINE, output: str) -> RunConfig:
     return RunConfig(
-        model=STIterative(
-            size=32,
-            slots=4,
-            latent=16,
-            hidden=64,
-            decodes=4,
-            likelihood="mean",
-            variance=0.01,
-            likelihood_weight=1.0,
-            kl_weight=1.0,
-            noise="once",
-            start_deviation=0.5,
-            decoder="subpixel",
-            decoder_width=32,
-            decoder_hidden=64,
-            activation="silu",
-            maps=24,
-            strides=(2, 2, 1),
-            pool=1,
-            gradients=False,
-            primed=True,
-            schedule="constant",
-            carried=True,
-        ),
+        model=model,
         data=DataConfig("runs/balls-demo/data"),
         batch=BatchConfig(size=16, frames=1),
         optim=OptimConfig(
@@ -97,11 +103,7 @@ def balls_demo() -> RunConfig:
         engine=EngineConfig(threads=1),
         checkpoint=CheckpointConfig(steps=250),
         evaluation=EvaluationConfig(steps=250, clips=64),
-        output="runs/balls-demo/run",
+        output=output,
         steps=1200,
         log_steps=20,
-        stages=(
-            Stage(),
-            Stage(overrides={"batch.frames": None, "batch.size": 8, "steps": 250, "optim.lr": 2e-3}),
-        ),
     )
