@@ -18,7 +18,7 @@ from trainer.compare.table import Comparison, Network, Row, Training, distinct_n
 from trainer.config import model_to
 from trainer.evaluation import CLIPS_PER_BATCH
 from trainer.evaluation.references import REFERENCES, Reference, constant
-from trainer.evaluation.result import CONSTANT, MODEL, Evaluation
+from trainer.evaluation.result import CONSTANT, LINKED, MODEL, Evaluation
 from trainer.evaluation.scoring import evaluate, videos
 from trainer.journal import stored_lines
 from trainer.papers.paper import Column, Published, Table
@@ -100,7 +100,7 @@ def network(
     differences: tuple[str, ...] = ()
     if published is not None:
         differences = tuple(table.run_differences(published, parameters, training.clips, training.epochs))
-    note = table.remark(scores)
+    note = "; ".join(text for text in (table.remark(scores), LINKED if result.linked else "") if text)
     return Network(name, scores, note, kind, loaded.url, parameters, training, differences, published)
 
 

@@ -19,6 +19,9 @@ STRIPES = "stripes"
 COMPONENTS = "components"
 KMEANS = "k-means"
 
+LINKED = (
+    "it sees each frame by itself; slots and numbers of objects are linked over time by the overlap of masks"
+)
 # What is said below the tables of contenders that are there.
 NOTES = {
     STRIPES: "vertical stripes, as many as slots, whatever is in the frame",
@@ -75,6 +78,9 @@ class Evaluation:
     classes: tuple[str, ...] = ()
     weights: str = ""  # Checkpoint.weights
     shards: str = ""  # Manifest.digest of the split
+    linked: bool = (
+        False  # over time, by linking.py: what the model says of a frame it says of that frame alone
+    )
 
     @property
     def scores(self) -> dict[str, float]:
@@ -128,7 +134,8 @@ class Evaluation:
 
     def notes(self) -> dict[str, str]:
         """What has to be known of contenders to read the tables."""
-        return {contender: note for contender, note in NOTES.items() if contender in self.tables}
+        notes = {MODEL: LINKED} if self.linked else {}
+        return notes | {contender: note for contender, note in NOTES.items() if contender in self.tables}
 
     def class_name(self, index: int) -> str:
         """The name of a class, or its number where the data set has no names."""

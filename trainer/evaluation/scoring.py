@@ -108,6 +108,7 @@ def evaluate(
         slots=round(float(facts[3]) / ranks),
         objects=float(facts[5] / facts[4]) if facts[4] else None,
         tables=tables,
+        linked=model.independent,
         skipped={n: why for n, why in tallies[MODEL].missing.items() if n not in tables[MODEL]},
     )
 
