@@ -88,8 +88,7 @@ def evaluate(
     for video in batches:
         views = views_of(model, video, step, first)
         first += len(video.frames)
-        unsound = unsound or _not_finite(views)
-        if unsound:
+        if unsound := unsound or _not_finite(views):
             continue  # the other ranks wait in what follows: all of them end together
         tallies[MODEL].add(views, video)
         for name, reference in references.items():
