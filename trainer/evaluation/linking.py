@@ -1,6 +1,7 @@
 """Slots of models that see each frame by itself, linked over time: without it, their numbering says nothing."""
 
 from dataclasses import fields, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,7 +24,9 @@ def linked(views: Views) -> Views:
         return views
     order = steady_order(overlaps(masks))
     kept = {entry.name: getattr(views, entry.name) for entry in fields(Views) if entry.metadata.get("slots")}
-    changed = {name: reordered(value, order) for name, value in kept.items() if value is not None}
+    changed: dict[str, Any] = {
+        name: reordered(value, order) for name, value in kept.items() if value is not None
+    }
     refinements = views.refinements
     if refinements is not None and refinements.masks is not None:
         by_slot = reordered(refinements.masks.transpose(2, 3), order)

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from itertools import pairwise, permutations
+from typing import Any
 
 import numpy as np
 import pytest
@@ -76,9 +77,10 @@ def test_all_of_a_slot_moves_along() -> None:
         return torch.stack(parts)
 
     names = ("amodal_masks", "visible_masks", "slot_frames", "depth_order", "motion", "boxes", "presence")
+    slotwise: dict[str, Any] = {name: shuffled(getattr(whole, name)) for name in names}
     mixed = replace(
         whole,
-        **{name: shuffled(getattr(whole, name)) for name in names},
+        **slotwise,
         refinements=replace(whole.refinements, masks=shuffled(whole.refinements.masks, axis=3)),
     )
     score = SCORES["fg_ari_video"].measure
