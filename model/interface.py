@@ -220,6 +220,8 @@ class VideoModel(nn.Module, ABC):
 
     samples: bool = False
     """Whether it draws in eval mode too."""
+    independent: bool = False
+    """Whether it sees each frame by itself: slots of a frame and of the next have nothing to do with each other."""
 
     @abstractmethod
     def forward(self, video: Video, step: int) -> ModelOutput:

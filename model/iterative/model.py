@@ -87,6 +87,7 @@ class Iterative(VideoModel):
     def __init__(self, config: Refining) -> None:
         super().__init__()
         self.config = config
+        self.independent = config.independent
         over_time = config if isinstance(config, OverTime) else None
         self.conditional = over_time is not None and over_time.conditional
         self.start = Start(config)

@@ -68,6 +68,8 @@ class ConvSQAIR(Sequence):
 class FrameByFrame(Inference):
     """AIR: every frame is a clip of its own."""
 
+    independent = True
+
     def __init__(self, config: AIR) -> None:
         super().__init__(config, sequence=False)
 

@@ -17,9 +17,10 @@ from trainer.checkpoints.load import LoadedModel
 from trainer.compare.table import Comparison, Network, Row, Training, distinct_names, in_papers_order
 from trainer.config import model_to
 from trainer.evaluation import CLIPS_PER_BATCH
+from trainer.evaluation.groupings import groupings
 from trainer.evaluation.references import REFERENCES, Reference, constant
-from trainer.evaluation.result import CONSTANT, MODEL, Evaluation
-from trainer.evaluation.scoring import evaluate, videos
+from trainer.evaluation.result import CONSTANT, LINKED, MODEL, Evaluation
+from trainer.evaluation.scoring import evaluate, slots_of, videos
 from trainer.journal import stored_lines
 from trainer.papers.paper import Column, Published, Table
 
@@ -57,7 +58,7 @@ def score_runs(
     rows: list[Row] = []
     clips = 0
     for loaded, kind, name in zip(runs, kinds, names, strict=True):
-        contenders = {} if networks else references(table, mean)
+        contenders = {} if networks else references(table, mean, max(map(slots_of, runs)))
         loaded.model.to(device)
         try:
             result = evaluate(loaded.model, scan(loaded), loaded.step, device, None, contenders, scores)
@@ -84,9 +85,14 @@ def score_runs(
     )
 
 
-def references(table: Table, mean: Float[Tensor, "c"] | None) -> dict[str, Reference]:
-    """What the table compares with, the constant only where there are clips that it is the mean of."""
-    known = REFERENCES if mean is None else REFERENCES | {CONSTANT: partial(constant, level=mean)}
+def references(table: Table, mean: Float[Tensor, "c"] | None, slots: int) -> dict[str, Reference]:
+    """What the table compares with, the constant only where there are clips that it is the mean of.
+
+    `slots` are the most that a network has.
+    """
+    known = REFERENCES | groupings(slots)
+    if mean is not None:
+        known |= {CONSTANT: partial(constant, level=mean)}
     return {name: known[name] for name in table.references if name in known}
 
 
@@ -100,7 +106,7 @@ def network(
     differences: tuple[str, ...] = ()
     if published is not None:
         differences = tuple(table.run_differences(published, parameters, training.clips, training.epochs))
-    note = table.remark(scores)
+    note = "; ".join(text for text in (table.remark(scores), LINKED if result.linked else "") if text)
     return Network(name, scores, note, kind, loaded.url, parameters, training, differences, published)
 
 

@@ -15,6 +15,19 @@ BLACK = "black"
 CEILING = "oracle ceiling"
 MAJORITY = "majority class"
 CONSTANT = "constant"
+STRIPES = "stripes"
+COMPONENTS = "components"
+KMEANS = "k-means"
+
+LINKED = (
+    "it sees each frame by itself; slots and numbers of objects are linked over time by the overlap of masks"
+)
+# What is said below the tables of contenders that are there.
+NOTES = {
+    STRIPES: "vertical stripes, as many as slots, whatever is in the frame",
+    COMPONENTS: "what hangs together of the pixels that truly belong to objects",
+    KMEANS: "groups of those pixels by place and colour, as many as there truly are objects",
+}
 
 
 @dataclass(frozen=True)
@@ -65,6 +78,9 @@ class Evaluation:
     classes: tuple[str, ...] = ()
     weights: str = ""  # Checkpoint.weights
     shards: str = ""  # Manifest.digest of the split
+    linked: bool = (
+        False  # over time, by linking.py: what the model says of a frame it says of that frame alone
+    )
 
     @property
     def scores(self) -> dict[str, float]:
@@ -112,8 +128,14 @@ class Evaluation:
                 for i in range(max(len(v.means) for v in curves.values()))
             ]
             lines += ["", *aligned(rows)]
+        lines += ["", *(f"{contender}: {note}" for contender, note in self.notes().items())]
         lines += ["", *(f"skipped {name}: no {reason}" for name, reason in self.skipped.items())]
         return "\n".join(lines).rstrip()
+
+    def notes(self) -> dict[str, str]:
+        """What has to be known of contenders to read the tables."""
+        notes = {MODEL: LINKED} if self.linked else {}
+        return notes | {contender: note for contender, note in NOTES.items() if contender in self.tables}
 
     def class_name(self, index: int) -> str:
         """The name of a class, or its number where the data set has no names."""

@@ -19,6 +19,7 @@ from model.interface import Video, VideoModel, Views
 from trainer.batch import to_video
 from trainer.checkpoints.load import LoadedModel
 from trainer.evaluation import CLIPS_PER_BATCH
+from trainer.evaluation.groupings import groupings
 from trainer.evaluation.references import REFERENCES, Reference, label_references
 from trainer.evaluation.result import MODEL, UNTRAINED, Curve, Evaluation
 from trainer.evaluation.views import views_of
@@ -87,8 +88,7 @@ def evaluate(
     for video in batches:
         views = views_of(model, video, step, first)
         first += len(video.frames)
-        unsound = unsound or _not_finite(views)
-        if unsound:
+        if unsound := unsound or _not_finite(views):
             continue  # the other ranks wait in what follows: all of them end together
         tallies[MODEL].add(views, video)
         for name, reference in references.items():
@@ -107,6 +107,7 @@ def evaluate(
         slots=round(float(facts[3]) / ranks),
         objects=float(facts[5] / facts[4]) if facts[4] else None,
         tables=tables,
+        linked=model.independent,
         skipped={n: why for n, why in tallies[MODEL].missing.items() if n not in tables[MODEL]},
     )
 
@@ -121,9 +122,11 @@ def evaluate_on(
 ) -> Evaluation:
     """Score a loaded model, on `device` already, on (the first `limit` clips of) a split of the set at `data`.
 
-    Beside it stands the same recipe before its first step: what its architecture and its start bring without training.
+    Beside it stands the same recipe before its first step: what its architecture and its start bring without training;
+    and, where there are slots and ids of objects, what groups pixels without a model.
     """
     manifest = read_manifest(data)
+    known = REFERENCES | label_references(manifest.statistics) | groupings(slots_of(loaded))
     # As in training: small maps lose much by a second thread where the machine is busy.
     if loaded.config.engine.threads:
         torch.set_num_threads(loaded.config.engine.threads)
@@ -132,7 +135,7 @@ def evaluate_on(
         videos(loaded, data, split, device, limit, batch),
         loaded.step,
         device,
-        references=_untrained(loaded, device) | REFERENCES | label_references(manifest.statistics),
+        references=_untrained(loaded, device) | known,
     )
     return replace(
         result,
@@ -143,6 +146,11 @@ def evaluate_on(
         weights=loaded.checkpoint.weights,
         shards=manifest.digest(split),
     )
+
+
+def slots_of(loaded: LoadedModel) -> int:
+    """How many slots its model has, 0 = none."""
+    return int(getattr(loaded.config.model, "slots", 0))
 
 
 def _untrained(loaded: LoadedModel, device: torch.device) -> dict[str, Reference]:

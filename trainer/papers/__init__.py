@@ -7,11 +7,13 @@ from collections.abc import Collection, Mapping
 
 from trainer.papers.object_discovery import OBJECT_DISCOVERY
 from trainer.papers.paper import Paper
+from trainer.papers.provide import PROVIDE
 from trainer.papers.video_autoencoder import VIDEO_AUTOENCODER
 
 PAPERS: dict[str, Paper] = {
     "video-autoencoder": VIDEO_AUTOENCODER,
     "object-discovery": OBJECT_DISCOVERY,
+    "provide": PROVIDE,
 }
 
 

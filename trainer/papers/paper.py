@@ -15,11 +15,15 @@ from trainer.scores import SCORES
 
 @dataclass(frozen=True)
 class Published:
-    """A network's row in the paper's table: what the paper calls it, its parameters (None = not told), its numbers."""
+    """A network's row in the paper's table: what the paper calls it, its parameters (None = not told), its numbers.
+
+    And the clips that it learnt from; None = not told, or the same for all.
+    """
 
     title: str
     parameters: int | None
     scores: Mapping[str, float]  # by the name in SCORES
+    clips: int | None = None
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,8 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-COLOURS = ("#3f8ae0", "#e0663f", "#3fae6a", "#a06ae0", "#c9962c")  # each readable on white and on black
+# Each readable on white and on black.
+COLOURS = ("#3f8ae0", "#e0663f", "#3fae6a", "#a06ae0", "#c9962c", "#d65b96", "#1f9aa3", "#8a8f98")
 
 INK = "#010203"  # stands for the colour of the text around the picture, until the SVG is written
 

@@ -49,7 +49,8 @@ def build_page(
         body.append(markup.details("What each row shows", markup.facts(row_meanings(clip.rows))))
     for clip in shown:
         body += clip_section(clip)
-    body += [markup.text("h2", "Scores"), markup.text("p", SCORING), score_table(result), per_frame(result)]
+    body += [markup.text("h2", "Scores"), markup.text("p", SCORING), score_table(result)]
+    body += [*([markup.facts(notes)] if (notes := result.notes()) else []), per_frame(result)]
     if result.skipped:
         reasons = markup.facts({name: f"no {why}" for name, why in result.skipped.items()})
         heading = f"Not scored: {len(result.skipped)} more, for want of what they need"

@@ -30,7 +30,11 @@ def test_command_scores_the_newest_checkpoint_and_keeps_the_result(
     assert json.loads(out.read_text()) == [json.loads(stored.to_json())]
     printed = capsys.readouterr().out
     assert stored.text() in printed
-    assert "oracle ceiling" in printed
+    assert list(stored.tables) == [
+        "model", "untrained", "copy-last", "black", "oracle ceiling", "stripes", "components", "k-means",
+    ]  # fmt: skip
+    assert set(stored.tables["k-means"]) == {"fg_ari_video", "fg_ari_frame", "ari_video", "ari_frame"}
+    assert "components: what hangs together of the pixels that truly belong to objects" in printed
     # The object-discovery model has all else that scores ask for, and sprites.
     classes = dict.fromkeys(("accuracy", "class_recall", "class_iou"), "views.labels and no truth.labels")
     tracks = ("mota", "idf1", "hota", "id_switches", "switches_apart", "switches_across", "rediscovered")

@@ -62,6 +62,8 @@ def test_report_of_a_run_tells_the_whole_story(page_file: Path, run: str, tiny_s
         "Worst of 16",
         "copy-last",
         "oracle ceiling",
+        "k-means",
+        "groups of those pixels by place and colour, as many as there truly are objects",
         "psnr (dB) ↑",
         "0123abc",
     ):

@@ -13,6 +13,7 @@ from data_shards.manifest import Manifest
 from model import MODELS
 from model.interface import Video, Views
 from tests.trainer.known import sprites
+from trainer.evaluation.groupings import groupings
 from trainer.evaluation.references import REFERENCES, oracle
 from trainer.evaluation.result import CONSTANT
 from trainer.evaluation.scoring import evaluate
@@ -52,7 +53,7 @@ def test_a_table_is_of_scores_that_there_are(table: Table) -> None:
         kind = SCORES[column.score].steps
         assert not column.last or kind in ("predicted", "clip")
         assert bool(column.words) or column is not table.columns[0]
-    assert set(table.references) <= {*REFERENCES, CONSTANT}
+    assert set(table.references) <= {*REFERENCES, *groupings(1), CONSTANT}
     assert table.title.format(frames=11, seen=10)
     assert all(isinstance(text, str) for text in table.set_differences(SET, 3))
     for row in table.published(SET).values():
