@@ -98,7 +98,7 @@ def _demo(model: STIterative | IODINE, output: str) -> RunConfig:
         data=DataConfig("runs/balls-demo/data"),
         batch=BatchConfig(size=16, frames=1),
         optim=OptimConfig(
-            name="adam", lr=4e-3, clip_norm=5.0, warmup_steps=50, decay="cosine", final_fraction=0.1
+            name="adam", lr=1.5e-3, clip_norm=5.0, warmup_steps=50, decay="cosine", final_fraction=0.1
         ),
         engine=EngineConfig(threads=1),
         checkpoint=CheckpointConfig(steps=250),
