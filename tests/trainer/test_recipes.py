@@ -143,10 +143,10 @@ def test_the_demo_of_iterative_inference_begins_with_single_frames() -> None:
     first, second = (stage.overrides for stage in config.stages)
     assert (config.batch.frames, first, second["batch.frames"]) == (1, {}, None)
     model = config.model.build()
-    output = model(Video(torch.rand(2, 3, 3, 32, 32)), 0)
+    output = model(Video(torch.rand(2, 3, 3, 16, 16)), 0)
     assert set(output.terms) == {"nll", "kl", "mask_entropy", "explained_mse", "predicted_mse"}
     assert output.loss.isfinite()
     baselines = [
         resolve(f"balls-demo-{name}").model.build() for name in ("iodine", "seq-iodine", "n-em", "r-nem")
     ]
-    assert all(baseline(Video(torch.rand(2, 3, 3, 32, 32)), 0).loss.isfinite() for baseline in baselines)
+    assert all(baseline(Video(torch.rand(2, 3, 3, 16, 16)), 0).loss.isfinite() for baseline in baselines)
