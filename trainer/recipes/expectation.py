@@ -55,7 +55,7 @@ def balls_demo_r_nem() -> RunConfig:
 
 
 SMALL: dict[str, Any] = dict(
-    size=32, channels=3, slots=4, hidden=100, features=256, maps=8, pixels="gaussian"
+    size=16, channels=3, slots=4, hidden=100, features=256, maps=8, pixels="gaussian"
 )
 
 
