@@ -87,7 +87,7 @@ def sqair_demo() -> RunConfig:
 
 def air_demo() -> RunConfig:
     """AIR beside it, on single frames of the same sets."""
-    return _demo(AIR(**COUNTING), 1, "runs/sqair-demo/air", steps=2000)
+    return _demo(AIR(**COUNTING), 1, "runs/sqair-demo/air", steps=3000)
 
 
 COUNTING: dict[str, Any] = dict(
