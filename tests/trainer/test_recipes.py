@@ -144,7 +144,7 @@ def test_the_demo_of_iterative_inference_begins_with_single_frames() -> None:
     first, second = (stage.overrides for stage in config.stages)
     assert (config.batch.frames, first, second["batch.frames"]) == (1, {}, None)
     model = config.model.build()
-    (rule,) = config.stages[0].again
+    rule, _ = config.stages[0].again
     shared = (
         16 * 16 * math.log(model.config.slots)
     )  # nats of masks of a frame, where slots share all pixels alike

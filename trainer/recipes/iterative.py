@@ -65,14 +65,21 @@ def balls_demo() -> RunConfig:
     --radii 1.44 --masses 1 --speed 1.0. Departures, each a field: one normal about what the slots mix to, for the
     mixture stays on a plateau this long; the posterior goes on from frame to frame, each of which is drawn four times;
     smaller networks that are primed. It learns on single frames first, and begins again with another seed where slots
-    share all pixels alike after 300 steps.
+    share all pixels alike after 300 steps, or draw too badly after 400: then one has taken several balls.
     """
     stages = (
-        Stage(again=(Rule(metric="terms.mask_entropy", at_least=SHARED, lines=3, after=300),), attempts=5),
+        Stage(
+            again=(_late("terms.mask_entropy", SHARED, 300), _late("terms.explained_mse", BLURRED, 400)),
+            attempts=5,
+        ),
         Stage(overrides={"batch.frames": None, "batch.size": 8, "steps": 250, "optim.lr": 2e-3}),
     )
     model = STIterative(**SMALL, schedule="constant", carried=True)
     return _demo(model, "runs/balls-demo/run").model_copy(update={"stages": stages})
+
+
+def _late(metric: str, bound: float, after: int) -> Rule:
+    return Rule(metric=metric, at_least=bound, lines=3, after=after)
 
 
 def balls_demo_iodine() -> RunConfig:
@@ -87,6 +94,7 @@ def balls_demo_seq_iodine() -> RunConfig:
 
 
 SHARED = 250.0  # nats a frame, of masks; 16x16 pixels that four slots share alike have 355
+BLURRED = 0.02  # squared error a pixel of what is drawn
 SMALL: dict[str, Any] = dict(
     size=16, slots=4, latent=16, hidden=64, decodes=4, likelihood="mean", variance=0.01, likelihood_weight=1.0,
     kl_weight=1.0, noise="once", start_deviation=0.5, decoder="subpixel", decoder_width=32, decoder_hidden=64,
