@@ -144,7 +144,9 @@ class Inference(VideoModel):
                 others = self.drawing.summed(drawn, with_and_without(step))
                 toggled = log_likelihood(frames, others, self.scene.deviation)
             mine = tree_map(lambda x: x[:: self.particles], step)
-            shown = torch.take_along_dim(drawn.objects[:: self.particles], mine.order[..., None, None, None], 2)
+            shown = torch.take_along_dim(
+                drawn.objects[:: self.particles], mine.order[..., None, None, None], 2
+            )
             prediction = torch.zeros_like(seen)
             if carries:
                 expected = mine.before * (mine.expected_logits > 0)
