@@ -119,12 +119,12 @@ class Inference(VideoModel):
             results.append(result)
         return state, tree_map(lambda *x: torch.cat(x, 1), *results)
 
-    def _before(self, frames: Float[Tensor, "b t c h w"], rows: int) -> State:
+    def _before(self, like: Tensor, rows: int) -> State:
         """The state before the first frame: nothing is there."""
         slots, hidden = self.scene.slots, self.scene.hidden
 
         def zeros(*shape: int) -> Tensor:
-            return frames.new_zeros(rows, *shape)
+            return like.new_zeros(rows, *shape)
 
         numbers = zeros(slots).long()
         states = zeros(slots, hidden), zeros(slots, hidden)
