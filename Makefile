@@ -58,3 +58,4 @@ bench: setup
 	$(PY) -m trainer bench loader
 	$(PY) -m trainer bench step
 	$(PY) -m trainer bench step conv-lstm
+	$(PY) -m trainer bench step sqair

@@ -72,9 +72,7 @@ class Truth:
     exists: Int[Tensor, "b t n"] | None = None  # 1 where the object is there, seen or not
     visibility: Float[Tensor, "b t n"] | None = None  # share of the object that is inside the frame
     categories: Int[Tensor, "b n"] | None = None  # what the object is, such as a digit
-    collisions: Int[Tensor, "b t h w"] | None = (
-        None  # 1 where an object is seen that hits another, t -> t + 1
-    )
+    collisions: Int[Tensor, "b t h w"] | None = None  # 1 where an object is seen that hits another by t + 1
 
 
 @dataclass(frozen=True)
@@ -213,9 +211,8 @@ class VideoModel(nn.Module, ABC):
     default generators, so that recomputation replays them. But for running statistics of batch normalisation,
     which a forward pass in training mode updates, once.
 
-    In training mode a model draws what its paper draws. In eval mode it is a function of weights, clips and generators,
-    and, unless it `samples`, of weights and each clip alone: it draws nothing, and the other clips of a batch do not
-    matter. One that samples is shown a clip at a time, with generators seeded for it (trainer/evaluation/views.py).
+    In training mode a model draws what its paper draws. In eval mode it is a function of weights and each clip alone.
+    One that `samples` draws there too: it is shown a clip at a time, with generators seeded for it, see evaluation/.
     """
 
     samples: bool = False
@@ -241,6 +238,10 @@ class VideoModel(nn.Module, ABC):
         """A video of any length, part by part: the views are the same however it is cut. Where the config `follows`."""
         raise NotImplementedError
 
+    def sample(self, clips: int, frames: int, step: int, first: Int[Tensor, "b"] | None = None) -> Views:
+        """Clips of the prior, as its views; `first`: objects they begin with. Where the config `generates`."""
+        raise NotImplementedError
+
 
 class Followed(NamedTuple):
     """What `follow` has seen of a part of a video."""
@@ -263,6 +264,8 @@ class ModelConfig(ABC):
     """Whether it predicts frames: it has `Views.prediction`, and `predict` gives more of them."""
     follows: ClassVar[bool] = False
     """Whether `follow` takes videos of any length."""
+    generates: ClassVar[bool] = False
+    """Whether `sample` draws clips from its prior."""
     independent: ClassVar[bool] = False
     """Whether it sees each frame by itself, so that a clip is as likely as the product of its frames."""
     alone: ClassVar[bool] = False

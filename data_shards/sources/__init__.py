@@ -11,6 +11,7 @@ from data_shards.sources.hmdb51 import Hmdb51
 from data_shards.sources.moving_mnist import EMBEDDED_DIGITS as EMBEDDED_DIGITS
 from data_shards.sources.moving_mnist import MovingMnist
 from data_shards.sources.multi_mnist import MultiMnist
+from data_shards.sources.pedestrians import Pedestrians
 from data_shards.sources.sprites import Sprites
 from data_shards.sources.video import VideoFiles
 
@@ -37,4 +38,5 @@ SOURCES: dict[str, type[Source]] = {
     "hmdb51": Hmdb51,
     "camvid": CamVid,
     "clevrer": Clevrer,
+    "pedestrians": Pedestrians,
 }

@@ -1,5 +1,6 @@
 """A frame: carry known objects on, find new ones, put them together; and the state that goes on to the next frame."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -9,7 +10,7 @@ from torch import Tensor, nn
 
 from model.probability.normal import Normal
 from model.sqair.config import Scene
-from model.sqair.discovery import Discovery, Found
+from model.sqair.discovery import Found
 from model.sqair.drawing import Glimpses
 from model.sqair.layers import Start
 from model.sqair.propagation import Expectation, Expected, Kept, Known, Propagation
@@ -132,7 +133,7 @@ class Cell:
 
     config: Scene
     carry: Nothing | CarryOn
-    discovery: Discovery
+    discovery: Callable[[Tensor, Tensor, Tensor, Glimpses, Tensor], Found]  # a Discovery
     glimpses: Glimpses
     count_prior: nn.Module
     where_prior: nn.Module

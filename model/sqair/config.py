@@ -84,6 +84,7 @@ class Sequence(Scene, ABC):
 
     alone: ClassVar[bool] = True
     """Of one frame it learns what AIR does."""
+    generates: ClassVar[bool] = True
 
     propagation_bias: float = 5.0
     """Bias of the logits of presence of objects that were there, at first; 0 lets every frame discover all anew."""

@@ -1,5 +1,7 @@
 """Glimpses: objects read from a frame through a window, and drawn into one."""
 
+from typing import NamedTuple
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -47,6 +49,13 @@ class Glimpses(nn.Module):
         return Normal(mean.float(), deviation(raw))
 
 
+class Drawn(NamedTuple):
+    """Objects alone in the frame."""
+
+    objects: Float[Tensor, "*b k c h w"]
+    covers: Float[Tensor, "*b k 1 h w"] | None  # how much of each pixel they cover, for a mean image
+
+
 class Drawing(nn.Module):
     """What objects look like, and the frame that they add up to."""
 
@@ -68,17 +77,28 @@ class Drawing(nn.Module):
         patterns: Float[Tensor, "*b m k"],
     ) -> tuple[Float[Tensor, "*b m c h w"], Float[Tensor, "*b k c h w"]]:
         """A frame for each of the m sets of objects that `patterns` say are there; and each object alone."""
+        drawn = self.drawn(what, where)
+        return self.summed(drawn, patterns), drawn.objects
+
+    def drawn(self, what: Float[Tensor, "*b k d"], where: Float[Tensor, "*b k 4"]) -> Drawn:
+        """Each object alone."""
         leading, flat = what.shape[:-1], where.flatten(0, -2)
         pixels = self.layers(what.flatten(0, -2)).float()
         pixels = torch.sigmoid(pixels) if self.sigmoid else self.scale * pixels
         drawn = paste(pixels.view(-1, self.channels, self.side, self.side), flat, self.size)
-        objects = drawn.view(*leading, self.channels, self.size, self.size)
-        frames = _sum(patterns, objects)
+        objects, covers = drawn.view(*leading, self.channels, self.size, self.size), None
         if self.mean_image:
             ones = paste(flat.new_ones(len(flat), 1, self.side, self.side), flat, self.size)
-            covered = _sum(patterns, ones.view(*leading, 1, self.size, self.size))
+            covers = ones.view(*leading, 1, self.size, self.size)
+        return Drawn(objects, covers)
+
+    def summed(self, drawn: Drawn, patterns: Float[Tensor, "*b m k"]) -> Float[Tensor, "*b m c h w"]:
+        """A frame for each set of objects."""
+        frames = _sum(patterns, drawn.objects)
+        if drawn.covers is not None:
+            covered = _sum(patterns, drawn.covers)
             frames = frames + torch.sigmoid(COVERED[0] + COVERED[1] * covered) * self.background
-        return frames, objects
+        return frames
 
 
 def _sum(

@@ -119,12 +119,12 @@ class Inference(VideoModel):
             results.append(result)
         return state, tree_map(lambda *x: torch.cat(x, 1), *results)
 
-    def _before(self, frames: Float[Tensor, "b t c h w"], rows: int) -> State:
+    def _before(self, like: Tensor, rows: int) -> State:
         """The state before the first frame: nothing is there."""
         slots, hidden = self.scene.slots, self.scene.hidden
 
         def zeros(*shape: int) -> Tensor:
-            return frames.new_zeros(rows, *shape)
+            return like.new_zeros(rows, *shape)
 
         numbers = zeros(slots).long()
         states = zeros(slots, hidden), zeros(slots, hidden)
@@ -134,21 +134,24 @@ class Inference(VideoModel):
     def _finish(self, outputs: tuple[Step, Tensor], *, first: bool) -> Result:
         step, seen = outputs
         frames = seen.repeat_interleave(self.particles, 0)
-        means, objects = self.drawing(step.what, step.where, self._patterns(step))
+        drawn = self.drawing.drawn(step.what, step.where)
+        means = self.drawing.summed(drawn, self._patterns(step))
         likelihood = log_likelihood(frames, means, self.scene.deviation)
         carries = self.known > 0 and not first
         with torch.no_grad():
             toggled = likelihood.new_zeros(*likelihood.shape[:-1], 2 * self.known)
             if self.exact and carries:
-                others, _ = self.drawing(step.what, step.where, with_and_without(step))
+                others = self.drawing.summed(drawn, with_and_without(step))
                 toggled = log_likelihood(frames, others, self.scene.deviation)
             mine = tree_map(lambda x: x[:: self.particles], step)
-            shown = torch.take_along_dim(objects[:: self.particles], mine.order[..., None, None, None], 2)
+            shown = torch.take_along_dim(
+                drawn.objects[:: self.particles], mine.order[..., None, None, None], 2
+            )
             prediction = torch.zeros_like(seen)
             if carries:
                 expected = mine.before * (mine.expected_logits > 0)
-                drawn, _ = self.drawing(mine.expected_what, mine.expected_where, expected[..., None, :])
-                prediction = drawn[:, :, 0]
+                ahead, _ = self.drawing(mine.expected_what, mine.expected_where, expected[..., None, :])
+                prediction = ahead[:, :, 0]
         return Result(step, likelihood, toggled, shown, prediction.clamp(0, 1))
 
     def _patterns(self, step: Step) -> Float[Tensor, "bp t m n"]:

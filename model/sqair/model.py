@@ -4,14 +4,16 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
+from torch.utils._pytree import tree_map
 
-from model.interface import ModelOutput, Particles, Video
+from model.interface import ModelOutput, Particles, Video, Views
 from model.layers.dense import mlp
 from model.probability.estimators import FORMS
 from model.sqair.cell import CarryOn, Cell, Nothing
 from model.sqair.config import Scene, Sequence
+from model.sqair.generation import Generation
 from model.sqair.inference import Inference
 from model.sqair.layers import Start
 from model.sqair.propagation import Expectation, Known, Propagation
@@ -191,3 +193,34 @@ class SQAIR(Inference):
             future.append(self.drawing(what, where, presence[:, None])[0][:, 0].clamp(0, 1))
             known = known._replace(where=where, what=what, presence=presence, prior=expected.state)
         return torch.stack(future, 1)
+
+    @torch.no_grad()
+    def sample(self, clips: int, frames: int, step: int, first: Int[Tensor, "b"] | None = None) -> Views:
+        """Clips drawn from the prior by torch's default generator; `prediction` is all frames, without noise of pixels.
+
+        Args:
+            clips: how many.
+            frames: of each.
+            step: sets the odds of new objects.
+            first: how many objects there are in the first frame; None = as the prior has it.
+
+        Raises:
+            ValueError: clips or frames are below 1, or there are more objects than slots.
+        """
+        if clips < 1 or frames < 1:
+            raise ValueError(f"clips, frames: got {clips}, {frames}, need at least 1")
+        if first is not None and not ((first >= 0) & (first <= self.config.slots)).all():
+            raise ValueError(f"first: got {first.tolist()}, allowed are 0 to {self.config.slots} objects")
+        cell = self.cell(step, first=False)
+        generation = Generation(
+            self.config, self.expectation, self.objects, (self.temporal_start, self.prior_start),
+            self.count_prior, self.where_prior, truncate=cell.truncate, odds=cell.odds,
+        )  # fmt: skip
+        state = self._before(self.temporal_start.value, clips)
+        made, shown = [], []
+        for t in range(frames):
+            state = generation(state, first if t == 0 else None)
+            drawn = self.drawing.drawn(state.what, state.where)
+            made.append(self.drawing.summed(drawn, state.presence[:, None])[:, 0].clamp(0, 1))
+            shown.append(Shown(state.where, state.presence, state.identities, drawn.objects))
+        return views(tree_map(lambda *x: torch.stack(x, 1), *shown), None, torch.stack(made, 1))

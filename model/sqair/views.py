@@ -19,7 +19,9 @@ class Shown(NamedTuple):
     objects: Float[Tensor, "b t k c h w"]  # each alone in the frame
 
 
-def views(shown: Shown, particles: Particles, prediction: Float[Tensor, "b q c h w"] | None = None) -> Views:
+def views(
+    shown: Shown, particles: Particles | None, prediction: Float[Tensor, "b q c h w"] | None = None
+) -> Views:
     """Masks are how much light an object gives: what is lit is the object, which the models have no other notion of."""
     rows = steady_rows(shown.identities)
     where, presence, identities = (_sorted(x, rows) for x in shown[:3])

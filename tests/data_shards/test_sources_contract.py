@@ -35,7 +35,7 @@ def footage(tmp_path_factory: pytest.TempPathFactory) -> Path:
             for number in range(150):
                 image = rng.integers(0, 30, (32, 40, 3)).astype(np.uint8)
                 x, y = 16 + 10 * np.cos(number / 5), 12 + 8 * np.sin(number / 5)
-                image[int(y) : int(y) + 8, int(x) : int(x) + 8] = 200
+                image[int(y) : int(y) + 8, int(x) : int(x) + 8] += 170
                 container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
             container.mux(stream.encode(None))
     (folder / "round_test_split1.txt").write_text(

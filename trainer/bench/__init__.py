@@ -11,6 +11,7 @@ BENCHES = {
         "Measure how true frames of real video are, and how fast they are built.", "trainer.bench.video"
     ),
     "step": Command("Measure what the machinery around a training step costs.", "trainer.bench.step"),
+    "step sqair": Command("Measure a step of SQAIR next to a plain one.", "trainer.bench.sqair"),
     "step conv-lstm": Command(
         "Measure the ConvLSTM next to a plain loop over time.", "trainer.bench.conv_lstm"
     ),

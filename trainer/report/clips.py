@@ -18,6 +18,7 @@ from trainer.papers.paper import Extra
 from trainer.pictures.picture import Picture, Strip, side_by_side
 from trainer.scores import SCORES
 from trainer.strips import strips
+from trainer.strips.boxes import sample_strip
 from trainer.strips.frames import rollout_strip
 
 BATCH = 8  # clips that go through the model at once
@@ -73,6 +74,10 @@ def _shown(loaded: LoadedModel, key: str, clip: Ranked) -> Shown:
         with users_clips(), draws_of_clip(clip.place, frames.device):
             future = loaded.model.predict(Video(frames[:, :seen]), columns - seen)
         rows.append(rollout_strip(future, seen))
+    if loaded.config.model.generates and views.presence is not None:
+        first = (views.presence[:, 0] > 0.5).sum(1)
+        with draws_of_clip(clip.place, frames.device):
+            rows.append(sample_strip(loaded.model.sample(1, columns, loaded.step, first), int(first)))
     masks = views.visible_masks if views.amodal_masks is None else views.amodal_masks
     return Shown(
         key=key,

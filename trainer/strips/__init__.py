@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from model.interface import Video, Views
 from trainer.pictures.picture import Strip
+from trainer.strips.boxes import box_strips
 from trainer.strips.flow import flow_strips
 from trainer.strips.frames import frame_strips
 from trainer.strips.labels import label_strips
@@ -17,6 +18,7 @@ STRIPS: dict[str, Callable[[Views, Video], list[Strip]]] = {
     "frames": frame_strips,
     "flow": flow_strips,
     "objects": object_strips,
+    "boxes": box_strips,
     "labels": label_strips,
     "slots": slot_strips,
     "refinements": refinement_strips,

@@ -17,6 +17,7 @@ from data_shards.sources.sprites import Sprites
 from data_shards.storage.place import open_store
 from data_shards.storage.store import StorageError
 from data_shards.writer import build
+from model.sqair.model import MLPSQAIR
 from tests.conftest import require
 from tests.forged import forge_set
 from tests.saved_run import save_run
@@ -153,6 +154,14 @@ def test_clips_of_two_frames_have_a_page_without_an_animation(tmp_path: Path) ->
     assert not any("image/gif" in str(a["src"]) for a in page.named("img"))
     # The run is found though its parent is called checkpoints: so are its lines.
     assert "No line of metrics was recorded." not in page.words
+
+
+def test_models_with_boxes_and_a_prior_show_both(tmp_path: Path, tiny_set: str) -> None:
+    run = save_run(tmp_path / "run", tiny_set, model=MLPSQAIR.small())
+    assert main(["report", run, "--clips", "1", "--limit", "4"]) == 0
+    alts = [str(a["alt"]) for a in check_page((tmp_path / "run" / "report.html").read_text()).named("img")]
+    for kind in ("boxes", "sample"):
+        assert sum(alt.startswith(f"{kind}: ") for alt in alts) == 1, alts
 
 
 def test_user_is_told_what_is_wrong(run: str, tmp_path: Path) -> None:
