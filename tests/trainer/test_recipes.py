@@ -145,9 +145,7 @@ def test_the_demo_of_iterative_inference_begins_with_single_frames() -> None:
     assert (config.batch.frames, first, second["batch.frames"]) == (1, {}, None)
     model = config.model.build()
     rule, _ = config.stages[0].again
-    shared = (
-        16 * 16 * math.log(model.config.slots)
-    )  # nats of masks of a frame, where four slots share all pixels alike
+    shared = 16 * 16 * math.log(4)  # nats of masks of a frame, where four slots share all pixels alike
     assert (rule.metric, 0.6 * shared < rule.at_least < 0.8 * shared) == ("terms.mask_entropy", True)
     output = model(Video(torch.rand(2, 3, 3, 16, 16)), 0)
     assert set(output.terms) == {"nll", "kl", "mask_entropy", "explained_mse", "predicted_mse"}
