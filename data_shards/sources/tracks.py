@@ -6,9 +6,8 @@ from data_shards.mistake import UserError
 from data_shards.sources.text_list import read_lines
 from data_shards.storage.store import Store
 
-Tracks = dict[
-    int, dict[int, tuple[float, float, float, float]]
-]  # frame from 0 -> id -> x0 y0 x1 y1 in pixels
+# Of each frame, counted from 0: x0 y0 x1 y1 in pixels, by id.
+Tracks = dict[int, dict[int, tuple[float, float, float, float]]]
 
 
 def read_tracks(store: Store, name: str) -> Tracks:
