@@ -54,9 +54,8 @@ def fitting(
 class Truth:
     """Ground truth of a batch of clips; None = the data set has no such label. Only scores and tests read it.
 
-    But for `labels`, which training hands on as `Video.labels` to models that learn from labels.
-
-    Objects are numbered 1..n; clips with fewer objects are padded (`present` False, everything else 0).
+    But for `labels`, which training hands on as `Video.labels` to models that learn from labels. Objects are numbered
+    1..n; clips with fewer objects are padded (`present` False, everything else 0).
     Positions are (x, y) in pixels, pixel centres at integer + 0.5, so a frame spans [0, w] x [0, h].
     """
 
@@ -206,10 +205,9 @@ class ModelOutput(NamedTuple):
 class VideoModel(nn.Module, ABC):
     """A model of video.
 
-    Rules that let DeepSpeed, rematerialisation and the tests work: submodules are only ever called;
-    nothing is stored on self in forward; no `.backward()` inside; random numbers only from torch's
-    default generators, so that recomputation replays them. But for running statistics of batch normalisation,
-    which a forward pass in training mode updates, once.
+    Rules that let DeepSpeed, rematerialisation and the tests work: submodules are only ever called; nothing is stored
+    on self in forward (but running statistics of batch normalisation, once, in training mode); no `.backward()` inside;
+    random numbers only from torch's default generators, so that recomputation replays them.
 
     In training mode a model draws what its paper draws. In eval mode it is a function of weights and each clip alone.
     One that `samples` draws there too: it is shown a clip at a time, with generators seeded for it, see evaluation/.
