@@ -46,17 +46,15 @@ def test_no_sample_is_lost_or_seen_twice(saved_every: int) -> None:
 
 
 def test_a_late_step_costs_what_an_early_one_does() -> None:
+    """By turns, so that what else the machine does is in both, and by the least of each."""
     counts = tuple(np.random.default_rng(0).integers(500, 1500, 100).tolist())
 
     def cost(step: int) -> float:
-        spent = []
-        for _ in range(15):
-            order = Order(counts, seed=1)  # as a resume makes it, the caches of epochs aside
-            begun = time.thread_time()
-            for offset in range(20):
-                order.batch(step + offset, 64, range(64))
-            spent.append(time.thread_time() - begun)
-        return min(spent)
+        order = Order(counts, seed=1)  # as a resume makes it, the caches of epochs aside
+        begun = time.thread_time()
+        for offset in range(20):
+            order.batch(step + offset, 64, range(64))
+        return time.thread_time() - begun
 
-    cost(10)
-    assert cost(1_000_000) <= 1.2 * cost(10)
+    early, late = np.array([(cost(10), cost(1_000_000)) for _ in range(40)]).min(axis=0)
+    assert late <= 1.2 * early
