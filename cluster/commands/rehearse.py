@@ -2,26 +2,35 @@
 
 Trains on a Ray of several nodes here, first undisturbed, then with faults drawn by --seed, and compares: the history
 of steps, the final weights, what is left behind, what was told. 0 only where nothing is wrong. The words name a run
-that is small enough for this machine; it trains on a copy of data.url.
+that is small enough for this machine; it trains on a copy of data.url, in a folder or, with --store, in a bucket.
 """
 
+import os
 import sys
 from argparse import ArgumentParser, Namespace
+from contextlib import ExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cluster.config import ClusterConfig
+from cluster.rehearsal.gate import Gate
+from cluster.rehearsal.hosts import forbidden, network
 from cluster.rehearsal.schedule import GAP, SAVED, Blow, last_step, schedule
 from cluster.stop import interruptible
 from data_shards.commands import given_path
 from data_shards.exits import say
 from data_shards.manifest import read_manifest
 from data_shards.mistake import UserError
-from data_shards.storage.place import open_store
+from data_shards.storage.place import check_url, open_store
 from data_shards.storage.store import StorageError
 from trainer.overrides import add_arguments, from_arguments
 from trainer.remedies import nearest
 
+if TYPE_CHECKING:
+    from cluster.rehearsal.faults import Fault
+
 _MOST_BYTES = 1 << 30  # of a data set, of which a copy is made
+_ASKED_S = 20.0  # a store, before anything is written
 
 
 def options(parser: ArgumentParser) -> None:
@@ -37,6 +46,16 @@ def options(parser: ArgumentParser) -> None:
         metavar="FOLDER",
         help="a new folder for data, runs, logs and rehearsal.json",
     )
+    parser.add_argument(
+        "--store",
+        metavar="s3://BUCKET/PREFIX",
+        help="data and runs lie there instead, behind AWS_ENDPOINT_URL=http://host:port: the store can fail too",
+    )
+    parser.add_argument(
+        "--hosts",
+        action="store_true",
+        help="each node is a host of its own, with its own network, which can be cut; on Linux, for root",
+    )
 
 
 def run(given: Namespace) -> int:
@@ -50,15 +69,22 @@ def run(given: Namespace) -> int:
     out: Path = given.out
     if out.exists():
         raise UserError(f"--out: {out} exists already; name a new folder")
-    place, kinds = str(out.absolute()), _kinds(given.faults)
+    place, kinds = given.store or str(out.absolute()), _kinds(given)
+    if given.store:
+        _require_new(given.store)
     config = _config(given, place)
     blows = _blows(given, config, kinds)
-    config = config.model_copy(update={"steps": max(last_step(len(blows)), blows[-1].step + GAP)})
-    with interruptible():
+    config = config.model_copy(update={"steps": last_step(blows, _runs_on())})
+    with interruptible(), ExitStack() as stack:
+        hosts = stack.enter_context(network()) if given.hosts else None
+        gate = None
+        if given.store:
+            server = hosts.serve() if hosts else None
+            gate = stack.enter_context(Gate(os.environ.get("AWS_ENDPOINT_URL", ""), server))
         out.mkdir(parents=True)
         copied(config.data.url, f"{place}/data")
         config = _config(given, place, f"data.url={place}/data", f"steps={config.steps}")
-        found = rehearse(config, blows, given.seed, out, say)
+        found = rehearse(config, blows, given.seed, out, say, gate, hosts)
     for name, value in found["figures"].items():
         print(
             f"{name.replace('_', ' '):18} {value:.3g}" if isinstance(value, float) else f"{name:18} {value}"
@@ -68,20 +94,44 @@ def run(given: Namespace) -> int:
     return 1 if found["complaints"] else 0
 
 
-def _kinds(words: str) -> tuple[str, ...]:
+def _require_new(url: str) -> None:
+    """UserError unless it is in a bucket that answers, and nothing lies there."""
+    if not check_url(url)[0]:
+        raise UserError(f"--store: got {url}, needs s3://bucket/prefix; without --store all lies in --out")
+    try:
+        if open_store(url, _ASKED_S).list():
+            raise UserError(f"--store: something lies at {url} already; name a new prefix")
+    except StorageError as error:
+        raise UserError(f"--store: {error}") from error
+
+
+def _kinds(given: Namespace) -> tuple[str, ...]:
     from cluster.rehearsal.faults import FAULTS
 
-    if words == "all":
-        return tuple(name for name, fault in FAULTS.items() if not fault.forbidden())
-    kinds = tuple(dict.fromkeys(words.split(",")))
+    if given.hosts and (why := forbidden()):
+        raise UserError(f"--hosts: {why}")
+    if given.faults == "all":
+        return tuple(
+            name for name, fault in FAULTS.items() if not (_lacking(fault, given) or fault.forbidden())
+        )
+    kinds = tuple(dict.fromkeys(given.faults.split(",")))
     for kind in kinds:
         if kind not in FAULTS:
             raise UserError(
                 f"--faults: {kind!r} does not exist{nearest(kind, FAULTS)}; have: all, {', '.join(FAULTS)}"
             )
+        if option := _lacking(FAULTS[kind], given):
+            raise UserError(f"--faults: {kind} needs {option}")
         if why := FAULTS[kind].forbidden():
             raise UserError(f"--faults: {kind} is not possible here: {why}")
     return kinds
+
+
+def _lacking(fault: "Fault", given: Namespace) -> str:
+    """The option that a fault needs and was not given; "" = there is none."""
+    if fault.store and not given.store:
+        return "a run in an object store; give --store s3://bucket/prefix"
+    return "hosts with networks of their own; give --hosts" if fault.hosts and not given.hosts else ""
 
 
 def _config(given: Namespace, place: str, *words: str) -> ClusterConfig:
@@ -125,4 +175,10 @@ def _blows(given: Namespace, config: ClusterConfig, kinds: tuple[str, ...]) -> t
             "or name the faults without it"
         )
     lasts = {name: fault.lasts for name, fault in FAULTS.items()}
-    return schedule(given.seed, given.rounds, kinds, config.scaling.most, lasts, epoch)
+    return schedule(given.seed, given.rounds, kinds, config.scaling.most, lasts, epoch, _runs_on())
+
+
+def _runs_on() -> dict[str, int]:
+    from cluster.rehearsal.faults import FAULTS
+
+    return {name: fault.runs_on for name, fault in FAULTS.items()}

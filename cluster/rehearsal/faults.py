@@ -10,6 +10,7 @@ from functools import partial
 
 from cluster.rehearsal.damage import damage
 from cluster.rehearsal.freeze import forbidden, freeze
+from cluster.rehearsal.gate import Weather
 from cluster.rehearsal.processes import parent
 from cluster.rehearsal.scene import NODE_CPUS, Scene
 from cluster.rehearsal.schedule import Blow
@@ -20,6 +21,7 @@ Undo = Callable[[], None]
 _FULL_BYTES = 4096  # of a file, at most, on a disk that is full
 _GONE_S = 60.0
 _UNTIL_NOTICED = (300.0, 300.0)
+_A_WHILE = (5.0, 30.0)
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,10 @@ class Fault:
         loses: whether the group of workers starts again.
         lasts: seconds, least and most; 0 = a moment.
         forbidden: why this system does not allow it; "" = it does.
+        store: whether it is of the object store that the run lies in.
+        hosts: whether it is of a network, between hosts.
+        patient: whether it lasts for its time also where workers were lost before.
+        runs_on: steps that a run of fast ones may do before the fault is over, for nothing need stop it.
     """
 
     purpose: str
@@ -43,6 +49,10 @@ class Fault:
     loses: bool = False
     lasts: tuple[float, float] = (0.0, 0.0)
     forbidden: Callable[[], str] = str
+    store: bool = False
+    hosts: bool = False
+    patient: bool = False
+    runs_on: int = 0
 
 
 def _nothing() -> None:
@@ -131,12 +141,35 @@ def _damage_checkpoint(how: str) -> Callable[[Scene, Blow], Undo]:
     return inject
 
 
+def _weather(weather: Weather) -> Callable[[Scene, Blow], Undo]:
+    """What the object store is like for all who train, for a while."""
+
+    def inject(scene: Scene, blow: Blow) -> Undo:
+        assert scene.gate is not None
+        return scene.gate.set(weather)
+
+    return inject
+
+
+def _cut_node(scene: Scene, blow: Blow) -> Undo:
+    assert scene.hosts is not None
+    return scene.hosts.cut_off(_worker(scene, blow))
+
+
+def _second_driver(scene: Scene, blow: Blow) -> Undo:
+    """The same command once more, while the first still trains: the later start has the run."""
+    scene.start()
+    return _nothing
+
+
 _KILLED = r"worker lost \(rank \d on .*: its process was killed\)"
 _NODE = r"worker lost \(rank \d on .*: its (process was killed|machine has left the cluster)"
 _FULL = r"worker lost \(rank \d on .*(File too large|No space left)"
 _CORRUPT = r"train-\S+\.tar"
 _BLOCKED = r"worker lost \(rank \d on .*: (stuck for|stopped answering) "
 _STOPPED = r"worker lost \(rank \d on .*: stopped answering "
+_FOLLOWED = "another process has started this run since"
+_CUT = r"worker lost \(rank \d on .*: (stopped answering|its machine has left the cluster)"
 _DAMAGED = rf"{FOLDER}/step-\d+.*it is left as it is, and the run goes on from step \d+"
 
 FAULTS: Mapping[str, Fault] = {
@@ -171,5 +204,33 @@ FAULTS: Mapping[str, Fault] = {
         _CORRUPT,
         ends=(2,),
         lasts=_UNTIL_NOTICED,
+    ),
+    "cut-node": Fault(
+        "the network of a worker's host is cut",
+        _cut_node,
+        _CUT,
+        loses=True,
+        lasts=(20.0, 40.0),
+        hosts=True,
+        patient=True,
+    ),
+    "second-driver": Fault(
+        "another driver starts the same run", _second_driver, _FOLLOWED, ends=(2,), runs_on=320
+    ),
+    "store-down": Fault(
+        "the object store is down", _weather("down"), lasts=_A_WHILE, store=True, runs_on=160
+    ),
+    "store-errors": Fault(
+        "the object store answers 503 (Slow Down)",
+        _weather("errors"),
+        lasts=_A_WHILE,
+        store=True,
+        runs_on=160,
+    ),
+    "store-resets": Fault(
+        "the object store's answers break off", _weather("resets"), lasts=_A_WHILE, store=True, runs_on=160
+    ),
+    "store-slow": Fault(
+        "the object store is slow", _weather("slow"), lasts=_A_WHILE, store=True, runs_on=160
     ),
 }

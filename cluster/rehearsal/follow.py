@@ -13,7 +13,7 @@ from trainer.checkpoints.checkpoint import steps_on
 LOST = "worker lost"  # how the driver's sentence begins
 
 _NOTICED_S = 600.0  # from a fault to the next step, at most
-_POLL_S = 0.05
+_POLL_S = 0.1
 _STARTS = 4  # of drivers after one fault: a run that ends again and again does not recover
 
 
@@ -76,7 +76,8 @@ class Following:
         losses = self._scene.said(self._from).count(LOST)
         if losses > self._losses:
             self._losses, self._since = losses, time.time()
-            self._undo_now()
+            if not self._fault.patient:
+                self._undo_now()
         for code in self._scene.ended():
             self._end(code)
         if self._undo is not None and time.time() > self._at + self._blow.seconds:

@@ -5,7 +5,7 @@ import signal
 import socket
 import sys
 import urllib.request
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -13,6 +13,7 @@ from secrets import token_hex
 
 import psutil
 
+from cluster.rehearsal.hosts import Host
 from cluster.rehearsal.processes import EndedEarly, Program, parent, wait_until
 
 _START_S = 240.0
@@ -29,6 +30,7 @@ class LocalRay:
         cpus: what the head has of them.
         dashboard: whether it has a dashboard, and with it the job API.
         variables: more of them, for the environment of all nodes.
+        host: gives one for each node; by default all are on loopback.
     """
 
     def __init__(
@@ -38,10 +40,12 @@ class LocalRay:
         *,
         dashboard: bool = True,
         variables: Mapping[str, str] | None = None,
+        host: Callable[[], Host] = Host,
     ) -> None:
         self.folder, self.token = folder, token_hex(32)
         gcs, port, client = free_ports(3)
-        self.address, self.gcs = f"http://127.0.0.1:{port}", f"127.0.0.1:{gcs}"
+        self._host, self.head = host, host()
+        self.address, self.gcs = f"http://{self.head.address}:{port}", f"{self.head.address}:{gcs}"
         self.ports, self._dashboard = [gcs, port, client], dashboard
         here = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "AWS_"))}
         self.environment = here | {
@@ -53,7 +57,7 @@ class LocalRay:
             "RAY_agent_register_timeout_ms": "300000",
             "RAY_health_check_failure_threshold": "30",
             "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0",  # else 30 s, and what runs is to end anyway
-            "GLOO_SOCKET_IFNAME": "lo",
+            "GLOO_SOCKET_IFNAME": self.head.interface,
             "CUDA_VISIBLE_DEVICES": "",
             "OMP_NUM_THREADS": "1",
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
@@ -63,8 +67,9 @@ class LocalRay:
         self._log = folder / "head.log"
         self._nodes: list[Program] = []
         self._start(
+            self.head,
             [str(Path(sys.executable).parent / "ray")],
-            *("--head", "--dashboard-host=127.0.0.1", f"--port={gcs}", f"--dashboard-port={port}"),
+            *("--head", f"--dashboard-host={self.head.address}", f"--port={gcs}", f"--dashboard-port={port}"),
             *(f"--ray-client-server-port={client}", f"--num-cpus={cpus}", f"--temp-dir={folder / 'ray'}"),
             f"--include-dashboard={str(dashboard).lower()}",
         )
@@ -72,9 +77,9 @@ class LocalRay:
     def join(self, cpus: int, **variables: str) -> None:
         """Start another node beside it, with more variables in its environment."""
         ray = [sys.executable, "-P", str(Path(__file__).with_name("join.py"))]
-        self._start(ray, f"--address={self.gcs}", f"--num-cpus={cpus}", **variables)
+        self._start(self._host(), ray, f"--address={self.gcs}", f"--num-cpus={cpus}", **variables)
 
-    def _start(self, ray: Sequence[str], *words: str, **variables: str) -> None:
+    def _start(self, host: Host, ray: Sequence[str], *words: str, **variables: str) -> None:
         names = (
             "dashboard-agent-listen",
             "metrics-export",
@@ -86,7 +91,7 @@ class LocalRay:
         self.ports += found
         ports = zip((*names, "dashboard-agent-grpc"), found, strict=True)
         command = [
-            *(*ray, "start", "--block", "--node-ip-address=127.0.0.1"),
+            *(*host.enter, *ray, "start", "--block", f"--node-ip-address={host.address}"),
             *(f"--{name}-port={port}" for name, port in ports),
             *("--object-store-memory=80000000", *words),
         ]

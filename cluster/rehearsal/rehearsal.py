@@ -1,6 +1,7 @@
 """rehearse(): one run that nobody disturbs, the same with faults, and what they have to have in common."""
 
 import json
+import os
 import shutil
 import tempfile
 import time
@@ -12,16 +13,19 @@ from typing import Any
 from cluster.config import ClusterConfig
 from cluster.rehearsal.faults import FAULTS
 from cluster.rehearsal.follow import Following, reach
+from cluster.rehearsal.gate import Gate
+from cluster.rehearsal.hosts import Host, Hosts
 from cluster.rehearsal.leftovers import after_ray, after_runs, shared_memory
 from cluster.rehearsal.nodes import LocalRay
 from cluster.rehearsal.processes import end
-from cluster.rehearsal.scene import NODE_CPUS, Scene, history
+from cluster.rehearsal.scene import NODE_CPUS, Scene
 from cluster.rehearsal.schedule import Blow
 from cluster.rehearsal.verdict import Outcome, compare, figures, report, same_weights
 from data_shards.exits import Refused
 from data_shards.sockets import socket_folder
 from data_shards.storage.place import open_store
 from trainer.checkpoints.load import read_weights
+from trainer.journal import stored_lines
 
 _END_S = 1200.0
 _GONE_S = 20.0
@@ -29,7 +33,13 @@ _SOCKET = "/ray/session_2026-11-22_23-59-59_123456_1234567/sockets/plasma_store.
 
 
 def rehearse(
-    config: ClusterConfig, blows: Sequence[Blow], seed: int, out: Path, say: Callable[[str], None]
+    config: ClusterConfig,
+    blows: Sequence[Blow],
+    seed: int,
+    out: Path,
+    say: Callable[[str], None],
+    gate: Gate | None = None,
+    hosts: Hosts | None = None,
 ) -> dict[str, Any]:
     """Train with and without faults; returns what rehearsal.json in `out` says.
 
@@ -39,6 +49,8 @@ def rehearse(
         seed: which they were drawn with, for the report.
         out: a folder for configs and logs.
         say: called with a sentence about each thing that happens.
+        gate: the way to the object store, where the runs lie in one.
+        hosts: for the nodes; None = all are on loopback.
 
     Raises:
         Refused: the undisturbed run fails, or the disturbed one does not go on.
@@ -46,17 +58,17 @@ def rehearse(
     quiet = config.model_copy(update={"output": f"{config.output}-undisturbed"})
     scratch = (out / "tmp").absolute()
     scratch.mkdir()
-    with _scene(config, out, scratch) as (scene, nodes):
+    with _scene(config, out, scratch, gate, hosts) as (scene, nodes):
         before = shared_memory()
         say(f"the run that nobody disturbs: {quiet.steps} steps")
         _alone(scene, quiet, out)
-        wanted = history(open_store(quiet.output))
+        wanted = stored_lines(open_store(quiet.output))
         scene.start()
         outcomes = [_strike(scene, blow, say) for blow in blows]
         complaints = _finish(scene, scratch)
         nodes.close()
         complaints += after_ray(nodes, scratch, before)
-    found = history(scene.store)
+    found = stored_lines(scene.store)
     *_, sentences = compare(found, wanted, config.batch.size)
     complaints += sentences
     complaints += same_weights(read_weights(config.output)[2], read_weights(quiet.output)[2])
@@ -67,13 +79,16 @@ def rehearse(
 
 
 @contextmanager
-def _scene(config: ClusterConfig, out: Path, scratch: Path) -> Iterator[tuple[Scene, LocalRay]]:
+def _scene(
+    config: ClusterConfig, out: Path, scratch: Path, gate: Gate | None, hosts: Hosts | None
+) -> Iterator[tuple[Scene, LocalRay]]:
     """A Ray of a head and a node for each worker; what is left of it when the context ends is killed."""
-    variables = {"TMPDIR": str(scratch)}
+    variables = {"TMPDIR": str(scratch), **_keys(gate)}
     folder = Path(tempfile.mkdtemp(prefix="ray-", dir=socket_folder(tempfile.gettempdir(), _SOCKET)))
-    nodes = LocalRay(folder, 0, dashboard=False, variables=variables)
+    host = hosts.add if hosts else Host
+    nodes = LocalRay(folder, 0, dashboard=False, variables=variables, host=host)
     stores = open_store(config.output), open_store(config.data.url)
-    scene = Scene(nodes, _written(config, out), *stores, out / "driver.log", variables)
+    scene = Scene(nodes, _written(config, out), *stores, out / "driver.log", variables, gate, hosts)
     try:
         scene.wait_for_node()
         for _ in range(config.scaling.most):
@@ -85,6 +100,14 @@ def _scene(config: ClusterConfig, out: Path, scratch: Path) -> Iterator[tuple[Sc
             driver.kill()
         nodes.close()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _keys(gate: Gate | None) -> dict[str, str]:
+    """What lets those who train into the object store, through the gate."""
+    if gate is None:
+        return {}
+    keys = {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
+    return keys | {"AWS_ENDPOINT_URL": gate.url, "AWS_ENDPOINT_URL_S3": gate.url}
 
 
 def _alone(scene: Scene, quiet: ClusterConfig, out: Path) -> None:

@@ -7,11 +7,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from cluster.rehearsal.gate import Gate
+from cluster.rehearsal.hosts import Hosts
 from cluster.rehearsal.nodes import LocalRay
 from cluster.rehearsal.processes import WORKER, EndedEarly, Program, command_line, lines
 from data_shards.exits import Refused
 from data_shards.storage.store import Store
-from trainer.journal import LINES
+from trainer.journal import LINES, local_folder, stored_lines
 
 NODE_CPUS = 2  # of each node: workers find room while those before them still end
 _HERE = Path(__file__).parents[2]
@@ -28,6 +30,8 @@ class Scene:
         data: of the run's clips, a copy of its own.
         log: what the drivers say, one after the other.
         variables: the environment of a driver.
+        gate: the way to the object store, where the run lies in one.
+        hosts: of the nodes, where each has one of its own.
         drivers: that run, or have ended and were not looked at since.
     """
 
@@ -37,6 +41,8 @@ class Scene:
     data: Store
     log: Path
     variables: Mapping[str, str]
+    gate: Gate | None = None
+    hosts: Hosts | None = None
     drivers: list[Program] = field(default_factory=list)
 
     @property
@@ -46,7 +52,15 @@ class Scene:
 
     def start(self) -> None:
         """Start a driver, as a user would: the same command each time."""
-        command = [sys.executable, "-m", "cluster", "train", "--config", str(self.config)]
+        command = [
+            *self.nodes.head.enter,
+            sys.executable,
+            "-m",
+            "cluster",
+            "train",
+            "--config",
+            str(self.config),
+        ]
         words = ["--address", self.nodes.gcs]
         self.drivers.append(
             Program([*command, *words], self.log, self.nodes.environment | dict(self.variables), _HERE)
@@ -63,8 +77,12 @@ class Scene:
         return sorted(p.pid for p in self.nodes.processes() if WORKER in command_line(p.pid))
 
     def lines(self) -> list[dict[str, Any]]:
-        """The run's journal as it is now."""
-        return history(self.store)
+        """The run's journal as it is now. In an object store it lags: there rank 0 has it in its working folder."""
+        name = local_folder(self.store.url) / LINES
+        if name.is_absolute():
+            return stored_lines(self.store)
+        here = [each for pid in self.ranks() if (each := lines(Path(f"/proc/{pid}/cwd") / name))]
+        return max(here, key=lambda each: float(each[-1]["time"]), default=None) or stored_lines(self.store)
 
     def said(self, since: int = 0) -> str:
         """What the drivers have said from this byte of the log on."""
@@ -94,8 +112,3 @@ class Scene:
     def kill_driver(self) -> None:
         """SIGKILL, and wait for its end."""
         self.driver.kill()
-
-
-def history(store: Store) -> list[dict[str, Any]]:
-    """The journal of a run whose store is a folder."""
-    return lines(Path(store.url) / LINES)

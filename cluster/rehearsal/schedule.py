@@ -37,6 +37,7 @@ def schedule(
     world: int,
     lasts: Mapping[str, tuple[float, float]],
     epoch: float,
+    runs_on: Mapping[str, int] | None = None,
 ) -> tuple[Blow, ...]:
     """The faults of a rehearsal, in the order in which they come, each kind as often as another but for one time.
 
@@ -47,15 +48,18 @@ def schedule(
         world: ranks there are.
         lasts: seconds, least and most, of kinds that last.
         epoch: steps of an epoch, at whose end the kinds come that are called so.
+        runs_on: steps that the run may do before a fault of a kind is over, in addition to those of a round.
     """
     draw = random.Random(seed).random  # of which Python promises the same numbers in every release
     blows: list[Blow] = []
     deck: list[str] = []
+    later = 0
     for number in range(1, rounds + 1):
         if not deck:
             deck = [kinds[i] for i in sorted(range(len(kinds)), key=[draw() for _ in kinds].__getitem__)]
         kind = deck.pop()
-        first = number * GAP + _SPARED
+        first = number * GAP + _SPARED + later
+        later += (runs_on or {}).get(kind, 0)
         step = first + int(draw() * (GAP - _SPARED))
         if kind.endswith("-at-epoch"):
             step = _boundary(first, epoch)
@@ -64,9 +68,10 @@ def schedule(
     return tuple(blows)
 
 
-def last_step(rounds: int) -> int:
-    """The steps of a run that is long enough for all rounds."""
-    return (rounds + 2) * GAP
+def last_step(blows: Sequence[Blow], runs_on: Mapping[str, int]) -> int:
+    """The steps of a run that is long enough for all of them."""
+    last = blows[-1]
+    return last.step + 2 * GAP + runs_on.get(last.kind, 0)
 
 
 def _boundary(first: int, epoch: float) -> int:
