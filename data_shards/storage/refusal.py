@@ -11,7 +11,7 @@ import socket
 import ssl
 
 import aiohttp
-from aiohttp.http_exceptions import BadHttpMessage
+from aiohttp.http_exceptions import BadHttpMessage, PayloadEncodingError
 from botocore.exceptions import (
     ClientError,
     ConnectionClosedError,
@@ -95,7 +95,7 @@ def passes(error: Exception) -> bool:
             return each.errno == socket.EAI_AGAIN
         if isinstance(each, ssl.SSLError) and not isinstance(each, PASSING):
             return False
-        if isinstance(each, BadHttpMessage):
+        if _is_no_http(each):
             return False
     numbers = {each.errno for each in chain if isinstance(each, OSError)}
     # Where a name has several addresses, each with another failure, the numbers are in the text alone.
@@ -146,7 +146,7 @@ def _on_the_way(error: BaseException) -> str:
         return (
             f"{endpoint} does not speak TLS as we do ({error.reason}): for a port without TLS, write http://"
         )
-    if isinstance(error, BadHttpMessage):
+    if _is_no_http(error):
         return no_s3(f"{endpoint} does not speak HTTP there")
     if isinstance(error, socket.gaierror):
         return f"{endpoint} is the name of no machine ({error.strerror}): check AWS_ENDPOINT_URL"
@@ -185,6 +185,11 @@ def _region(error: ClientError) -> str:
     expected = re.search(r"expecting '([\w-]+)'", str(told.get("Message", "")))
     found = headers.get("x-amz-bucket-region") or told.get("Region") or (expected[1] if expected else "")
     return str(found)
+
+
+def _is_no_http(error: BaseException) -> bool:
+    """Whether an answer is not HTTP from its first line on. One that breaks off in its body is an outage."""
+    return isinstance(error, BadHttpMessage) and not isinstance(error, PayloadEncodingError)
 
 
 def _causes(error: BaseException | None) -> list[BaseException]:
