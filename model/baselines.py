@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from jaxtyping import Float
 from torch import Tensor
 
-from model.interface import ModelConfig, ModelOutput, Unfit, Video, VideoModel, Views
+from model.bounds import Unfit
+from model.interface import ModelConfig, ModelOutput, Video, VideoModel, Views
 
 
 @dataclass(frozen=True)

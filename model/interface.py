@@ -28,28 +28,6 @@ SLOTS = {"frames": "first", "slots": True}  # and axis 2 the slots
 Part = TypeVar("Part", "Views", "Particles", "Refinements")
 
 
-class Unfit(ValueError):
-    """What a model cannot take of clips, which are the user's choice: their shape, or their labels."""
-
-
-def fitting(
-    frames: Float[Tensor, "b t c h w"], channels: int, size: int, least: int
-) -> Float[Tensor, "b t c h w"]:
-    """The frames in float32.
-
-    Raises:
-        Unfit: they do not have that many channels or are not `size` wide and high, or there are fewer than `least`.
-    """
-    expected = (channels, size, size)
-    if frames.shape[1] < least or frames.shape[2:] != expected:
-        got, need = "x".join(map(str, frames.shape[1:])), "x".join(map(str, expected))
-        raise Unfit(
-            f"frames are {got}, the model takes {least} or more of {need} (t x c x h x w): set its size and"
-            " channels to those of the data"
-        )
-    return frames.float()
-
-
 @dataclass(frozen=True)
 class Truth:
     """Ground truth of a batch of clips; None = the data set has no such label. Only scores and tests read it.
@@ -268,13 +246,19 @@ class ModelConfig(ABC):
     """Whether it sees each frame by itself, so that a clip is as likely as the product of its frames."""
     alone: ClassVar[bool] = False
     """Whether it takes clips of one frame too, though it predicts frames."""
+    compiles: ClassVar[bool] = False
+    """Whether the step of its recurrence can be compiled."""
 
     remat: str = "none"
     """What a recurrence keeps for its backward pass: none (keep all), every:N, sqrt or bytes:N, see remat.py. Models
     without one ignore it."""
+    compile: bool = False
+    """Whether training compiles the step of its recurrence (compiled.py): minutes at the start, then faster steps."""
 
     def __post_init__(self) -> None:
         Remat.parse(self.remat)
+        if self.compile and not self.compiles:
+            raise ValueError("compile: got true, but the step of this model is not compiled; leave it false")
 
     @property
     def classes(self) -> int:

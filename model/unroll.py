@@ -13,6 +13,7 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.utils._pytree import tree_flatten, tree_leaves, tree_map, tree_unflatten
 from torch.utils.checkpoint import checkpoint
 
+from model.compiled import compiled
 from model.cost import Cell, measure
 from model.remat import Plan, Remat, blocks
 
@@ -25,10 +26,18 @@ Tree = TypeVar("Tree")
 
 
 @overload
-def unroll(cell: Cell[State, In, Out], state: State, inputs: In, *, remat: Remat) -> tuple[State, Out]: ...
+def unroll(
+    cell: Cell[State, In, Out], state: State, inputs: In, *, remat: Remat, compile: bool = ...
+) -> tuple[State, Out]: ...
 @overload
 def unroll(
-    cell: Cell[State, X, Out], state: State, inputs: In, *, remat: Remat, prepare: Callable[[In], X]
+    cell: Cell[State, X, Out],
+    state: State,
+    inputs: In,
+    *,
+    remat: Remat,
+    compile: bool = ...,
+    prepare: Callable[[In], X],
 ) -> tuple[State, Out]: ...
 @overload
 def unroll(
@@ -37,6 +46,7 @@ def unroll(
     inputs: In,
     *,
     remat: Remat,
+    compile: bool = ...,
     prepare: Callable[[In], X],
     finish: Callable[[Y], Out],
 ) -> tuple[State, Out]: ...
@@ -48,6 +58,7 @@ def unroll(
     inputs: Any,
     *,
     remat: Remat,
+    compile: bool = False,
     prepare: Callable[[Any], Any] | None = None,
     finish: Callable[[Any], Any] | None = None,
 ) -> tuple[State, Any]:
@@ -69,6 +80,7 @@ def unroll(
             inputs, parameters, outputs of `finish` nor the gradients of these, nor autograd's own bookkeeping
             (some kilobytes a step).
             It costs two more forward steps (`cost.measure`).
+        compile: with grad, run the cell compiled (compiled.py); its class says how it is called.
         prepare: inputs of a block -> tree for `cell`; None = as they are.
         finish: outputs of `cell` over a block, stacked along axis 1 -> outputs; None = as they are.
 
@@ -81,6 +93,8 @@ def unroll(
         BudgetError: with grad, the budget is too small.
     """
     steps = _length(inputs)
+    if compile and torch.is_grad_enabled():  # an evaluation comes with other shapes, for a few steps
+        cell = compiled(cell)
     scan = _Scan(cell, prepare or _as_is, finish or _as_is)
     cost = measure(scan.cell, scan.prepare, scan.finish, state, inputs) if remat.kind == "bytes" else None
     plan = remat.plan(steps, cost, backward=torch.is_grad_enabled())

@@ -27,7 +27,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from model.interface import ModelConfig, ModelOutput, Unfit, Video, VideoModel, Views
+from model.bounds import Unfit
+from model.interface import ModelConfig, ModelOutput, Video, VideoModel, Views
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from data_shards.clip import BATCH_FIELDS, Array, Batch, Field
 from data_shards.mistake import UserError
-from model.interface import Truth, Unfit, Video
+from model.bounds import Unfit
+from model.interface import Truth, Video
 
 
 @contextmanager

@@ -214,6 +214,7 @@ YOUNGER: dict[str, Any] = {
     "model.inertia": False,
     "model.matching": 0,
     "model.presence_temperature": 1.0,
+    "model.compile": False,
 }
 
 

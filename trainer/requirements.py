@@ -1,5 +1,8 @@
 """What a run needs of its data set and its model, told before anything is written."""
 
+import os
+import shutil
+import sys
 from copy import deepcopy
 
 import torch
@@ -8,7 +11,8 @@ from data_shards.loader import scan
 from data_shards.manifest import Manifest
 from data_shards.mistake import UserError
 from data_shards.storage.place import require_folder
-from model.interface import Unfit, Video, VideoModel
+from model.bounds import Unfit
+from model.interface import Video, VideoModel
 from model.remat import BudgetError
 from trainer.config import RunConfig
 
@@ -53,6 +57,8 @@ def require_fit(
     it will be trained on. Under a byte budget it also runs on `micro` clips of the most frames with grad, as a step of
     training will, which costs a forward pass; on a copy, for that moves running statistics of batch normalisation.
     """
+    if config.model.compile:
+        _require_compiler(config, device)
     if not any(True for _ in model.parameters()):
         name = config.model_dump(mode="json")["model"]["name"]
         raise UserError(f"field model.name: got {name}, which has no weights to train; name another model")
@@ -75,3 +81,18 @@ def require_fit(
             deepcopy(model)(Video(torch.zeros(micro, max(lengths), c, h, w, device=device)), 0)
         except BudgetError as error:
             raise UserError(f"field model.{error}") from error
+
+
+def _require_compiler(config: RunConfig, device: torch.device) -> None:
+    """UserError where the step of a recurrence cannot be compiled."""
+    if config.engine.zero_stage == 3:
+        raise UserError(
+            "field model.compile: got true, but at ZeRO stage 3 weights come and go within a step, which cannot be "
+            "compiled; set engine.zero_stage to 2 or less, or model.compile=false"
+        )
+    wanted = os.environ.get("CXX", "clang++" if sys.platform == "darwin" else "g++")
+    if device.type == "cpu" and not shutil.which(wanted):
+        raise UserError(
+            f"field model.compile: got true, but there is no C++ compiler {wanted} here; install it, name another in "
+            "the environment variable CXX, or set model.compile=false"
+        )

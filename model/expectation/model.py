@@ -7,11 +7,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from model.bounds import require_at_least, require_one_of
+from model.bounds import fitting, require_at_least, require_one_of
 from model.expectation.cell import Cell, Inputs, Parts, State, Step
 from model.expectation.networks import Decoder, Encoder, Recurrence, Relations
 from model.expectation.posterior import PIXELS, expected, initial
-from model.interface import ModelConfig, ModelOutput, Video, VideoModel, Views, fitting
+from model.interface import ModelConfig, ModelOutput, Video, VideoModel, Views
 from model.probability.normal import fixed_noise
 from model.remat import Remat
 from model.unroll import unroll

@@ -15,6 +15,7 @@ LIKELIHOODS = ("mixture", "mixture-channels", "mean")
 class Refining(ModelConfig, ABC):
     """Settings of slots, of what they draw, and of how they are refined."""
 
+    compiles: ClassVar[bool] = True
     temporal: ClassVar[bool] = False
     """Whether a frame is refined in the light of the last state of the frame before."""
 

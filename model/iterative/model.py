@@ -7,7 +7,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from model.interface import ModelOutput, Video, VideoModel, fitting
+from model.bounds import fitting
+from model.interface import ModelOutput, Video, VideoModel
 from model.iterative.cell import Cell, Inputs, Parts, State, Step
 from model.iterative.config import OverTime, Refining
 from model.iterative.grid import Grid, line
@@ -177,8 +178,9 @@ class Iterative(VideoModel):
             at, noise = x
             return Inputs(frames[:, at.frame[0]], noise, at)
 
-        remat = Remat.parse(self.config.remat)
-        return unroll(cell, before, (grid.to(frames.device), noise), remat=remat, prepare=prepare)
+        remat, compile = Remat.parse(self.config.remat), self.config.compile
+        inputs = grid.to(frames.device), noise
+        return unroll(cell, before, inputs, remat=remat, compile=compile, prepare=prepare)
 
     def cell(self, clips: int) -> Cell:
         """A cell for so many clips."""

@@ -33,10 +33,10 @@ class Decomposition(Memories, Motion, Ordering, Masks, ABC):
 
 
 class Annealed(NamedTuple):
-    """The values that depend on the training step, and whether to draw."""
+    """The values that depend on the training step, as tensors, that a compiled step takes any; whether to draw."""
 
-    alpha: float
-    temperature: float
+    alpha: Float[Tensor, ""]
+    temperature: Float[Tensor, ""]
     draw: bool
 
 

@@ -176,7 +176,7 @@ class MaskNet(nn.Module):
         return state, torch.sigmoid(logits.float())
 
 
-def binarise(masks: Tensor, alpha: float, beta: float) -> Tensor:
+def binarise(masks: Tensor, alpha: float | Float[Tensor, ""], beta: float) -> Tensor:
     """S: soft binarisation sigmoid(alpha (m - beta)), elementwise (eq. 2 and 3).
 
     Departs from eq. 3 as printed, 1 / (1 + exp(alpha (m - beta))), which for alpha > 0 would turn masks inside out.

@@ -7,7 +7,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from model.interface import Followed, ModelOutput, Video, VideoModel, Views, fitting
+from model.bounds import fitting
+from model.interface import Followed, ModelOutput, Video, VideoModel, Views
 from model.object_discovery.cell import Annealed, Cell, Decomposition, Inputs, state_before
 from model.object_discovery.losses import (
     Objective,
@@ -36,6 +37,7 @@ class Config(Objective, Decomposition):
     """The settings of all parts; see the package's docstring."""
 
     follows: ClassVar[bool] = True
+    compiles: ClassVar[bool] = True
 
     @classmethod
     def small(cls) -> "Config":
@@ -96,7 +98,7 @@ class ObjectDiscovery(VideoModel):
         """
         frames = self._checked(video.frames, least=2)
         config = self.config
-        anneal = Annealed(config.alpha.at(step), config.temperature.at(step), self.training)
+        anneal = self._annealed(step, draw=self.training)
         past, following = frames[:, :-1], frames[:, 1:]
         _, slots, prediction = self._from_start(past, anneal)
         pair = pair_of_frames(frames.shape[1] - 1, draw=self.training)
@@ -129,7 +131,7 @@ class ObjectDiscovery(VideoModel):
         if horizon < 1:
             raise ValueError(f"horizon: got {horizon}, needs at least 1")
         frames = self._checked(video.frames, least=1)
-        anneal = Annealed(self.config.alpha.end, self.config.temperature.end, draw=False)
+        anneal = self._annealed(None, draw=False)
         state, _, prediction = self._from_start(frames, anneal)
         before, future = frames[:, -1:], [prediction[:, -1:]]
         while len(future) < horizon:
@@ -148,7 +150,7 @@ class ObjectDiscovery(VideoModel):
             Unfit: frames are not of the configured size and channels.
         """
         frames = self._checked(frames, least=1)
-        anneal = Annealed(self.config.alpha.at(step), self.config.temperature.at(step), draw=False)
+        anneal = self._annealed(step, draw=False)
         if before is None:
             state, slots, following = self._from_start(frames, anneal)
             prediction = following[:, :-1]
@@ -157,6 +159,14 @@ class ObjectDiscovery(VideoModel):
             state, slots, following = self._decompose(carried.state, frames, carried.frame, anneal)
             prediction = torch.cat([carried.prediction, following[:, :-1]], 1)
         return Followed(_views(slots, prediction), _Carried(state, frames[:, -1:], following[:, -1:]))
+
+    def _annealed(self, step: int | None, draw: bool) -> Annealed:
+        """As they are after so many steps; None = at their end."""
+        ramps = self.config.alpha, self.config.temperature
+        numbers = [ramp.end if step is None else ramp.at(step) for ramp in ramps]
+        # On the CPU, from where a GPU's kernels take single numbers too.
+        alpha, temperature = torch.tensor(numbers)
+        return Annealed(alpha, temperature, draw)
 
     def _checked(self, frames: Float[Tensor, "b t c h w"], least: int) -> Float[Tensor, "b t c h w"]:
         return fitting(frames, self.config.channels, self.config.size, least)
@@ -233,6 +243,7 @@ class ObjectDiscovery(VideoModel):
             state,
             (seen, noise, salient),
             remat=Remat.parse(self.config.remat),
+            compile=self.config.compile,
             prepare=prepare,
             finish=finish,
         )

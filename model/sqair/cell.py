@@ -139,7 +139,7 @@ class Cell:
     where_prior: nn.Module
     sampled: bool  # divergences are those of the samples, else exact
     truncate: bool
-    odds: tuple[float, float]  # logarithms, of new objects in the first frame and in the others
+    odds: Float[Tensor, "2"]  # logarithms, of new objects in the first frame and in the others; on the CPU
 
     def __call__(self, state: State, inputs: Inputs) -> tuple[State, tuple[Step, Tensor]]:
         """The next state; what was found, and the frame."""

@@ -14,6 +14,7 @@ from model.schedule import Ramp
 class Scene(ModelConfig, ABC):
     """Settings of a frame's objects: how they are found, what is known of them before, how they are drawn."""
 
+    compiles: ClassVar[bool] = True
     convolutional: ClassVar[bool] = False
     """Whether frames and glimpses are read and drawn by convolutions."""
 

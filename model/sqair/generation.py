@@ -28,7 +28,7 @@ class Generation:
     count_prior: nn.Module
     where_prior: nn.Module
     truncate: bool
-    odds: tuple[float, float]  # as a Cell's
+    odds: Float[Tensor, "2"]  # as a Cell's
 
     def __call__(self, state: State, number: Int[Tensor, "b"] | None = None) -> State:
         """The next frame's objects; `number`: how many are new, drawn where it is not given."""

@@ -9,7 +9,8 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.utils._pytree import tree_map
 
-from model.interface import VideoModel, fitting
+from model.bounds import fitting
+from model.interface import VideoModel
 from model.layers.over_time import over_time
 from model.probability.estimators import FORMS
 from model.probability.normal import log_likelihood
@@ -113,6 +114,7 @@ class Inference(VideoModel):
                 state,
                 (frames[:, part], noise[:, part], chance[:, part]),
                 remat=Remat.parse(config.remat),
+                compile=config.compile,
                 prepare=prepare,
                 finish=partial(self._finish, first=first),
             )

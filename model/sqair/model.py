@@ -80,7 +80,7 @@ class FrameByFrame(Inference):
         odds = self.scene.log_odds.at(step)
         return Cell(
             self.scene, Nothing(self.scene), self.discovery, self.glimpses, self.count_prior, self.where_prior,
-            sampled=self.sampled, truncate=False, odds=(odds, odds),
+            sampled=self.sampled, truncate=False, odds=torch.tensor([odds, odds]),
         )  # fmt: skip
 
     def forward(self, video: Video, step: int) -> ModelOutput:
@@ -144,7 +144,7 @@ class SQAIR(Inference):
         return Cell(
             config, carry, self.discovery, self.glimpses, self.count_prior, self.where_prior,
             sampled=sampled, truncate=config.truncate or config.objective not in FORMS,
-            odds=(odds, min(odds, config.later_log_odds)),
+            odds=torch.tensor([odds, min(odds, config.later_log_odds)]),
         )  # fmt: skip
 
     def forward(self, video: Video, step: int) -> ModelOutput:

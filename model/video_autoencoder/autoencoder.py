@@ -20,8 +20,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from model.bounds import require_at_least, require_odd, require_one_of
-from model.interface import ModelConfig, ModelOutput, Unfit, Video, VideoModel, Views
+from model.bounds import Unfit, require_at_least, require_odd, require_one_of
+from model.interface import ModelConfig, ModelOutput, Video, VideoModel, Views
 from model.ops.flow import enlarge
 
 Seen = TypeVar("Seen")

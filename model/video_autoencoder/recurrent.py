@@ -9,8 +9,7 @@ from typing import NamedTuple, cast
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from model.bounds import require_at_least
-from model.interface import Unfit
+from model.bounds import Unfit, require_at_least
 from model.layers.conv_lstm import ConvLSTM, ConvLSTMState, ConvLSTMWeights
 from model.layers.over_time import over_time
 from model.remat import Remat

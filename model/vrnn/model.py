@@ -8,8 +8,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from model.bounds import require_at_least, require_one_of
-from model.interface import ModelConfig, ModelOutput, Particles, Video, VideoModel, Views, fitting
+from model.bounds import fitting, require_at_least, require_one_of
+from model.interface import ModelConfig, ModelOutput, Particles, Video, VideoModel, Views
 from model.layers.dense import mlp
 from model.layers.over_time import over_time
 from model.probability.estimators import iwae

@@ -80,3 +80,17 @@ def test_a_shape_that_is_not_the_clips_is_refused_before_it_is_believed(data: st
     (url / MANIFEST).write_text(json.dumps(tree))
     with pytest.raises(StorageError, match=rf"{url}/train-.*the manifest says \(8, 4096, 4096, 3\)"):
         train(resolve("demo", words(tmp_path / "run", str(url))))
+
+
+def test_a_step_that_cannot_be_compiled_is_refused(
+    data: str, tmp_path: Path, alone: ProcessGroup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tmp_path / "run"
+    with pytest.raises(ValueError, match=r"field model\.compile: .*set engine\.zero_stage to 2 or less"):
+        train(resolve("demo", words(run, data, "model.compile=true", "engine.zero_stage=3")))
+    monkeypatch.setenv("CXX", "c++-that-is-not-there")
+    with pytest.raises(
+        ValueError, match=r"field model\.compile: .*no C\+\+ compiler c\+\+-that-is-not-there"
+    ):
+        train(resolve("demo", words(run, data, "model.compile=true")))
+    assert not run.exists()
