@@ -227,6 +227,13 @@ FAULTS: Mapping[str, Fault] = {
         store=True,
         runs_on=160,
     ),
+    "store-nonsense": Fault(
+        "what the object store answers is no HTTP",
+        _weather("nonsense"),
+        lasts=_A_WHILE,
+        store=True,
+        runs_on=160,
+    ),
     "store-resets": Fault(
         "the object store's answers break off", _weather("resets"), lasts=_A_WHILE, store=True, runs_on=160
     ),

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from data_shards.mistake import UserError
 
-Weather = Literal["fine", "down", "errors", "resets", "slow"]
+Weather = Literal["fine", "down", "errors", "nonsense", "resets", "slow"]
 
 _PIECE = 1 << 16
 _RESET_BYTES = 3000  # of an answer that come before its connection is reset
@@ -25,6 +25,7 @@ _ANSWER = (
     b"</Error>"
 )
 _BUSY = b"HTTP/1.1 503 Slow Down\r\nContent-Type: application/xml\r\nConnection: close\r\nContent-Length: %d\r\n\r\n"
+_NONSENSE = b"220 no web server here\r\n"
 _AT_ONCE = struct.pack("ii", 1, 0)  # SO_LINGER: a close is a reset
 
 
@@ -67,8 +68,8 @@ class Gate:
     def set(self, weather: Weather) -> Callable[[], None]:
         """From now on, and for the connections that there are; returns what makes it fine again.
 
-        Down: none is served. Errors: each request is answered with 503. Resets: answers break off. Slow: they come in
-        pieces, with waits between them.
+        Down: none is served. Errors: each request is answered with 503. Nonsense: with what is no HTTP. Resets: answers
+        break off. Slow: they come in pieces, with waits between them.
         """
         self._weather = weather
         self._cut()
@@ -94,7 +95,9 @@ class Gate:
         if self._weather == "down":
             return _reset(client)
         if self._weather == "errors":
-            return _refuse(client)
+            return _refuse(client, _BUSY % len(_ANSWER) + _ANSWER)
+        if self._weather == "nonsense":
+            return _refuse(client, _NONSENSE)
         try:
             server = socket.create_connection(self._there, 10)
         except OSError:
@@ -136,14 +139,14 @@ def _copy(source: socket.socket, target: socket.socket) -> None:
         target.shutdown(socket.SHUT_WR)
 
 
-def _refuse(client: socket.socket) -> None:
-    """503 to one request, once all of its head is there; its body is not wanted."""
+def _refuse(client: socket.socket, answer: bytes) -> None:
+    """Answer one request, once all of its head is there; its body is not wanted."""
     client.settimeout(10)
     head = b""
     with suppress(OSError):
         while b"\r\n\r\n" not in head and (piece := client.recv(_PIECE)):
             head += piece
-        client.sendall(_BUSY % len(_ANSWER) + _ANSWER)
+        client.sendall(answer)
         client.shutdown(socket.SHUT_WR)
         while client.recv(_PIECE):  # a close before would be a reset, and the answer lost
             pass

@@ -13,17 +13,17 @@ import threading
 import time
 from base64 import b64encode
 from collections.abc import Awaitable, Callable, Iterator
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 import aiohttp
-import s3fs
 from botocore.exceptions import BotoCoreError, ClientError
 from botocore.parsers import ResponseParserError
 from fsspec.asyn import sync
 
-from data_shards.storage.refusal import NoS3Error, code_of, passes, reason_of, status_of
+from data_shards.storage.client import client
+from data_shards.storage.refusal import NoS3Error, code_of, is_no_s3, passes, reason_of, status_of
 from data_shards.storage.store import Changed, NotFound, Stat, StorageError, Store
 
 T = TypeVar("T")
@@ -31,18 +31,6 @@ log = logging.getLogger(__name__)
 
 PART = 64 << 20  # bytes of one part of a large upload
 SINGLE = 5 << 30  # the most that one PUT may carry
-# Checksums that newer clients add by default: servers reject them (411 on https), or send them back with partial
-# bodies that then seem damaged. Our own hashes cover the data.
-CLIENT = {
-    "request_checksum_calculation": "when_required",
-    "response_checksum_validation": "when_required",
-    "retries": {"mode": "standard", "total_max_attempts": 1},
-    "connect_timeout": 5,
-    "read_timeout": 20,
-    "max_pool_connections": 32,
-}
-
-
 # What a request may raise: an answer, a failure on the way, an AWS_* variable that leads nowhere.
 ERRORS = (ClientError, BotoCoreError, aiohttp.ClientError, NoS3Error, OSError, TimeoutError, ValueError)
 
@@ -59,7 +47,7 @@ class BucketStore(Store):
         self.deadline = deadline
         self._bucket, self._prefix = bucket, f"{prefix}/" if prefix else ""
         environment = tuple(sorted((k, v) for k, v in os.environ.items() if k.startswith("AWS_")))
-        self._fs = _filesystem(os.getpid(), environment)
+        self._client = client(os.getpid(), environment)
         self._closed = threading.Event()
 
     def close(self) -> None:
@@ -215,12 +203,13 @@ class BucketStore(Store):
     def _once(self, name: str, call: Callable[[Any], Awaitable[T]]) -> T:
         async def request() -> T:
             try:
-                return await call(await self._fs.set_session())
+                return await call(await self._client.fs.set_session())
             except ResponseParserError:
                 raise NoS3Error("the server answers something else than XML") from None
 
         try:
-            answer: T = sync(self._fs.loop, request)
+            answer: T = sync(self._client.fs.loop, request)
+            self._client.answered = True
             return answer
         except Outage:
             raise
@@ -236,12 +225,12 @@ class BucketStore(Store):
             return refusal
 
         async def get() -> None:
-            client = await self._fs.set_session()
+            client = await self._client.fs.set_session()
             found = await client.get_object(Bucket=self._bucket, Key=self._key(name), Range="bytes=0-0")
             found["Body"].close()
 
         try:
-            sync(self._fs.loop, get)
+            sync(self._client.fs.loop, get)
         except ERRORS as told:
             refusal = told
         return refusal
@@ -249,7 +238,7 @@ class BucketStore(Store):
     def _refusal(self, name: str, error: Exception) -> Exception:
         """What the server's answer, or that there was none, means."""
         address = self.address(name)
-        if passes(error):
+        if passes(error) or (self._client.answered and is_no_s3(error)):
             said = f"{status_of(error)} {code_of(error)}" if isinstance(error, ClientError) else ""
             return Outage(said.strip() or f"{type(error).__name__} {error}".strip())
         if isinstance(error, ClientError):
@@ -265,15 +254,6 @@ class BucketStore(Store):
             if status == 416:
                 return StorageError(address, "is shorter than the bytes asked for: truncated")
         return StorageError(address, reason_of(error))
-
-
-@lru_cache(maxsize=4)
-def _filesystem(process: int, environment: tuple[tuple[str, str], ...]) -> Any:
-    """The client of this process and these AWS_* variables: it takes 0.3 s to make and does not survive a fork."""
-    # Without listings and instances of the past; the keys are read from the environment by botocore.
-    return s3fs.S3FileSystem(
-        config_kwargs=CLIENT, cache_regions=False, skip_instance_cache=True, use_listings_cache=False
-    )
 
 
 async def _begin_upload(client: Any, where: dict[str, str]) -> Any:

@@ -103,6 +103,11 @@ def passes(error: Exception) -> bool:
     return bool(numbers & PASSING_NUMBERS) or any(isinstance(each, PASSING) for each in chain)
 
 
+def is_no_s3(error: Exception) -> bool:
+    """Whether it is an answer that no S3 server gives; of a server that has given others, it is a fault on the way."""
+    return any(isinstance(each, NoS3Error) or _is_no_http(each) for each in _causes(error))
+
+
 def status_of(error: ClientError) -> int:
     """The HTTP status of an answer."""
     return int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))

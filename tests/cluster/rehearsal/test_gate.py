@@ -63,7 +63,7 @@ def test_all_passes_both_ways_on_connections_that_stay_open(gate: Gate) -> None:
     assert ask(gate, client) == (200, BODY)
 
 
-@pytest.mark.parametrize("weather", ["down", "errors", "resets", "slow"])
+@pytest.mark.parametrize("weather", ["down", "errors", "nonsense", "resets", "slow"])
 def test_a_fault_comes_and_goes(gate: Gate, weather: Weather) -> None:
     fine = gate.set(weather)
     started = time.monotonic()

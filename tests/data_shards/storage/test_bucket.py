@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from botocore.exceptions import ClientError, ConnectionClosedError, EndpointConnectionError, HTTPClientError
 
-from cluster.rehearsal.gate import Gate
+from cluster.rehearsal.gate import Gate, Weather
 from data_shards.storage.place import open_store
 from data_shards.storage.refusal import passes, reason_of
 from data_shards.storage.store import NotFound, StorageError
@@ -214,11 +214,17 @@ def test_a_region_may_be_told_in_any_of_three_ways() -> None:
     assert "check AWS_DEFAULT_REGION and AWS_ENDPOINT_URL" in reason_of(error({}, {}))
 
 
-def test_an_answer_that_breaks_off_is_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("weather", ["resets", "nonsense"])
+def test_a_server_that_has_answered_is_asked_again_when_its_answers_go_wrong(
+    weather: Weather, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where what lies before it fails for a while; of one that never spoke S3 it is told at once."""
     body = "x" * 100_000
     with answering(200, body, {"ETag": '"1"'}) as endpoint, Gate(endpoint) as gate:
         monkeypatch.setenv("AWS_ENDPOINT_URL", gate.url)
-        store, fine = open_store("s3://bucket/set", deadline=60), gate.set("resets")
+        store = open_store("s3://bucket/set", deadline=60)
+        assert store.read("x") == body.encode()
+        fine = gate.set(weather)
         threading.Timer(0.5, fine).start()
         assert store.read("x") == body.encode()
     assert store.retries > 0
