@@ -15,7 +15,10 @@ from torch.utils.checkpoint import checkpoint
 
 from model.compiled import compiled
 from model.cost import Cell, measure
+from model.eager import as_they_are
 from model.remat import Plan, Remat, blocks
+
+as_they_are(checkpoint)
 
 State = TypeVar("State")
 In = TypeVar("In")  # inputs; over time, as are the next two but where a cell has them

@@ -6,12 +6,22 @@ from collections.abc import Callable
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils import flop_counter
+from torch.utils._python_dispatch import TorchDispatchMode
 
+from model.eager import as_they_are
 from model.interface import Video, VideoModel
 from trainer.batch import split_video
 from trainer.clock import seconds
 from trainer.config import RunConfig
+
+as_they_are(
+    *(
+        each
+        for each in vars(flop_counter).values()
+        if isinstance(each, type) and issubclass(each, TorchDispatchMode)
+    )
+)
 
 
 class Work:
@@ -61,7 +71,11 @@ def forward_flops(model: VideoModel, video: Video, step: int) -> float:
     """
     devices = [video.frames.device] if video.frames.is_cuda else []
     before = [buffer.clone() for buffer in model.buffers()]
-    with torch.random.fork_rng(devices), torch.no_grad(), FlopCounterMode(display=False) as counter:
+    with (
+        torch.random.fork_rng(devices),
+        torch.no_grad(),
+        flop_counter.FlopCounterMode(display=False) as counter,
+    ):
         model(video, step)
     for buffer, value in zip(model.buffers(), before, strict=True):
         buffer.copy_(value)

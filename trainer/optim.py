@@ -7,7 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from model.eager import as_they_are
 from trainer.config import OptimConfig
+
+as_they_are(torch.optim.Optimizer)
 
 
 class SGD(torch.optim.Optimizer):
