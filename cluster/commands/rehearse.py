@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cluster.config import ClusterConfig
-from cluster.rehearsal.gate import Gate
+from cluster.rehearsal.gate import Gate, behind
 from cluster.rehearsal.hosts import forbidden, network
 from cluster.rehearsal.schedule import GAP, SAVED, Blow, last_step, schedule
 from cluster.stop import interruptible
@@ -70,8 +70,9 @@ def run(given: Namespace) -> int:
     if out.exists():
         raise UserError(f"--out: {out} exists already; name a new folder")
     place, kinds = given.store or str(out.absolute()), _kinds(given)
+    endpoint = os.environ.get("AWS_ENDPOINT_URL", "")
     if given.store:
-        _require_new(given.store)
+        _require_new(given.store, endpoint)
     config = _config(given, place)
     blows = _blows(given, config, kinds)
     config = config.model_copy(update={"steps": last_step(blows, _runs_on())})
@@ -80,7 +81,7 @@ def run(given: Namespace) -> int:
         gate = None
         if given.store:
             server = hosts.serve() if hosts else None
-            gate = stack.enter_context(Gate(os.environ.get("AWS_ENDPOINT_URL", ""), server))
+            gate = stack.enter_context(Gate(endpoint, server))
         out.mkdir(parents=True)
         copied(config.data.url, f"{place}/data")
         config = _config(given, place, f"data.url={place}/data", f"steps={config.steps}")
@@ -94,10 +95,11 @@ def run(given: Namespace) -> int:
     return 1 if found["complaints"] else 0
 
 
-def _require_new(url: str) -> None:
-    """UserError unless it is in a bucket that answers, and nothing lies there."""
+def _require_new(url: str, endpoint: str) -> None:
+    """UserError unless it is in a bucket that answers, where a gate can be put before it, and nothing lies there."""
     if not check_url(url)[0]:
         raise UserError(f"--store: got {url}, needs s3://bucket/prefix; without --store all lies in --out")
+    behind(endpoint)
     try:
         if open_store(url, _ASKED_S).list():
             raise UserError(f"--store: something lies at {url} already; name a new prefix")

@@ -29,6 +29,24 @@ _NONSENSE = b"220 no web server here\r\n"
 _AT_ONCE = struct.pack("ii", 1, 0)  # SO_LINGER: a close is a reset
 
 
+def behind(endpoint: str) -> tuple[str, int]:
+    """Host and port of a server that a gate can stand for.
+
+    Raises:
+        UserError: it is none, such as one of https, whose clients would not believe the gate.
+    """
+    try:
+        parts = urlsplit(endpoint)
+        if parts.scheme == "http" and parts.hostname:
+            return parts.hostname, parts.port or 80
+    except ValueError:  # no port, or no address
+        pass
+    raise UserError(
+        f"AWS_ENDPOINT_URL: got {endpoint or 'nothing'}, needs http://host:port of a server that faults may come "
+        "before; one of your own will do"
+    )
+
+
 class Gate:
     """A server on loopback that stands for another one. A context manager.
 
@@ -37,17 +55,11 @@ class Gate:
         server: that listens already, for clients who cannot reach loopback; None = one on loopback.
 
     Raises:
-        UserError: it is none, such as one of https, whose clients would not believe the gate.
+        UserError: as `behind`.
     """
 
     def __init__(self, endpoint: str, server: socket.socket | None = None) -> None:
-        parts = urlsplit(endpoint)
-        if parts.scheme != "http" or not parts.hostname:
-            raise UserError(
-                f"AWS_ENDPOINT_URL: got {endpoint or 'nothing'}, needs http://host:port of a server that faults may "
-                "come before; one of your own will do"
-            )
-        self._there = parts.hostname, parts.port or 80
+        self._there = behind(endpoint)
         self._weather: Weather = "fine"
         self._open: set[socket.socket] = set()
         self._lock = threading.Lock()

@@ -95,7 +95,7 @@ def test_a_gate_that_is_closed_serves_nobody() -> None:
         socket.create_connection(("127.0.0.1", gate.port), 1).close()
 
 
-@pytest.mark.parametrize("endpoint", ["", "https://host", "host:9000", "http://"])
+@pytest.mark.parametrize("endpoint", ["", "https://host", "host:9000", "http://", "http://host:port"])
 def test_an_endpoint_that_cannot_be_stood_for_is_refused(endpoint: str) -> None:
     with pytest.raises(UserError, match=r"AWS_ENDPOINT_URL: got .*needs http://host:port"):
         Gate(endpoint)
