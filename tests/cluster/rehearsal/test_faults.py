@@ -139,3 +139,30 @@ def test_a_fault_that_this_system_forbids_is_refused(
     words = ["rehearse", "demo", "data.url=/nowhere", f"--out={tmp_path / 'out'}", "--faults=block-thread"]
     assert exit_code(lambda: __main__.main(words)) == 2
     assert capsys.readouterr().err.startswith("error: --faults: block-thread is not possible here: ")
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--faults=store-down"], "--faults: store-down needs a run in an object store; give --store"),
+        (
+            ["--faults=kill-worker,cut-node"],
+            "--faults: cut-node needs hosts with networks of their own; give --hosts",
+        ),
+        (["--store=/a/folder"], "--store: got /a/folder, needs s3://bucket/prefix"),
+        (["--store=s3://bucket/new"], "AWS_ENDPOINT_URL: got https://there, needs http://host:port"),
+    ],
+)
+def test_what_a_fault_needs_is_told(
+    words: list[str],
+    sentence: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "https://there")
+    out = tmp_path / "out"
+    given = ["rehearse", "demo", "data.url=/nowhere", f"--out={out}", *words]
+    assert exit_code(lambda: __main__.main(given)) == 2
+    assert capsys.readouterr().err.startswith(f"error: {sentence}")
+    assert not out.exists()
