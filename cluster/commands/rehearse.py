@@ -49,12 +49,12 @@ def options(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--store",
         metavar="s3://BUCKET/PREFIX",
-        help="data and runs lie there instead, behind AWS_ENDPOINT_URL=http://host:port: the store can fail too",
+        help="where data and runs lie, behind AWS_ENDPOINT_URL=http://host:port: it can fail too; in --out by default",
     )
     parser.add_argument(
         "--hosts",
         action="store_true",
-        help="each node is a host of its own, with its own network, which can be cut; on Linux, for root",
+        help="each node is a host with a network of its own, which can be cut; on Linux, for root; not by default",
     )
 
 

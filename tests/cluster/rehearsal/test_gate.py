@@ -5,7 +5,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
@@ -48,19 +48,22 @@ def gate() -> Iterator[Gate]:
 
 
 def ask(gate: Gate, client: http.client.HTTPConnection | None = None) -> tuple[int, bytes]:
-    client = client or http.client.HTTPConnection("127.0.0.1", gate.port, timeout=10)
+    """One answer, on this connection, or on one that is closed again."""
+    if client is None:
+        with closing(http.client.HTTPConnection("127.0.0.1", gate.port, timeout=10)) as client:
+            return ask(gate, client)
     client.request("GET", "/")
     with client.getresponse() as answer:
         return answer.status, answer.read()
 
 
 def test_all_passes_both_ways_on_connections_that_stay_open(gate: Gate) -> None:
-    client = http.client.HTTPConnection("127.0.0.1", gate.port, timeout=10)
-    for body in (b"", BODY, b"x" * 3_000_000):
-        client.request("PUT", "/", body)
-        with client.getresponse() as answer:
-            assert (answer.status, answer.read()) == (200, body)
-    assert ask(gate, client) == (200, BODY)
+    with closing(http.client.HTTPConnection("127.0.0.1", gate.port, timeout=10)) as client:
+        for body in (b"", BODY, b"x" * 3_000_000):
+            client.request("PUT", "/", body)
+            with client.getresponse() as answer:
+                assert (answer.status, answer.read()) == (200, body)
+        assert ask(gate, client) == (200, BODY)
 
 
 @pytest.mark.parametrize("weather", ["down", "errors", "nonsense", "resets", "slow"])
@@ -80,12 +83,12 @@ def test_a_fault_comes_and_goes(gate: Gate, weather: Weather) -> None:
 
 
 def test_connections_that_there_are_meet_the_fault_too(gate: Gate) -> None:
-    client = http.client.HTTPConnection("127.0.0.1", gate.port, timeout=10)
-    assert ask(gate, client) == (200, BODY)
-    fine = gate.set("errors")
-    with pytest.raises((OSError, http.client.HTTPException)):
-        ask(gate, client)
-    fine()
+    with closing(http.client.HTTPConnection("127.0.0.1", gate.port, timeout=10)) as client:
+        assert ask(gate, client) == (200, BODY)
+        fine = gate.set("errors")
+        with pytest.raises((OSError, http.client.HTTPException)):
+            ask(gate, client)
+        fine()
 
 
 def test_a_gate_that_is_closed_serves_nobody() -> None:

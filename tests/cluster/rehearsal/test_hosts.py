@@ -13,7 +13,7 @@ from cluster.rehearsal.gate import Gate
 from cluster.rehearsal.hosts import Host, Hosts, forbidden, network
 from data_shards.exits import Refused
 
-REACH = "import socket, sys; socket.create_connection((sys.argv[1], int(sys.argv[2])), float(sys.argv[3]))"
+REACH = "import socket, sys; socket.create_connection((sys.argv[1], int(sys.argv[2])), 1)"
 needs_hosts = pytest.mark.skipif(bool(forbidden()), reason="needs network namespaces, and so root")
 
 
@@ -24,10 +24,18 @@ def net() -> Iterator[Hosts]:
     assert not list(Path("/run/netns").glob(f"{net._name}*"))
 
 
-def reaches(host: Host, gate: Gate, limit_s: float) -> bool:
+def reaches(host: Host, gate: Gate) -> bool:
     place = gate.url.removeprefix("http://").split(":")
-    command = [*host.enter, sys.executable, "-c", REACH, *place, str(limit_s)]
+    command = [*host.enter, sys.executable, "-c", REACH, *place]
     return subprocess.run(command, capture_output=True, timeout=60).returncode == 0
+
+
+def comes_to_reach(host: Host, gate: Gate) -> bool:
+    """Within some time: on a busy machine the kernel takes seconds until a link that is up carries anything."""
+    until = time.monotonic() + 60
+    while not (found := reaches(host, gate)) and time.monotonic() < until:
+        pass
+    return found
 
 
 @needs_hosts
@@ -39,15 +47,13 @@ def test_a_host_is_cut_off_and_comes_back(net: Hosts) -> None:
         subprocess.Popen([*second.enter, "sleep", "60"]) as process,
     ):
         try:
-            assert reaches(first, gate, 10)
-            assert reaches(second, gate, 10)
+            assert comes_to_reach(first, gate)
+            assert comes_to_reach(second, gate)
             back = net.cut_off(process.pid)
-            assert reaches(first, gate, 10)
-            assert not reaches(second, gate, 1)
+            assert not reaches(second, gate)
+            assert comes_to_reach(first, gate)
             back()
-            until = time.monotonic() + 30
-            while not reaches(second, gate, 1):
-                assert time.monotonic() < until
+            assert comes_to_reach(second, gate)
         finally:
             process.kill()
 
