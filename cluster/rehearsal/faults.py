@@ -141,14 +141,14 @@ def _damage_checkpoint(how: str) -> Callable[[Scene, Blow], Undo]:
     return inject
 
 
-def _weather(weather: Weather) -> Callable[[Scene, Blow], Undo]:
+def _of_store(purpose: str, weather: Weather) -> Fault:
     """What the object store is like for all who train, for a while."""
 
     def inject(scene: Scene, blow: Blow) -> Undo:
         assert scene.gate is not None
         return scene.gate.set(weather)
 
-    return inject
+    return Fault(purpose, inject, lasts=_A_WHILE, store=True, runs_on=160)
 
 
 def _cut_node(scene: Scene, blow: Blow) -> Undo:
@@ -217,27 +217,9 @@ FAULTS: Mapping[str, Fault] = {
     "second-driver": Fault(
         "another driver starts the same run", _second_driver, _FOLLOWED, ends=(2,), runs_on=320
     ),
-    "store-down": Fault(
-        "the object store is down", _weather("down"), lasts=_A_WHILE, store=True, runs_on=160
-    ),
-    "store-errors": Fault(
-        "the object store answers 503 (Slow Down)",
-        _weather("errors"),
-        lasts=_A_WHILE,
-        store=True,
-        runs_on=160,
-    ),
-    "store-nonsense": Fault(
-        "what the object store answers is no HTTP",
-        _weather("nonsense"),
-        lasts=_A_WHILE,
-        store=True,
-        runs_on=160,
-    ),
-    "store-resets": Fault(
-        "the object store's answers break off", _weather("resets"), lasts=_A_WHILE, store=True, runs_on=160
-    ),
-    "store-slow": Fault(
-        "the object store is slow", _weather("slow"), lasts=_A_WHILE, store=True, runs_on=160
-    ),
+    "store-down": _of_store("the object store is down", "down"),
+    "store-errors": _of_store("the object store answers 503 (Slow Down)", "errors"),
+    "store-nonsense": _of_store("what the object store answers is no HTTP", "nonsense"),
+    "store-resets": _of_store("the object store's answers break off", "resets"),
+    "store-slow": _of_store("the object store is slow", "slow"),
 }

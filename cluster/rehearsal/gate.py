@@ -85,7 +85,7 @@ class Gate:
         """
         self._weather = weather
         self._cut()
-        return lambda: self._fine()
+        return self._fine
 
     def _fine(self) -> None:
         self._weather = "fine"

@@ -35,20 +35,22 @@ class Host:
         address: of it.
         interface: that has it.
         enter: what a command that runs there begins with.
-        namespace: its name; "" = this machine itself.
     """
 
     address: str = "127.0.0.1"
     interface: str = "lo"
     enter: tuple[str, ...] = ()
-    namespace: str = ""
 
 
 class Hosts:
-    """A network without hosts at first. Use `network`, which takes it away again."""
+    """A network without hosts at first. Use `network`, which takes it away again.
+
+    Args:
+        name: of the bridge's namespace; those of hosts begin with it.
+    """
 
     def __init__(self, name: str) -> None:
-        self._name = name
+        self.name = name
         self._made = 0
 
     def add(self) -> Host:
@@ -60,13 +62,13 @@ class Hosts:
         self._made += 1
         if self._made > _MOST:
             raise Refused(f"{_MOST} hosts are the most there can be; take fewer rounds")
-        name, port, address = f"{self._name}-{self._made}", f"h{self._made}", f"10.213.0.{self._made}"
+        name, port, address = f"{self.name}-{self._made}", f"h{self._made}", f"10.213.0.{self._made}"
         _add(name)
-        _ip("-n", self._name, "link", "add", port, "type", "veth", "peer", "name", _INSIDE, "netns", name)
-        _ip("-n", self._name, "link", "set", port, "master", "br0", "up")
+        _ip("-n", self.name, "link", "add", port, "type", "veth", "peer", "name", _INSIDE, "netns", name)
+        _ip("-n", self.name, "link", "set", port, "master", "br0", "up")
         _ip("-n", name, "addr", "add", f"{address}/24", "dev", _INSIDE)
         _ip("-n", name, "link", "set", _INSIDE, "up")
-        return Host(address, _INSIDE, ("ip", "netns", "exec", name), name)
+        return Host(address, _INSIDE, ("ip", "netns", "exec", name))
 
     def cut_off(self, process: int) -> Callable[[], None]:
         """The host of a process reaches no other any more; returns what lets it.
@@ -75,20 +77,20 @@ class Hosts:
             Refused: the process is on none of them.
         """
         there = os.stat(f"/proc/{process}/ns/net").st_ino
-        inodes = [(_NAMESPACES / f"{self._name}-{n}").stat().st_ino for n in range(1, self._made + 1)]
+        inodes = [(_NAMESPACES / f"{self.name}-{n}").stat().st_ino for n in range(1, self._made + 1)]
         if there not in inodes:
             raise Refused(f"process {process} is on none of these hosts")
         number = inodes.index(there) + 1
-        _ip("-n", self._name, "link", "set", f"h{number}", "down")
-        return partial(_ip, "-n", self._name, "link", "set", f"h{number}", "up")
+        _ip("-n", self.name, "link", "set", f"h{number}", "down")
+        return partial(_ip, "-n", self.name, "link", "set", f"h{number}", "up")
 
     def serve(self) -> socket.socket:
         """A socket that listens at an address which all hosts reach; what it accepts is served from here."""
-        return _within(self._name, lambda: socket.create_server((_HUB, 0), backlog=128))
+        return _within(self.name, lambda: socket.create_server((_HUB, 0), backlog=128))
 
     def close(self) -> None:
         """Take the network away; its processes have ended."""
-        for name in (*(f"{self._name}-{n}" for n in range(1, self._made + 1)), self._name):
+        for name in (*(f"{self.name}-{n}" for n in range(1, self._made + 1)), self.name):
             with suppress(Refused):
                 _ip("netns", "del", name)
 
@@ -102,10 +104,10 @@ def network() -> Iterator[Hosts]:
     """
     hosts = Hosts(f"rehearse{os.getpid()}")
     try:
-        _add(hosts._name)
-        _ip("-n", hosts._name, "link", "add", "br0", "type", "bridge")
-        _ip("-n", hosts._name, "addr", "add", f"{_HUB}/24", "dev", "br0")
-        _ip("-n", hosts._name, "link", "set", "br0", "up")
+        _add(hosts.name)
+        _ip("-n", hosts.name, "link", "add", "br0", "type", "bridge")
+        _ip("-n", hosts.name, "addr", "add", f"{_HUB}/24", "dev", "br0")
+        _ip("-n", hosts.name, "link", "set", "br0", "up")
         yield hosts
     finally:
         hosts.close()

@@ -37,7 +37,7 @@ def schedule(
     world: int,
     lasts: Mapping[str, tuple[float, float]],
     epoch: float,
-    runs_on: Mapping[str, int] | None = None,
+    runs_on: Mapping[str, int],
 ) -> tuple[Blow, ...]:
     """The faults of a rehearsal, in the order in which they come, each kind as often as another but for one time.
 
@@ -59,7 +59,7 @@ def schedule(
             deck = [kinds[i] for i in sorted(range(len(kinds)), key=[draw() for _ in kinds].__getitem__)]
         kind = deck.pop()
         first = number * GAP + _SPARED + later
-        later += (runs_on or {}).get(kind, 0)
+        later += runs_on.get(kind, 0)
         step = first + int(draw() * (GAP - _SPARED))
         if kind.endswith("-at-epoch"):
             step = _boundary(first, epoch)

@@ -21,7 +21,7 @@ needs_hosts = pytest.mark.skipif(bool(forbidden()), reason="needs network namesp
 def net() -> Iterator[Hosts]:
     with network() as net:
         yield net
-    assert not list(Path("/run/netns").glob(f"{net._name}*"))
+    assert not list(Path("/run/netns").glob(f"{net.name}*"))
 
 
 def reaches(host: Host, gate: Gate) -> bool:

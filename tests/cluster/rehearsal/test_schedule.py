@@ -9,14 +9,14 @@ LASTS = {"store-slow": (5.0, 20.0)}
 
 
 def test_a_seed_gives_the_same_faults_and_another_one_others() -> None:
-    first, again, other = (schedule(seed, 12, KINDS, 2, LASTS, 16) for seed in (3, 3, 4))
+    first, again, other = (schedule(seed, 12, KINDS, 2, LASTS, 16, {}) for seed in (3, 3, 4))
     assert first == again
     assert first != other
 
 
 def test_each_kind_comes_as_often_as_another() -> None:
     for seed in range(20):
-        blows = schedule(seed, 13, KINDS, 2, LASTS, 12.5)
+        blows = schedule(seed, 13, KINDS, 2, LASTS, 12.5, {})
         assert max(Counter(b.kind for b in blows).values()) == 5
         assert [b.number for b in blows] == list(range(1, 14))
         assert blows[-1].step + GAP <= last_step(blows, {})
@@ -26,7 +26,7 @@ def test_each_kind_comes_as_often_as_another() -> None:
 
 
 def test_a_kill_at_an_epoch_comes_where_one_ends() -> None:
-    blows = schedule(0, 9, ("kill-at-epoch",), 2, {}, 16)
+    blows = schedule(0, 9, ("kill-at-epoch",), 2, {}, 16, {})
     assert all(blow.step % 16 == 0 for blow in blows)
     assert len({blow.step for blow in blows}) == 9
     assert blows[0].step >= GAP
